@@ -1,0 +1,122 @@
+package tidegate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Action says what is to be done about a fault, not what went wrong.
+type Action uint8
+
+// The four actions. The zero value is Retry because an error of which nothing
+// is known is worth another attempt.
+const (
+	Retry    Action = iota // again later
+	Throttle               // again, no sooner than After
+	Reject                 // this record never, the others yes
+	Halt                   // nothing until someone acts
+)
+
+// String returns the lower-case name of a.
+func (a Action) String() string {
+	switch a {
+	case Retry:
+		return "retry"
+	case Throttle:
+		return "throttle"
+	case Reject:
+		return "reject"
+	case Halt:
+		return "halt"
+	}
+	return fmt.Sprintf("action(%d)", uint8(a))
+}
+
+// Fault is an error that says what is to be done about it. It is made next to
+// the call that failed (a connector's classify.go) and travels unchanged; wrap
+// it with fmt.Errorf and %w like any error. It never holds a secret.
+type Fault struct {
+	Action  Action
+	Code    string        // stable, dotted: "auth.expired"
+	Subject string        // the definition, record or field concerned: "sync crm_contacts", "field email"
+	Message string        // what happened, one line
+	Hint    string        // what the person who must act should do; empty when nobody must
+	After   time.Duration // Throttle only: how long to wait, at least
+	Err     error         // the cause, may be nil
+}
+
+// Error returns "code: subject: message".
+func (f *Fault) Error() string {
+	parts := make([]string, 0, 4)
+	for _, p := range []string{f.Code, f.Subject, f.Message} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	if f.Message == "" && f.Err != nil {
+		parts = append(parts, f.Err.Error())
+	}
+	return strings.Join(parts, ": ")
+}
+
+// Unwrap returns the cause.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// FaultOf returns the fault inside err, or a Retry fault with the code
+// "unclassified" around it. It returns nil for a nil err.
+func FaultOf(err error) *Fault {
+	if err == nil {
+		return nil
+	}
+	var f *Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	return &Fault{Action: Retry, Code: "unclassified", Message: err.Error(), Err: err}
+}
+
+// Cluster returns the shape of the message: digits, quoted text, hex runs and
+// e-mail addresses replaced by placeholders, so that a thousand rejections
+// read as three causes. It is computed when a fault is stored.
+func (f *Fault) Cluster() string { return f.Code + "|" + messageShape(f.Message) }
+
+func messageShape(s string) string {
+	var b strings.Builder
+	for len(s) > 0 && b.Len() < 300 {
+		c := s[0]
+		switch {
+		case c == '"' || c == '\'' || c == '`':
+			if end := strings.IndexByte(s[1:], c); end >= 0 {
+				b.WriteString("<…>")
+				s = s[end+2:]
+				continue
+			}
+			b.WriteByte(c)
+			s = s[1:]
+		case wordByte(c):
+			end := 1
+			digits, at := c >= '0' && c <= '9', false
+			for end < len(s) && (wordByte(s[end]) || s[end] == '@' || s[end] == '-' || (s[end] == '.' && end+1 < len(s) && wordByte(s[end+1]))) {
+				digits = digits || s[end] >= '0' && s[end] <= '9'
+				at = at || s[end] == '@'
+				end++
+			}
+			if digits || at {
+				b.WriteString("<…>")
+			} else {
+				b.WriteString(s[:end])
+			}
+			s = s[end:]
+		default:
+			b.WriteByte(c)
+			s = s[1:]
+		}
+	}
+	return b.String()
+}
+
+func wordByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}

@@ -1,0 +1,182 @@
+// Package envelope is the payload format of a journal frame: the events of one
+// request with what they share. It is pure: no I/O, no goroutine, no clock.
+//
+// Invariants: Decode(Append(nil, e)) gives e back byte for byte; Decode of
+// arbitrary bytes returns an error or a value, it never panics and never
+// allocates more than the input's length would allow. The bytes of an event are
+// kept as the client sent them; nothing here parses JSON.
+//
+//	payload := version(1) receivedAt(varint µs) source sentAt requestIP context integrations count event*
+//	event   := type(1) messageID refusal body          strings and bytes are uvarint length + bytes
+package envelope
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate"
+)
+
+const version = 1
+
+// ErrFormat is wrapped by every error of Decode.
+var ErrFormat = errors.New("not an event envelope")
+
+// Envelope is one request's worth of events.
+type Envelope struct {
+	Source       string
+	ReceivedAt   time.Time // microseconds
+	SentAt       string    // batch-level, as sent
+	RequestIP    string
+	Context      []byte // batch-level context object or nil
+	Integrations []byte // batch-level integrations object or nil
+	Events       []Event
+}
+
+// Event is one event of an Envelope; see tidegate.Event for the fields.
+type Event struct {
+	Type      tidegate.EventType // empty when the body names it
+	MessageID string             // empty when the body has one
+	Refusal   string             // empty when accepted
+	Body      []byte
+}
+
+var typeCodes = [...]tidegate.EventType{"", tidegate.Track, tidegate.Identify, tidegate.Page, tidegate.Screen, tidegate.Group, tidegate.Alias}
+
+// Append appends the encoding of e to dst and returns the extended slice.
+func Append(dst []byte, e *Envelope) []byte {
+	dst = append(dst, version)
+	dst = binary.AppendVarint(dst, e.ReceivedAt.UnixMicro())
+	dst = appendString(dst, e.Source)
+	dst = appendString(dst, e.SentAt)
+	dst = appendString(dst, e.RequestIP)
+	dst = appendBytes(dst, e.Context)
+	dst = appendBytes(dst, e.Integrations)
+	dst = binary.AppendUvarint(dst, uint64(len(e.Events)))
+	for i := range e.Events {
+		ev := &e.Events[i]
+		dst = append(dst, typeCode(ev.Type))
+		dst = appendString(dst, ev.MessageID)
+		dst = appendString(dst, ev.Refusal)
+		dst = appendBytes(dst, ev.Body)
+	}
+	return dst
+}
+
+func typeCode(t tidegate.EventType) byte {
+	for i, known := range typeCodes {
+		if known == t {
+			return byte(i)
+		}
+	}
+	return 0
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// Decode reads one payload and appends its events to dst, numbering them from
+// first. The events' bytes alias payload.
+func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tidegate.Event, error) {
+	d := decoder{b: payload}
+	if v := d.byte(); d.err == nil && v != version {
+		return dst, fmt.Errorf("%w: version %d", ErrFormat, v)
+	}
+	shared := tidegate.Event{ReceivedAt: time.UnixMicro(d.varint()).UTC()}
+	shared.Source = string(d.bytes())
+	shared.SentAt = string(d.bytes())
+	shared.RequestIP = string(d.bytes())
+	shared.Context = d.bytes()
+	shared.Integrations = d.bytes()
+	count := d.uvarint()
+	if d.err == nil && count > uint64(len(d.b)) {
+		d.err = fmt.Errorf("%w: %d events in %d bytes", ErrFormat, count, len(d.b))
+	}
+	for i := uint64(0); i < count && d.err == nil; i++ {
+		ev := shared
+		ev.Offset = tidegate.Offset{Partition: first.Partition, Position: first.Position + int64(i)}
+		code := d.byte()
+		if int(code) >= len(typeCodes) {
+			return dst, fmt.Errorf("%w: event type %d", ErrFormat, code)
+		}
+		ev.Type = typeCodes[code]
+		ev.MessageID = string(d.bytes())
+		ev.Refusal = string(d.bytes())
+		ev.Body = d.bytes()
+		if d.err == nil {
+			dst = append(dst, ev)
+		}
+	}
+	if d.err == nil && len(d.b) != 0 {
+		d.err = fmt.Errorf("%w: %d bytes after the last event", ErrFormat, len(d.b))
+	}
+	return dst, d.err
+}
+
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail() {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: it ends early", ErrFormat)
+	}
+}
+
+func (d *decoder) byte() byte {
+	if d.err != nil || len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	c := d.b[0]
+	d.b = d.b[1:]
+	return c
+}
+
+func (d *decoder) uvarint() uint64 {
+	if d.err != nil {
+		return 0
+	}
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	if d.err != nil {
+		return 0
+	}
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.uvarint()
+	if d.err != nil || n > uint64(len(d.b)) {
+		d.fail()
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	out := d.b[:n:n]
+	d.b = d.b[n:]
+	return out
+}

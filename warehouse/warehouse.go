@@ -1,0 +1,151 @@
+// Package warehouse is the contract between Tidegate and the customer's own
+// warehouse. An adapter (warehouse/duckdb, …) implements Warehouse and as many
+// of the optional capabilities as its engine has; the conformance suite
+// warehouse/warehousetest holds it to the words below.
+//
+// Invariants: a load is all or none and the same load twice is one load
+// (Invariant 3); an error, a cancelled query or a missing table is never taken
+// for "zero rows" (Invariant 6).
+//
+// It does not know events, syncs or ledgers. Every method is safe for
+// concurrent use unless its comment says otherwise.
+package warehouse
+
+import (
+	"context"
+	"errors"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/tidegate/tidegate"
+)
+
+// ErrNoTable is wrapped by Describe when the table does not exist.
+var ErrNoTable = errors.New("no such table")
+
+// ErrYielded is wrapped by every method while the warehouse's file is given up to
+// another program (see Yielder). It is a Retry.
+var ErrYielded = errors.New("the warehouse is lent to another program")
+
+// Table names a table; both parts are raw names, quoted by the adapter.
+type Table struct {
+	Schema string
+	Name   string
+}
+
+// String returns "schema.name" for messages; it is not SQL.
+func (t Table) String() string { return t.Schema + "." + t.Name }
+
+// Load describes one idempotent load into one table.
+type Load struct {
+	// ID names the load. The same ID for the same table again is a no-op that returns 0.
+	ID    string
+	Table Table
+	// Key names the columns that identify a row. Empty: rows are appended.
+	// Otherwise rows replace those of equal key; of several rows with one key
+	// inside one load the last wins. A row whose key holds a NULL is an error.
+	Key []string
+	// KeepExisting turns a keyed load from "replace" into "skip rows whose key
+	// is already in the table" (and the first of equal keys inside one load
+	// wins).
+	KeepExisting bool
+}
+
+// Warehouse is what every adapter implements.
+type Warehouse interface {
+	// Query runs one read-only statement and streams its result. Anything but a
+	// single SELECT, VALUES, EXPLAIN, SHOW or DESCRIBE is refused with a Halt before it runs. A syntax
+	// error is a Halt whose message holds the position. The caller closes the reader.
+	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
+	// Describe returns the columns of t in order, or an error that wraps ErrNoTable.
+	Describe(ctx context.Context, t Table) (tidegate.Schema, error)
+	// Ensure creates t (and its schema) with s, or adds the columns of s that it
+	// lacks, or widens columns (int → decimal/float → string); it never drops, narrows or renames, and
+	// returns the table's schema as it then is. Idempotent; concurrent calls converge.
+	Ensure(ctx context.Context, t Table, s tidegate.Schema) (tidegate.Schema, error)
+	// Load writes all rows or none and returns how many rows it wrote. Columns are
+	// matched by name; columns of the table that rows lack become NULL. A reader error aborts the load.
+	Load(ctx context.Context, l Load, rows tidegate.RowReader) (int64, error)
+	// Close waits for running calls to end. Closing twice is fine; any call after Close errs.
+	Close() error
+}
+
+// Execer is implemented where bookkeeping tables (schema `_tidegate`) may be
+// written, which is where a ledger can live.
+type Execer interface {
+	// Exec runs one statement and returns the rows it touched.
+	Exec(ctx context.Context, sql string, args ...any) (int64, error)
+	// Begin opens a transaction: one read snapshot, all or none. One goroutine
+	// uses a Tx; the caller ends it with Commit or Rollback.
+	Begin(ctx context.Context) (Tx, error)
+	// Dialect is the dialect of the SQL that Exec, Query and Begin speak ("duckdb").
+	Dialect() string
+}
+
+// Tx is one transaction of an Execer. A Tx is not safe for concurrent use.
+type Tx interface {
+	Exec(ctx context.Context, sql string, args ...any) (int64, error)
+	// Query reads inside the transaction's snapshot; it is not limited to
+	// read-only statements. Its reader must be closed before the next call on the Tx.
+	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
+	// Ensure and Load are Warehouse's, inside the transaction.
+	Ensure(ctx context.Context, t Table, s tidegate.Schema) (tidegate.Schema, error)
+	Load(ctx context.Context, l Load, rows tidegate.RowReader) (int64, error)
+	Commit() error
+	// Rollback after Commit is a no-op.
+	Rollback() error
+}
+
+// ArrowTx is found on a Tx by assertion where the engine loads Arrow record
+// batches directly, which is 2 to 5 times the row-wise speed.
+type ArrowTx interface {
+	// ScanArrow makes the batches of rdr readable as the relation named view
+	// (a plain identifier chosen by the caller) inside the transaction while use runs. rdr can be read once.
+	ScanArrow(ctx context.Context, view string, rdr array.RecordReader, use func(ctx context.Context) error) error
+}
+
+// ArrowQuerier is found by assertion where the engine hands out results as
+// Arrow record batches.
+type ArrowQuerier interface {
+	// QueryArrow is Query with columnar results; the caller releases the reader and then calls done.
+	QueryArrow(ctx context.Context, sql string, args ...any) (rdr array.RecordReader, done func() error, err error)
+}
+
+// Lister lists tables.
+type Lister interface {
+	// Tables returns the tables and views of the schemas that are not internal to
+	// the engine, sorted by schema and name.
+	Tables(ctx context.Context) ([]Table, error)
+}
+
+// Estimate is what a query would cost.
+type Estimate struct {
+	Rows  int64 // -1 when the engine does not say
+	Bytes int64 // -1 when the engine does not say
+}
+
+// Estimator tells the cost of a query without running it.
+type Estimator interface {
+	Estimate(ctx context.Context, sql string) (Estimate, error)
+}
+
+// Yielder is implemented by embedded warehouses, which only one process may
+// have open.
+type Yielder interface {
+	// Yield waits for running calls, flushes and closes the file and calls use;
+	// when use returns, the file is opened again. Meanwhile all other calls err
+	// with ErrYielded. path is the database file.
+	Yield(ctx context.Context, use func(ctx context.Context, path string) error) error
+}
+
+// Recoverer is implemented by embedded warehouses whose engine can invalidate
+// itself or refuse its own file.
+type Recoverer interface {
+	// Recovered receives once after every reopening that may have lost loads
+	// which had returned (an unreadable write-ahead log was set aside); the loader then
+	// continues from the cursor that it finds in the warehouse.
+	Recovered() <-chan struct{}
+	// Checkpoint makes everything loaded so far durable in the database file
+	// itself and verifies it. Only then may the journal segments before it go.
+	Checkpoint(ctx context.Context) error
+}
