@@ -149,3 +149,10 @@ type Recoverer interface {
 	// itself and verifies it. Only then may the journal segments before it go.
 	Checkpoint(ctx context.Context) error
 }
+
+// TableFinder finds the tables that a query reads, from its text.
+type TableFinder interface {
+	// TablesOf returns the tables and views named in sql; names without a schema
+	// get the warehouse's default schema.
+	TablesOf(ctx context.Context, sql string) ([]Table, error)
+}
