@@ -1,0 +1,92 @@
+# Every target does its own set-up. `make` alone prints what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# duckdb_arrow turns on columnar loads and reads (docs/gotchas.md).
+TAGS    := duckdb_arrow
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+CACHE   := .cache
+LINT    := $(CACHE)/bin/golangci-lint
+LINT_VERSION := v2.15.0
+
+export GOFLAGS := -mod=readonly
+
+## help: print the targets
+help:
+	@echo "Tidegate: events into your warehouse, changed rows out of it."
+	@echo
+	@sed -n 's/^## \([a-z0-9-]*\): \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+## demo: build, then show the whole loop on an example shop (Ctrl-C ends it)
+demo: build
+	@./bin/tidegate demo
+
+## build: compile the binary into bin/tidegate
+build: require-cc
+	@mkdir -p bin
+	@echo "building bin/tidegate (the first time compiles DuckDB's driver and takes a few minutes)"
+	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
+
+## test: run every test against the real engines
+test: require-cc build
+	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./...
+	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
+
+## race: the tests under the race detector
+race:
+	@$(MAKE) --no-print-directory test TESTFLAGS='-race'
+
+## race-core: the packages of our own under the race detector, the binary's rigs left out
+race-core: require-cc
+	CGO_ENABLED=1 go test -race -short -tags '$(TAGS)' ./...
+
+## lint: formatting, vet, golangci-lint and module hygiene
+lint: require-cc $(LINT)
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(LINT) run --build-tags '$(TAGS)' ./...
+	go mod verify >/dev/null
+	go mod tidy -diff
+
+$(LINT):
+	@mkdir -p $(CACHE)/bin
+	@echo "installing golangci-lint $(LINT_VERSION) (once, about three minutes)"
+	@GOBIN="$(CURDIR)/$(CACHE)/bin" GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+## bench: measure the goals of docs/benchmarks.md, print a table, write bench.json
+bench: build
+	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go run -tags '$(TAGS)' ./bench -out "$(CURDIR)/$(CACHE)/bench.json"
+
+## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
+soak: build
+	TIDEGATE_LONG=1 CGO_ENABLED=1 go test -tags '$(TAGS)' -timeout 4h ./ingest/journal/... ./ingest/loader/... ./sync/...
+	cd e2e && TIDEGATE_LONG=1 CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 4h ./...
+
+## generate: write the reference pages and golden files anew
+generate: build
+	go test -tags '$(TAGS)' ./control/... -update
+
+## fuzz: every fuzz target for FUZZTIME (20s) each
+FUZZTIME ?= 20s
+fuzz: require-cc
+	@set -e; for pkg in $$(go list -tags '$(TAGS)' ./...); do \
+	  for target in $$(go test -tags '$(TAGS)' -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; go test -tags '$(TAGS)' -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+## clean: remove what the targets above made
+clean:
+	rm -rf bin $(CACHE)
+
+require-cc:
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl"; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || { \
+	  echo "A C++ toolchain is needed to link DuckDB. Install one and run make again:"; \
+	  echo "  Debian, Ubuntu:  sudo apt-get install build-essential"; \
+	  echo "  Fedora:          sudo dnf install gcc gcc-c++"; \
+	  echo "  Alpine:          apk add build-base"; \
+	  echo "  macOS:           xcode-select --install"; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
+	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
+
+.PHONY: help demo build test race race-core lint bench soak generate fuzz clean require-cc
