@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/sync/ledger"
+)
+
+// Hub is the running machine behind the API: everything that needs a journal,
+// a warehouse or a runner. control/app implements it; definitions themselves
+// are kept by control/catalog, which calls Activate.
+//
+// All methods are safe for concurrent use. Errors carry a *tidegate.Fault where
+// the caller can do something about them; the code decides the HTTP status
+// (see statusOf): "….not_found" 404, "….conflict" 409, "….invalid" 422.
+type Hub interface {
+	// Activate makes p what the hub runs: sources, destinations, models, syncs and
+	// schedules. It is all or nothing: after an error the hub still runs what it ran.
+	// Running runs go on with the definitions they started with.
+	Activate(ctx context.Context, p *project.Project) error
+
+	// Ready says how far behind each stage is. It answers within a second even
+	// when a stage hangs.
+	Ready(ctx context.Context) Readiness
+	// Doctor examines the hub: disk space, fsync, clock, warehouse, destinations' credentials.
+	Doctor(ctx context.Context) []Finding
+
+	// Query runs one read-only statement in the warehouse; the caller closes the reader.
+	Query(ctx context.Context, sql string) (tidegate.RowReader, error)
+	// Tables lists the warehouse's tables with their columns.
+	Tables(ctx context.Context) ([]TableInfo, error)
+	// Tail calls emit for each event of the journal from req.From on, in order,
+	// until emit errs, req.Limit is reached, ctx ends or, unless req.Follow, the journal's end is reached.
+	Tail(ctx context.Context, req TailRequest, emit func(TailedEvent) error) error
+	// Explain says which rows an event would become, against the tables as they are now.
+	Explain(ctx context.Context, source string, event json.RawMessage) (Explanation, error)
+
+	// Syncs returns every sync's status, sorted by name.
+	Syncs(ctx context.Context) ([]SyncStatus, error)
+	// Sync returns one sync's status; fault "sync.not_found" when there is none.
+	Sync(ctx context.Context, name string) (SyncStatus, error)
+	// SyncPlan computes what a run would send and sends nothing; at most sample changes are shown.
+	SyncPlan(ctx context.Context, name string, sample int) (SyncPlan, error)
+	// SyncRun starts a run and returns at once; fault "run.conflict" when one is going on.
+	SyncRun(ctx context.Context, name string) (tidegate.Run, error)
+	// Approve lets a held run deliver exactly its stored plan.
+	Approve(ctx context.Context, runID string) (tidegate.Run, error)
+	// Cancel stops a run; what was not sent stays to be sent.
+	Cancel(ctx context.Context, runID string) (tidegate.Run, error)
+	// Run returns one run; fault "run.not_found".
+	Run(ctx context.Context, runID string) (tidegate.Run, error)
+	// Runs lists a sync's runs, newest first, before the run ID before when it is set.
+	Runs(ctx context.Context, sync, before string, limit int) ([]tidegate.Run, error)
+	// Rejections lists records that the destination does not hold as it should, newest first.
+	Rejections(ctx context.Context, sync string, limit int) ([]ledger.Rejection, error)
+	// RetryRejections makes a sync's rejections (those of one cluster when it is
+	// set) due now and returns how many.
+	RetryRejections(ctx context.Context, sync, cluster string) (int64, error)
+
+	// Lend pauses loading, gives the warehouse's file up, calls use with its path
+	// and takes it back. Fault "warehouse.not_lendable" when the engine is no file.
+	Lend(ctx context.Context, use func(ctx context.Context, path string) error) error
+}
+
+// Readiness is how far behind each stage is.
+type Readiness struct {
+	Ready   bool           `json:"ready"`
+	Stages  []Stage        `json:"stages"`
+	Sources []SourceCounts `json:"sources"`
+}
+
+// Stage is one part of the road from a request to a destination.
+type Stage struct {
+	Name       string  `json:"name" doc:"journal, loader, warehouse, control, sync NAME"`
+	Ready      bool    `json:"ready"`
+	LagEvents  int64   `json:"lag_events" doc:"Events waiting before this stage."`
+	LagBytes   int64   `json:"lag_bytes,omitempty"`
+	LagSeconds float64 `json:"lag_seconds" doc:"Age of the oldest thing waiting before this stage."`
+	Detail     string  `json:"detail,omitempty" doc:"Why the stage is not ready, or what it is doing."`
+}
+
+// SourceCounts accounts for every event of a source (Invariant 2):
+// accepted = loaded + duplicates + waiting + dead + suppressed.
+type SourceCounts struct {
+	Source     string `json:"source"`
+	Accepted   int64  `json:"accepted"`
+	Loaded     int64  `json:"loaded"`
+	Duplicates int64  `json:"duplicates"`
+	Waiting    int64  `json:"waiting"`
+	Dead       int64  `json:"dead"`
+	Suppressed int64  `json:"suppressed"`
+}
+
+// Finding is one thing that Doctor looked at.
+type Finding struct {
+	Check  string `json:"check" doc:"What was examined: journal.fsync, warehouse.open, destination crm."`
+	Level  string `json:"level" enum:"ok,warning,error"`
+	Detail string `json:"detail"`
+	Hint   string `json:"hint,omitempty" doc:"What to do about it."`
+}
+
+// TableInfo is one table of the warehouse.
+type TableInfo struct {
+	Schema  string       `json:"schema"`
+	Name    string       `json:"name"`
+	Columns []ColumnInfo `json:"columns"`
+}
+
+// ColumnInfo is one column with its type in words: "decimal(38,9)".
+type ColumnInfo struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// TailRequest says which events Tail shows. With neither From nor Since, Tail
+// starts at the journal's end.
+type TailRequest struct {
+	Source  string           // empty: all sources
+	From    *tidegate.Offset // the first offset shown
+	Since   time.Time        // the first arrival shown
+	Refused bool             // refused events only
+	Follow  bool
+	Limit   int // 0: no limit
+}
+
+// TailedEvent is one event as the journal holds it.
+type TailedEvent struct {
+	Offset     string          `json:"offset"`
+	Source     string          `json:"source"`
+	Type       string          `json:"type,omitempty"`
+	MessageID  string          `json:"message_id,omitempty"`
+	ReceivedAt time.Time       `json:"received_at"`
+	Refusal    string          `json:"refusal,omitempty" doc:"The code for which the event was refused."`
+	Event      json.RawMessage `json:"event"`
+}
+
+// Explanation is what an event becomes.
+type Explanation struct {
+	// Refusal is set when the event would be refused; then there are no tables.
+	Refusal *tidegate.RunFault `json:"refusal,omitempty"`
+	Tables  []ExplainedTable   `json:"tables"`
+}
+
+// ExplainedTable is the row that an event becomes in one table.
+type ExplainedTable struct {
+	Schema  string            `json:"schema"`
+	Name    string            `json:"name"`
+	Columns []ExplainedColumn `json:"columns"`
+}
+
+// ExplainedColumn is one cell of an explained row.
+type ExplainedColumn struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Value any    `json:"value"`
+	// New columns do not exist yet; the load would add them.
+	New bool `json:"new,omitempty"`
+}
+
+// SyncStatus tells how a sync is now and how its last finished run went: two
+// facts, never one.
+type SyncStatus struct {
+	Name        string `json:"name"`
+	Model       string `json:"model"`
+	Destination string `json:"destination"`
+	Object      string `json:"object"`
+	Mode        string `json:"mode"`
+	// State is how it is now: idle, queued, running, held, paused, broken.
+	State string `json:"state" enum:"idle,queued,running,held,paused,broken"`
+	// Reason answers "why is it not running".
+	Reason  string    `json:"reason,omitempty"`
+	NextRun time.Time `json:"next_run,omitzero"`
+	// Current is the run that is queued, running or held.
+	Current *tidegate.Run `json:"current,omitempty"`
+	// Last is the last finished run.
+	Last *tidegate.Run `json:"last,omitempty"`
+	// LedgerRows is how many keys the destination has confirmed.
+	LedgerRows int64 `json:"ledger_rows"`
+	// Pending is how many records failed or are in doubt.
+	Pending int64 `json:"pending"`
+}
+
+// SyncPlan is what a run would send.
+type SyncPlan struct {
+	Sync    string         `json:"sync"`
+	Summary ledger.Summary `json:"summary"`
+	// Held is the guard that would hold the plan, nil when none would.
+	Held *tidegate.RunFault `json:"held,omitempty"`
+	// Calls and Seconds estimate the delivery from the destination's limits.
+	Calls   int64          `json:"estimated_calls"`
+	Seconds float64        `json:"estimated_seconds"`
+	Sample  []SampleChange `json:"sample"`
+}
+
+// SampleChange is one change of a plan, field by field.
+type SampleChange struct {
+	Op     tidegate.Op   `json:"op" enum:"added,changed,removed"`
+	Key    tidegate.Key  `json:"key"`
+	Fields []SampleField `json:"fields"`
+	// Fault is set when the row cannot be mapped and would be rejected.
+	Fault *tidegate.RunFault `json:"fault,omitempty"`
+}
+
+// SampleField is one field's old and new value.
+type SampleField struct {
+	Field  string `json:"field"`
+	Before any    `json:"before"`
+	After  any    `json:"after"`
+}

@@ -1,0 +1,56 @@
+// Package project is the definitions of one hub as a document: what a folder
+// of YAML and SQL says, what the API speaks as JSON, and what control/store
+// keeps as versions.
+//
+// Invariants: a Project that Load or Check accepted has every reference
+// resolved (a sync's model and destination exist), no name twice per kind, and
+// every connector configuration valid for its kind; all problems of a folder
+// are reported at once, each with its place; a secret in a project is a
+// reference (`${env:NAME}`, `${file:PATH}`), never the secret itself
+// (Invariant 9), so that a project can be stored, exported and diffed as it is.
+//
+// It does not open connections, run SQL or touch the store. Nothing here has
+// state: all functions are safe for concurrent use.
+package project
+
+import "github.com/tidegate/tidegate"
+
+// Project is every definition of one hub. The file `tidegate.yaml` is this
+// struct; `models/`, `syncs/`, `destinations/` and `sources/` add to its lists.
+type Project struct {
+	Warehouse    Warehouse             `json:"warehouse" doc:"The warehouse into which everything is loaded."`
+	Sources      []tidegate.Source     `json:"sources,omitempty" doc:"Where events come from."`
+	Destinations []tidegate.Connection `json:"destinations,omitempty" doc:"The systems to which syncs send rows."`
+	Models       []tidegate.Model      `json:"models,omitempty" doc:"Queries whose results syncs send; models/NAME.sql files add to them."`
+	Syncs        []tidegate.Sync       `json:"syncs,omitempty" doc:"Which model goes to which object of which destination, and when."`
+	Settings     Settings              `json:"settings,omitzero" doc:"How the hub itself behaves."`
+}
+
+// Warehouse chooses the adapter and configures it.
+type Warehouse struct {
+	Kind   string         `json:"kind" doc:"The adapter: duckdb."`
+	Config map[string]any `json:"config,omitempty" doc:"The adapter's own configuration."`
+}
+
+// Settings configure the hub. Zero values mean the defaults that the tags name.
+type Settings struct {
+	IngestAddr     string    `json:"ingest_addr,omitempty" default:"127.0.0.1:8080" doc:"Where SDKs send events, HOST:PORT."`
+	AdminAddr      string    `json:"admin_addr,omitempty" default:"127.0.0.1:8081" doc:"Where the API, the metrics and the CLI meet, HOST:PORT."`
+	UnknownKeys    string    `json:"unknown_keys,omitempty" default:"strict" enum:"strict,segment" doc:"What an unknown write key is answered: strict says 401, segment says 200 and drops, as Segment does."`
+	TrustedProxies []string  `json:"trusted_proxies,omitempty" doc:"Address ranges whose X-Forwarded-For is believed (CIDR)."`
+	AllowPrivate   []string  `json:"allow_private,omitempty" doc:"Private address ranges that destinations may reach (CIDR); all others are refused."`
+	Limits         Limits    `json:"limits,omitzero" doc:"Limits of the collection API."`
+	Retention      Retention `json:"retention,omitzero" doc:"How long finished things are kept."`
+}
+
+// Limits bound what the collection API accepts.
+type Limits struct {
+	EventBytes  int64 `json:"event_bytes,omitempty" default:"1048576" doc:"The largest event accepted, in bytes."`
+	BatchBytes  int64 `json:"batch_bytes,omitempty" default:"5242880" doc:"The largest request body accepted after decompression, in bytes."`
+	BatchEvents int   `json:"batch_events,omitempty" default:"2500" doc:"The most events accepted in one request."`
+}
+
+// Retention says how long finished things are kept.
+type Retention struct {
+	Runs string `json:"runs,omitempty" default:"2160h" doc:"How long finished runs are kept, a duration such as 720h."`
+}
