@@ -1,0 +1,2 @@
+// Package ingest is the HTTP surface through which events come in.
+package ingest

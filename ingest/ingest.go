@@ -1,0 +1,91 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/tidegate/tidegate"
+)
+
+// Appender makes events durable. Append returns after they are on disk, with
+// the offset of the first; from then on they are never lost. It does not keep
+// payload after it returned without an error; after an error it may still be
+// reading it. A Throttle fault says how long to stay away.
+type Appender interface {
+	Append(ctx context.Context, payload []byte, events int) (tidegate.Offset, error)
+}
+
+// Sources finds sources by write key. It is called once or twice per request,
+// from many goroutines: implementations do not lock.
+type Sources interface {
+	ByWriteKey(key string) (tidegate.Source, bool)
+}
+
+// Mode says how a request with an unknown write key is answered.
+type Mode string
+
+// The modes.
+const (
+	// Strict answers 401: clients drop the events and their owner sees why.
+	Strict Mode = "strict"
+	// Segment answers 200 and drops the events, as Segment does.
+	Segment Mode = "segment"
+)
+
+// Options configure New. Journal, Sources, Now and NewID are required.
+type Options struct {
+	Journal Appender
+	Sources Sources
+	// Log hears when the journal begins and ceases to refuse; nothing else. Discarded when nil.
+	Log *slog.Logger
+	Now func() time.Time
+	// NewID makes the messageId of an event that came without one: a UUID.
+	NewID  func() string
+	Limits Limits
+	// Mode is Strict when empty.
+	Mode Mode
+	// TrustedProxies may speak for clients: X-Forwarded-For, -Host and -Proto are
+	// believed from them only. Nil means loopback; empty and not nil means nobody.
+	TrustedProxies []netip.Prefix
+	// PublicURL is the address under which browsers reach this server, for the
+	// settings that it serves ("https://events.example.com"). Empty: taken from each request.
+	PublicURL string
+	// Meter counts accepted, refused, bytes and answers. Nothing is counted when nil.
+	Meter metric.Meter
+}
+
+// Limits bound what a client can make the server do. A zero field takes the
+// default that its comment names; the defaults are never below what the SDKs
+// send.
+type Limits struct {
+	// EventBytes is the size of one event: 1 MiB.
+	EventBytes int
+	// BodyBytes is the size of one request, on the wire and decompressed: 5 MiB.
+	BodyBytes int
+	// Events is the number of events in one batch: 2,500.
+	Events int
+	// Depth is the number of objects and arrays inside each other in one event: 64.
+	Depth int
+	// MessageIDBytes is the length of a messageId: 256.
+	MessageIDBytes int
+	// Errors is how many refused events one answer names: 20.
+	Errors int
+	// InFlightBytes is what all requests together may hold in memory: 256 MiB.
+	// Beyond it requests are answered 503.
+	InFlightBytes int64
+	// EventsPerSecond is the rate of one source; a request beyond it is answered
+	// 429. Zero means no limit.
+	EventsPerSecond float64
+}
+
+// New returns the handler of the whole ingest surface. It starts no goroutine
+// and needs no closing.
+func New(o Options) (http.Handler, error) {
+	return nil, errors.New("under construction")
+}
