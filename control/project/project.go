@@ -13,7 +13,11 @@
 // state: all functions are safe for concurrent use.
 package project
 
-import "github.com/tidegate/tidegate"
+import (
+	"encoding/json"
+
+	"github.com/tidegate/tidegate"
+)
 
 // Project is every definition of one hub. The file `tidegate.yaml` is this
 // struct; `models/`, `syncs/`, `destinations/` and `sources/` add to its lists.
@@ -28,8 +32,8 @@ type Project struct {
 
 // Warehouse chooses the adapter and configures it.
 type Warehouse struct {
-	Kind   string         `json:"kind" doc:"The adapter: duckdb."`
-	Config map[string]any `json:"config,omitempty" doc:"The adapter's own configuration."`
+	Kind   string          `json:"kind" doc:"The adapter: duckdb."`
+	Config json.RawMessage `json:"config,omitempty" doc:"The adapter's own configuration."`
 }
 
 // Settings configure the hub. Zero values mean the defaults that the tags name.
@@ -45,12 +49,12 @@ type Settings struct {
 
 // Limits bound what the collection API accepts.
 type Limits struct {
-	EventBytes  int64 `json:"event_bytes,omitempty" default:"1048576" doc:"The largest event accepted, in bytes."`
-	BatchBytes  int64 `json:"batch_bytes,omitempty" default:"5242880" doc:"The largest request body accepted after decompression, in bytes."`
-	BatchEvents int   `json:"batch_events,omitempty" default:"2500" doc:"The most events accepted in one request."`
+	EventBytes  int64 `json:"event_bytes,omitempty" default:"1048576" min:"1" doc:"The largest event accepted, in bytes."`
+	BatchBytes  int64 `json:"batch_bytes,omitempty" default:"5242880" min:"1" doc:"The largest request body accepted after decompression, in bytes."`
+	BatchEvents int   `json:"batch_events,omitempty" default:"2500" min:"1" doc:"The most events accepted in one request."`
 }
 
 // Retention says how long finished things are kept.
 type Retention struct {
-	Runs string `json:"runs,omitempty" default:"2160h" doc:"How long finished runs are kept, a duration such as 720h."`
+	Runs string `json:"runs,omitempty" default:"2160h" format:"duration" doc:"How long finished runs are kept, a duration such as 720h."`
 }

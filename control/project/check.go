@@ -1,0 +1,231 @@
+package project
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
+)
+
+// Kinds are the connectors that a project may name, each with a function that
+// returns a pointer to its zero config struct.
+type Kinds struct {
+	Warehouses   map[string]func() any
+	Destinations map[string]func() any
+}
+
+// checker finds what the schema alone cannot: references, repeats, and
+// connector configuration.
+type checker struct {
+	*draft
+	kinds    Kinds
+	problems []config.Problem
+}
+
+func (c *checker) add(p config.Problem) { c.problems = append(c.problems, p) }
+
+func (c *checker) check() {
+	if c.root != nil {
+		c.warehouse()
+		c.settings()
+	}
+	c.allSources()
+	unique(c, c.destinations, "destination", func(v tidegate.Connection) string { return v.Name })
+	for _, it := range c.destinations {
+		c.destination(it)
+	}
+	unique(c, c.models, "model", func(v tidegate.Model) string { return v.Name })
+	for _, it := range c.models {
+		c.model(it)
+	}
+	unique(c, c.syncs, "sync", func(v tidegate.Sync) string { return v.Name })
+	models := names(c.models, func(v tidegate.Model) string { return v.Name })
+	destinations := names(c.destinations, func(v tidegate.Connection) string { return v.Name })
+	for _, it := range c.syncs {
+		c.refers(it, "model", it.value.Model, models)
+		c.refers(it, "destination", it.value.Destination, destinations)
+		c.mapping(it)
+		c.schedule(it)
+		c.guards(it)
+	}
+}
+
+func names[T any](items []item[T], name func(T) string) []string {
+	list := make([]string, len(items))
+	for i, it := range items {
+		list[i] = name(it.value)
+	}
+	return list
+}
+
+// unique reports the second and later definitions of one name.
+func unique[T any](c *checker, items []item[T], kind string, name func(T) string) {
+	first := map[string]string{}
+	for _, it := range items {
+		n := name(it.value)
+		where := it.problem("name", "", "")
+		if n == "" {
+			continue
+		}
+		if before, twice := first[n]; twice {
+			c.add(it.problem("name", fmt.Sprintf("there are two %ss called %q", kind, n), "the first is in "+before))
+			continue
+		}
+		first[n] = where.File
+		if where.Line > 0 && where.File != "" {
+			first[n] = fmt.Sprintf("%s:%d", where.File, where.Line)
+		} else if where.File == "" {
+			first[n] = where.Path
+		}
+	}
+}
+
+func (c *checker) warehouse() {
+	w := c.head.Warehouse
+	c.connector(c.root.At("warehouse"), w.Kind, c.kinds.Warehouses, "warehouse")
+}
+
+// connector checks a connection's kind and configuration; doc is the connection.
+func (c *checker) connector(doc *config.Document, kind string, known map[string]func() any, what string) {
+	if doc == nil || kind == "" {
+		return // said by the schema
+	}
+	newConfig, ok := known[kind]
+	if !ok {
+		c.add(doc.Problem("kind", fmt.Sprintf("there is no %s kind %q", what, kind), config.DidYouMean(kind, slices.Sorted(maps.Keys(known)))))
+		return
+	}
+	cfg := newConfig()
+	at := doc.At("config")
+	if at == nil { // an absent configuration is an empty one: required fields are missed at the connection
+		empty, err := config.ParseJSON("", []byte("{}"))
+		if err == nil {
+			err = empty.Decode(cfg)
+		}
+		if e, ok := err.(*config.Error); ok { //nolint:errorlint // Decode's own error
+			for _, p := range e.Problems {
+				c.add(doc.Problem("config."+p.Path, p.Message, p.Hint))
+			}
+		}
+		return
+	}
+	if err := at.Decode(cfg); err != nil {
+		c.errs = append(c.errs, err)
+		return
+	}
+	c.secrets(at, cfg)
+}
+
+// secrets refuses secrets that are written out: a project is stored, exported
+// and kept in version control (Invariant 9).
+func (c *checker) secrets(at *config.Document, cfg any) {
+	found := func(string, string) (string, error) { return "present", nil }
+	plaintext := func(path string) {
+		c.add(at.Problem(path, "the secret is written out", "put it into an environment variable of the server and write ${env:NAME}, or into a file and write ${file:PATH}"))
+	}
+	if err := config.Resolve(cfg, found, plaintext); err != nil {
+		f := tidegate.FaultOf(err)
+		c.add(at.Problem(strings.TrimPrefix(f.Subject, "field "), f.Message, ""))
+	}
+}
+
+var reservedSchemas = []string{"information_schema", "pg_catalog", "temp"}
+
+func (c *checker) allSources() {
+	unique(c, c.sources, "source", func(v tidegate.Source) string { return v.Name })
+	byKey := map[string]string{}
+	for _, it := range c.sources {
+		s := it.value
+		if slices.Contains(reservedSchemas, s.Name) {
+			c.add(it.problem("name", fmt.Sprintf("%q is a schema of the warehouse itself", s.Name), "a source's tables live in the schema of its name: choose another"))
+		}
+		if s.WriteKey == "" {
+			continue
+		}
+		if strings.ContainsAny(s.WriteKey, " \t\r\n:/?#") {
+			c.add(it.problem("write_key", "a write key has no spaces and none of : / ? #", "SDKs send it as a user name and in paths"))
+		}
+		if other, twice := byKey[s.WriteKey]; twice {
+			c.add(it.problem("write_key", fmt.Sprintf("the sources %q and %q have the same write key", other, s.Name), "give each source a key of its own"))
+		}
+		byKey[s.WriteKey] = s.Name
+	}
+}
+
+func (c *checker) destination(it item[tidegate.Connection]) {
+	c.connector(it.doc, it.value.Kind, c.kinds.Destinations, "destination")
+}
+
+func (c *checker) model(it item[tidegate.Model]) {
+	m := it.value
+	if it.doc == nil && !namePattern.MatchString(m.Name) {
+		c.add(it.problem("name", fmt.Sprintf("%q cannot be a name", m.Name), "rename the file: lower case letters, digits and _, starting with a letter, at most 63"))
+	}
+	switch {
+	case m.SQL == "" && m.Table == "":
+		c.add(it.problem("", "the model has neither sql nor table", "write `sql:`, `table: schema.table`, or put the query into models/"+m.Name+".sql"))
+	case m.SQL != "" && m.Table != "":
+		c.add(it.problem("table", "the model has both sql and table", "keep one"))
+	case len(m.SQL) > maxSQLBytes:
+		c.add(it.problem("sql", fmt.Sprintf("the query has %d bytes, %d are allowed", len(m.SQL), maxSQLBytes), "make a view or a dbt model of its larger part"))
+	case m.SQL != "" && strings.TrimSpace(withoutComments(m.SQL)) == "":
+		c.add(it.problem("sql", "the query is empty", ""))
+	}
+	if it.doc == nil && len(m.PrimaryKey) == 0 {
+		c.add(it.problem("primary_key", "is missing", "write `-- primary_key: COLUMN` at the top of the file"))
+	}
+	if it.doc != nil && m.PrimaryKey != nil && len(m.PrimaryKey) == 0 {
+		c.add(it.problem("primary_key", "must name at least one column", ""))
+	}
+	for i, column := range m.PrimaryKey {
+		if slices.Index(m.PrimaryKey, column) < i {
+			c.add(it.problem(fmt.Sprintf("primary_key[%d]", i), fmt.Sprintf("the column %q stands twice", column), ""))
+		}
+	}
+}
+
+func (c *checker) refers(it item[tidegate.Sync], field, name string, known []string) {
+	if name == "" || slices.Contains(known, name) {
+		return
+	}
+	hint := config.DidYouMean(name, known)
+	if len(known) == 0 {
+		hint = "the project has no " + field + "s"
+	}
+	c.add(it.problem(field, fmt.Sprintf("there is no %s %q", field, name), hint))
+}
+
+func (c *checker) settings() {
+	s := c.head.Settings
+	at := func(path, message, hint string) { c.add(c.root.Problem("settings."+path, message, hint)) }
+	for field, addr := range map[string]string{"ingest_addr": s.IngestAddr, "admin_addr": s.AdminAddr} {
+		if addr == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+			at(field, fmt.Sprintf("%q is no HOST:PORT", addr), "write 127.0.0.1:8080, or :8080 for every address of the machine")
+		}
+	}
+	if s.IngestAddr != "" && s.IngestAddr == s.AdminAddr && !strings.HasSuffix(s.IngestAddr, ":0") {
+		at("admin_addr", "ingest and admin have the same address", "they are separate on purpose: give them two ports")
+	}
+	for field, list := range map[string][]string{"trusted_proxies": s.TrustedProxies, "allow_private": s.AllowPrivate} {
+		for i, cidr := range list {
+			if _, err := netip.ParsePrefix(cidr); err != nil {
+				at(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q is no address range", cidr), "write 10.0.0.0/8, or 10.1.2.3/32 for one address")
+			}
+		}
+	}
+	if d, err := time.ParseDuration(s.Retention.Runs); err == nil && d < time.Hour {
+		at("retention.runs", "runs are kept for at least one hour", "")
+	}
+	if s.Limits.EventBytes > s.Limits.BatchBytes {
+		at("limits.event_bytes", "an event may not be larger than a batch", "")
+	}
+}

@@ -1,0 +1,109 @@
+package project
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
+)
+
+// addModels pairs models/NAME.sql with models/NAME.yaml. Either may stand
+// alone: the primary key of a lone .sql file is in its leading comment,
+//
+//	-- primary_key: id, country
+//	SELECT …
+//
+// and a lone .yaml file has `sql` or `table` itself.
+func (d *draft) addModels(fsys fs.FS) error {
+	files, err := d.list(fsys, "models")
+	if err != nil {
+		return err
+	}
+	byName := map[string]int{} // NAME → index in d.models of this folder's model
+	for _, name := range files {
+		if path.Ext(name) != ".sql" {
+			continue
+		}
+		data, err := readFile(fsys, name)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		base := strings.TrimSuffix(path.Base(name), ".sql")
+		byName[base] = len(d.models)
+		d.models = append(d.models, d.sqlModel(name, base, string(data)))
+	}
+	for _, name := range files {
+		if path.Ext(name) != ".yaml" {
+			continue
+		}
+		doc, err := d.parse(fsys, name)
+		if err != nil {
+			return err
+		}
+		if doc == nil {
+			continue
+		}
+		base := strings.TrimSuffix(path.Base(name), ".yaml")
+		it := item[tidegate.Model]{value: tidegate.Model{Name: base}, doc: doc}
+		at, paired := byName[base]
+		if paired {
+			it.value, it.file = d.models[at].value, d.models[at].file
+			if doc.At("sql") != nil {
+				d.errs = append(d.errs, problemError(doc.Problem("sql", "the query stands in "+it.file+" already", "remove it from one of the two files")))
+			}
+		}
+		if err := doc.Decode(&it.value); err != nil {
+			d.errs = append(d.errs, err)
+		}
+		if paired {
+			d.models[at] = it
+		} else {
+			d.models = append(d.models, it)
+		}
+	}
+	return nil
+}
+
+var commentLine = regexp.MustCompile(`^--\s*([A-Za-z_]+):\s*(.*?)\s*$`)
+
+// sqlModel reads a .sql file with its leading comment.
+func (d *draft) sqlModel(file, name, text string) item[tidegate.Model] {
+	m := tidegate.Model{Name: name, SQL: text}
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimRight(line, "\r")
+		if !strings.HasPrefix(line, "--") {
+			break
+		}
+		match := commentLine.FindStringSubmatch(line)
+		if match == nil {
+			continue
+		}
+		const known = "primary_key"
+		key, value := match[1], match[2]
+		switch {
+		case key == known:
+			m.PrimaryKey = keyColumns(value)
+		case config.Suggest(key, []string{known}) != "":
+			d.errs = append(d.errs, problemError(config.Problem{
+				File: file, Line: i + 1, Column: strings.Index(line, key) + 1, Path: key, Message: "unknown key", Hint: config.DidYouMean(key, []string{known}),
+			}))
+		}
+	}
+	return item[tidegate.Model]{value: m, file: file}
+}
+
+// keyColumns reads `id`, `id, country` and `[id, country]`.
+func keyColumns(list string) []string {
+	list = strings.TrimSuffix(strings.TrimPrefix(list, "["), "]")
+	var columns []string
+	for _, c := range strings.Split(list, ",") {
+		if c = strings.Trim(strings.TrimSpace(c), `"'`); c != "" {
+			columns = append(columns, c)
+		}
+	}
+	return columns
+}
