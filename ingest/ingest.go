@@ -3,11 +3,16 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/tidegate/tidegate"
@@ -84,8 +89,86 @@ type Limits struct {
 	EventsPerSecond float64
 }
 
+func (l Limits) withDefaults() (Limits, error) {
+	for _, f := range []struct {
+		name     string
+		value    *int
+		standard int
+	}{
+		{"EventBytes", &l.EventBytes, 1 << 20}, {"BodyBytes", &l.BodyBytes, 5 << 20}, {"Events", &l.Events, 2500}, {"Depth", &l.Depth, 64},
+		{"MessageIDBytes", &l.MessageIDBytes, 256}, {"Errors", &l.Errors, 20},
+	} {
+		if *f.value < 0 {
+			return l, fmt.Errorf("limit %s is %d: it must be positive, or zero for the default", f.name, *f.value)
+		}
+		if *f.value == 0 {
+			*f.value = f.standard
+		}
+	}
+	if l.InFlightBytes == 0 {
+		l.InFlightBytes = 256 << 20
+	}
+	switch {
+	case l.InFlightBytes < 2*int64(l.BodyBytes):
+		return l, fmt.Errorf("limit InFlightBytes is %d: it must hold one body as sent and decompressed, %d", l.InFlightBytes, 2*l.BodyBytes)
+	case l.EventsPerSecond < 0:
+		return l, fmt.Errorf("limit EventsPerSecond is %v: it must not be negative", l.EventsPerSecond)
+	}
+	return l, nil
+}
+
+// surface is the handler and what its requests share.
+type surface struct {
+	journal   Appender
+	sources   Sources
+	log       *slog.Logger
+	now       func() time.Time
+	newID     func() string
+	limits    Limits
+	mode      Mode
+	proxies   []netip.Prefix
+	publicURL *url.URL
+	counts    *counts
+	inFlight  budget
+	refusing  atomic.Bool // the journal's last answer was a refusal
+	requests  sync.Pool   // of *request
+	paths     *chi.Mux
+}
+
 // New returns the handler of the whole ingest surface. It starts no goroutine
 // and needs no closing.
 func New(o Options) (http.Handler, error) {
-	return nil, errors.New("under construction")
+	if o.Journal == nil || o.Sources == nil || o.Now == nil || o.NewID == nil {
+		return nil, errors.New("ingest needs Journal, Sources, Now and NewID")
+	}
+	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	switch s.mode {
+	case "":
+		s.mode = Strict
+	case Strict, Segment:
+	default:
+		return nil, fmt.Errorf("mode %q of ingest is neither %q nor %q", s.mode, Strict, Segment)
+	}
+	if s.proxies == nil {
+		s.proxies = loopback()
+	}
+	var err error
+	if s.limits, err = o.Limits.withDefaults(); err != nil {
+		return nil, err
+	}
+	if o.PublicURL != "" {
+		s.publicURL, err = url.Parse(o.PublicURL)
+		if err != nil || s.publicURL.Scheme != "http" && s.publicURL.Scheme != "https" || !validHost(s.publicURL.Host) || s.publicURL.User != nil {
+			return nil, fmt.Errorf("public URL %q of ingest is no http or https address", o.PublicURL)
+		}
+	}
+	if s.counts, err = newCounts(o.Meter, s.limits); err != nil {
+		return nil, err
+	}
+	s.inFlight.left.Store(s.limits.InFlightBytes)
+	s.requests.New = func() any { return new(request) }
+	return s.routes(), nil
 }

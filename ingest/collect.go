@@ -1,0 +1,206 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/scan"
+)
+
+// journalRetry is how long a client is sent away when the journal does not say.
+const journalRetry = 5 * time.Second
+
+// request is what serving one request needs; it is reused for later ones.
+type request struct {
+	wire, plain []byte // the body as it came, and decompressed
+	source      bytes.Reader
+	gzip        *gzip.Reader
+	doc         scan.Document
+	env         envelope.Envelope
+	payload     []byte
+	answer      []byte
+	reserved    int64 // of the budget
+
+	ok     int
+	errors []eventError
+}
+
+// collect serves one path that takes events. byPath is the type that the path
+// names, empty for the paths that take batches.
+func (s *surface) collect(byPath tidegate.EventType) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		received := s.now()
+		req := s.requests.Get().(*request)
+		defer s.release(req)
+		p := s.take(req, r, byPath, received)
+		status := http.StatusOK
+		switch {
+		case p == nil:
+			req.answer = appendAccepted(req.answer[:0], len(req.env.Events), req.ok, req.errors)
+			writeAccepted(w, req.answer)
+		case s.mode == Segment && p.status == http.StatusUnauthorized:
+			writeAccepted(w, []byte(`{"success":true}`))
+		default:
+			status = p.status
+			s.writeProblem(w, p)
+		}
+		s.counts.answered(r.Context(), status, s.now().Sub(received))
+	}
+}
+
+// take makes the events of r durable, or says why not. Then req holds their
+// number and the refused ones.
+func (s *surface) take(req *request, r *http.Request, byPath tidegate.EventType, received time.Time) *problem {
+	var source tidegate.Source
+	var p *problem
+	key, early := headerKey(r)
+	if early { // before the body: a flood with wrong keys costs headers only
+		if source, p = s.source(key); p != nil {
+			return p
+		}
+	}
+	body, p := s.body(req, r)
+	if p != nil {
+		return p
+	}
+	if err := req.doc.Scan(body, s.limits.Events); err != nil {
+		return s.scanProblem(err)
+	}
+	if !early {
+		if key = bodyKey(&req.doc); key == "" {
+			return noKey()
+		}
+		if source, p = s.source(key); p != nil {
+			return p
+		}
+	}
+	tally := s.counts.of(source.Name)
+	if p := s.enclose(req, byPath); p != nil {
+		s.counts.refused(r.Context(), tally, req)
+		return p
+	}
+	if p := tally.admit(received, len(req.env.Events)); p != nil {
+		return p
+	}
+	req.env.Source, req.env.ReceivedAt, req.env.RequestIP = source.Name, received, s.clientIP(r)
+	if p := s.append(r.Context(), req); p != nil {
+		return p
+	}
+	s.counts.taken(r.Context(), tally, req, len(body))
+	return nil
+}
+
+// enclose judges the events of the scanned document and puts all of them into
+// the envelope. It refuses the request when none of them is valid.
+func (s *surface) enclose(req *request, byPath tidegate.EventType) *problem {
+	d := &req.doc
+	req.ok, req.errors = 0, req.errors[:0]
+	req.env = envelope.Envelope{Events: req.env.Events[:0]}
+	if byPath != "" {
+		s.add(req, &d.Event, byPath)
+		if req.ok > 0 {
+			return nil
+		}
+		status, code := http.StatusBadRequest, req.env.Events[0].Refusal
+		if code == RefusedTooLarge {
+			status = http.StatusRequestEntityTooLarge
+		}
+		return refuse(status, code, refusalMessages[code], "")
+	}
+	switch {
+	case !d.Batch.IsArray():
+		return refuse(http.StatusBadRequest, "request.no_batch", `the body has no list "batch"`, `send {"batch": [event, …]} here, or a single event to /v1/track and its like`)
+	case len(d.Events) == 0:
+		return refuse(http.StatusBadRequest, "request.empty_batch", `"batch" is empty`, "")
+	}
+	if sentAt, ok := d.SentAt.Text(); ok {
+		req.env.SentAt = string(sentAt)
+	}
+	if d.Context.IsObject() {
+		req.env.Context = d.Context
+	}
+	if d.Integrations.IsObject() {
+		req.env.Integrations = d.Integrations
+	}
+	for i := range d.Events {
+		s.add(req, &d.Events[i], "")
+	}
+	if req.ok == 0 {
+		p := refuse(http.StatusBadRequest, "request.no_valid_event", "none of the events in the batch is valid: "+req.errors[0].Message, "")
+		p.events, p.errors = len(d.Events), req.errors
+		return p
+	}
+	return nil
+}
+
+// add puts one event into the envelope, judged.
+func (s *surface) add(req *request, ev *scan.Event, byPath tidegate.EventType) {
+	refusal, typ := s.limits.judge(ev, byPath)
+	kept := envelope.Event{Type: typ, Refusal: refusal, Body: ev.Raw}
+	if ev.MessageID.Empty() {
+		kept.MessageID = s.newID()
+	}
+	if refusal == "" {
+		req.ok++
+	} else if len(req.errors) < s.limits.Errors {
+		req.errors = append(req.errors, eventError{Index: len(req.env.Events), Code: refusal, Message: refusalMessages[refusal]})
+	}
+	req.env.Events = append(req.env.Events, kept)
+}
+
+// append makes the envelope durable. Invariant 1: nil is returned only after
+// the journal has said that it is.
+func (s *surface) append(ctx context.Context, req *request) *problem {
+	req.payload = envelope.Append(req.payload[:0], &req.env)
+	_, err := s.journal.Append(ctx, req.payload, len(req.env.Events))
+	if err == nil {
+		if s.refusing.CompareAndSwap(true, false) {
+			s.log.Info("journal takes events again")
+		}
+		return nil
+	}
+	req.payload = nil // the journal may still be reading it
+	f := tidegate.FaultOf(err)
+	if ctx.Err() == nil && s.refusing.CompareAndSwap(false, true) {
+		s.log.Warn("journal refuses events", "code", f.Code, "action", f.Action.String(), "error", err)
+	}
+	if f.Action == tidegate.Reject {
+		return refuse(http.StatusRequestEntityTooLarge, f.Code, "the request is larger than the journal takes", "send smaller batches")
+	}
+	after := f.After
+	if after <= 0 {
+		after = journalRetry
+	}
+	// What exactly is wrong with the server is not the sender's business.
+	return later(http.StatusServiceUnavailable, f.Code, "the server cannot make events durable just now; nothing of this request was accepted", after)
+}
+
+func (s *surface) scanProblem(err error) *problem {
+	if errors.Is(err, scan.ErrTooManyEvents) {
+		return refuse(http.StatusRequestEntityTooLarge, "request.too_many_events", fmt.Sprintf("the batch holds more than %d events", s.limits.Events), "send smaller batches")
+	}
+	return refuse(http.StatusBadRequest, "request.bad_json", "the body is not valid JSON: "+err.Error(), "")
+}
+
+// release gives back what the request held.
+func (s *surface) release(req *request) {
+	s.inFlight.give(req.reserved)
+	req.reserved = 0
+	if cap(req.wire) > keptBuffer || cap(req.plain) > keptBuffer || cap(req.payload) > keptBuffer {
+		return // a rare giant: left to the collector, with all that points into it
+	}
+	s.requests.Put(req)
+}
+
+// swallow answers what SDKs report about themselves; nobody reads it.
+func (s *surface) swallow(w http.ResponseWriter, _ *http.Request) {
+	writeAccepted(w, []byte(`{"success":true}`))
+}

@@ -1,0 +1,95 @@
+package ingest
+
+import (
+	"bytes"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/scan"
+)
+
+// The codes under which an event is refused. They are stable: they stand in
+// answers, in the journal (tidegate.Event.Refusal) and in metrics.
+const (
+	RefusedNotObject    = "event.not_object"     // an item of a batch is not a JSON object
+	RefusedTooLarge     = "event.too_large"      // larger than Limits.EventBytes
+	RefusedTooDeep      = "event.too_deep"       // nested deeper than Limits.Depth
+	RefusedNoType       = "event.no_type"        // neither the body nor the path names a type
+	RefusedUnknownType  = "event.unknown_type"   // a type that is none of the six
+	RefusedNoIdentity   = "event.no_identity"    // neither userId nor anonymousId
+	RefusedNoName       = "event.no_name"        // a track without the name of what was tracked
+	RefusedBadMessageID = "event.bad_message_id" // not a string, too long, or with characters that cannot be kept
+)
+
+// refusalMessages say to whoever wrote the event what is to be changed.
+var refusalMessages = map[string]string{
+	RefusedNotObject:    "the event is not a JSON object",
+	RefusedTooLarge:     "the event is larger than this server accepts",
+	RefusedTooDeep:      "the event has objects or lists inside each other deeper than this server accepts",
+	RefusedNoType:       `the event has no "type": track, identify, page, screen, group or alias`,
+	RefusedUnknownType:  `the event's "type" is none of track, identify, page, screen, group and alias`,
+	RefusedNoIdentity:   `the event has neither "userId" nor "anonymousId" as a string or number that is not empty`,
+	RefusedNoName:       `a track event needs "event", its name, as a string that is not empty`,
+	RefusedBadMessageID: `"messageId" is not a string, is too long or has control characters in it`,
+}
+
+// judge says with which code ev is refused, "" when it is accepted, and its type
+// when only the path names it. byPath is empty for batches.
+func (l *Limits) judge(ev *scan.Event, byPath tidegate.EventType) (refusal string, typ tidegate.EventType) {
+	switch {
+	case !ev.Raw.IsObject():
+		return RefusedNotObject, ""
+	case len(ev.Raw) > l.EventBytes:
+		return RefusedTooLarge, ""
+	case ev.Depth > l.Depth:
+		return RefusedTooDeep, ""
+	}
+	kind := byPath
+	if ev.Type.Empty() {
+		if byPath == "" {
+			return RefusedNoType, ""
+		}
+		typ = byPath
+	} else {
+		text, _ := ev.Type.Text()
+		if kind = typeOf(text); kind == "" {
+			return RefusedUnknownType, ""
+		}
+	}
+	switch {
+	case !identifies(ev.UserID) && !identifies(ev.AnonymousID):
+		return RefusedNoIdentity, typ
+	case kind == tidegate.Track && (ev.Name.Empty() || !ev.Name.IsString()):
+		return RefusedNoName, typ
+	case !ev.MessageID.Empty() && !l.goodMessageID(ev.MessageID):
+		return RefusedBadMessageID, typ
+	}
+	return "", typ
+}
+
+// typeOf returns the type that text names, "" for none; it allocates nothing.
+func typeOf(text []byte) tidegate.EventType {
+	for _, t := range [...]tidegate.EventType{tidegate.Track, tidegate.Page, tidegate.Identify, tidegate.Screen, tidegate.Group, tidegate.Alias} {
+		if string(text) == string(t) {
+			return t
+		}
+	}
+	return ""
+}
+
+// identifies says whether v can stand for a person: some senders use numbers.
+func identifies(v scan.Value) bool { return !v.Empty() && (v.IsString() || v.IsNumber()) }
+
+// goodMessageID says whether v can serve to tell repeats apart. What storing
+// would change (control characters, lone surrogates) could make two ids one.
+func (l *Limits) goodMessageID(v scan.Value) bool {
+	text, ok := v.Text()
+	if !ok || len(text) == 0 || len(text) > l.MessageIDBytes {
+		return false
+	}
+	for _, c := range text {
+		if c < ' ' {
+			return false
+		}
+	}
+	return bytes.IndexByte(v, '\\') < 0 || !bytes.Contains(text, []byte("\ufffd"))
+}

@@ -1,0 +1,77 @@
+package ingest
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/tidegate/tidegate"
+)
+
+// eventPaths are the paths that take one event: the name for people and other
+// SDKs, the letter for analytics.js, which takes the first of the type.
+var eventPaths = []struct {
+	name, letter string
+	typ          tidegate.EventType
+}{
+	{"identify", "i", tidegate.Identify},
+	{"track", "t", tidegate.Track},
+	{"page", "p", tidegate.Page},
+	{"screen", "s", tidegate.Screen},
+	{"group", "g", tidegate.Group},
+	{"alias", "a", tidegate.Alias},
+}
+
+// routes builds the surface. Every path is there with /v1 and without, because
+// SDKs differ in whether they add it to the address that their users set.
+func (s *surface) routes() http.Handler {
+	mux := chi.NewRouter()
+	s.paths = mux
+	mux.Use(cors, tidyPath)
+	for _, version := range []string{"/v1", ""} {
+		for _, p := range eventPaths {
+			mux.Post(version+"/"+p.name, s.collect(p.typ))
+			mux.Post(version+"/"+p.letter, s.collect(p.typ))
+		}
+		for _, name := range []string{"batch", "import", "b"} {
+			mux.Post(version+"/"+name, s.collect(""))
+		}
+		mux.Post(version+"/m", s.swallow)
+		mux.Get(version+"/projects/{writeKey}/settings", s.settings)
+	}
+	mux.Get("/v1/projects/projects/{writeKey}/settings", s.settings) // a frequent slip in cdnHost
+	mux.Post("/beacon/v1/batch", s.collect(""))
+	mux.Get("/sourceConfig", s.sourceConfig)
+	mux.NotFound(func(w http.ResponseWriter, _ *http.Request) {
+		s.writeProblem(w, refuse(http.StatusNotFound, "request.unknown_path", "there is nothing at this path", "events go to /v1/batch, /v1/track and their like"))
+	})
+	mux.MethodNotAllowed(s.wrongMethod)
+	return mux
+}
+
+func (s *surface) wrongMethod(w http.ResponseWriter, r *http.Request) {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if path := chi.RouteContext(r.Context()).RoutePath; s.paths.Match(chi.NewRouteContext(), method, path) {
+			w.Header().Add("Allow", method)
+		}
+	}
+	w.Header().Add("Allow", http.MethodOptions)
+	s.writeProblem(w, refuse(http.StatusMethodNotAllowed, "request.wrong_method", "this path does not take the method "+r.Method, ""))
+}
+
+// tidyPath forgives a slash at the end and doubled ones, which come from
+// addresses that were put together by hand.
+func tidyPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Path
+		for strings.Contains(path, "//") {
+			path = strings.ReplaceAll(path, "//", "/")
+		}
+		if len(path) > 1 {
+			path = strings.TrimSuffix(path, "/")
+		}
+		chi.RouteContext(r.Context()).RoutePath = path
+		next.ServeHTTP(w, r)
+	})
+}
