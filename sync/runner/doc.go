@@ -1,0 +1,2 @@
+// Package runner delivers the changes of a sync.
+package runner
