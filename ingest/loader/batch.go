@@ -1,0 +1,207 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/journal"
+)
+
+// errUnreadable is wrapped when a frame that verifies is no envelope.
+var errUnreadable = errors.New("a frame of the journal cannot be read")
+
+// errStale says that the warehouse is not as the loader remembers it.
+var errStale = errors.New("the warehouse has changed")
+
+// batch is the events between two commits. Its memory is used again.
+type batch struct {
+	events []tidegate.Event
+	next   tidegate.Offset // after the last event
+	bytes  int
+	oldest time.Time // when the first frame was appended
+	chunks [][]byte  // memory of the payloads
+	used   int       // chunks in use
+}
+
+const chunkBytes = 1 << 20
+
+func (b *batch) clear() {
+	b.events = b.events[:0]
+	b.bytes, b.used = 0, 0
+	b.oldest = time.Time{}
+	kept := b.chunks[:0]
+	for _, c := range b.chunks {
+		if cap(c) == chunkBytes && len(kept) < 64 {
+			kept = append(kept, c[:0])
+		}
+	}
+	clear(b.chunks[len(kept):])
+	b.chunks = kept
+}
+
+// keep copies payload into the batch's memory.
+func (b *batch) keep(payload []byte) []byte {
+	for {
+		if b.used == len(b.chunks) {
+			b.chunks = append(b.chunks, make([]byte, 0, max(chunkBytes, len(payload))))
+		}
+		c := b.chunks[b.used]
+		if len(payload) <= cap(c)-len(c) {
+			b.chunks[b.used] = append(c, payload...)
+			return b.chunks[b.used][len(c) : len(c)+len(payload) : len(c)+len(payload)]
+		}
+		b.used++
+	}
+}
+
+// add decodes the frame and appends its events from position on.
+func (b *batch) add(e journal.Entry, position int64) error {
+	from := len(b.events)
+	events, err := envelope.Decode(b.events, b.keep(e.Payload), e.First)
+	if err == nil && len(events)-from != e.Events {
+		err = fmt.Errorf("%w: %d events instead of %d", envelope.ErrFormat, len(events)-from, e.Events)
+	}
+	if err != nil {
+		b.events = events[:from]
+		return fmt.Errorf("%w: %w", errUnreadable, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "journal.unreadable_frame", Subject: "offset " + e.First.String(),
+			Message: "the frame verifies but holds no events that this version can read",
+			Hint:    "Run the version that wrote the journal, or newer. Nothing was loaded beyond this offset and nothing is lost.", Err: err,
+		})
+	}
+	// A cursor may stand inside a frame when a refused batch was halved.
+	drop := from
+	for drop < len(events) && events[drop].Offset.Position < position {
+		drop++
+	}
+	b.events = append(events[:from], events[drop:]...)
+	b.next = tidegate.Offset{Partition: e.First.Partition, Position: e.First.Position + int64(e.Events)}
+	b.bytes += len(e.Payload)
+	if b.oldest.IsZero() {
+		b.oldest = e.AppendedAt
+	}
+	return nil
+}
+
+// collect fills the held batch: it waits for a first frame, then takes what comes
+// within Linger, up to the limits. It returns with an empty batch when a
+// checkpoint is due or the warehouse recovered.
+func (l *Loader) collect(ctx context.Context) error {
+	b := &l.held
+	b.clear()
+	l.setPending(time.Time{})
+	wait, cancel := l.interruptible(ctx)
+	defer cancel()
+	first := wait
+	if at, ok := l.checkpoint.at(); ok {
+		until, stop := context.WithTimeout(wait, max(0, at.Sub(l.opts.Now())))
+		defer stop()
+		first = until
+	}
+	if err := l.take(first); err != nil || len(b.events) == 0 {
+		return l.woken(ctx, wait, first, err)
+	}
+	l.setPending(b.oldest)
+	linger, stop := context.WithTimeout(wait, l.opts.Linger)
+	defer stop()
+	for len(b.events) < l.opts.MaxEvents && b.bytes < l.opts.MaxBytes {
+		e, ok, err := l.opts.Reader.TryNext()
+		if err != nil {
+			return fmt.Errorf("reading the journal: %w", err)
+		}
+		if ok {
+			if err := l.accept(e); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.take(linger); err != nil {
+			return l.woken(ctx, wait, linger, err)
+		}
+	}
+	return nil
+}
+
+// take waits for one frame.
+func (l *Loader) take(ctx context.Context) error {
+	e, err := l.opts.Reader.Next(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	return l.accept(e)
+}
+
+func (l *Loader) accept(e journal.Entry) error {
+	expected := l.position.Position
+	if len(l.held.events) > 0 {
+		expected = l.held.next.Position
+	}
+	if gap := e.First.Position - expected; gap > 0 {
+		// The journal reported why when it found the damage; here it is counted so
+		// that the numbers add up.
+		l.opts.Log.Error("the journal has no events between the cursor and its next frame", "from", expected, "to", e.First.Position)
+		l.mu.Lock()
+		l.stats.Gaps += gap
+		l.mu.Unlock()
+	}
+	return l.held.add(e, l.position.Position)
+}
+
+// woken turns the end of one of our own waits into no error.
+func (l *Loader) woken(ctx, wait, own context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if wait.Err() != nil { // the warehouse recovered: what is held belongs to the past
+		l.held.clear()
+		return nil
+	}
+	if own.Err() != nil && errors.Is(err, own.Err()) {
+		return nil
+	}
+	return err
+}
+
+// interruptible returns a context that a recovery of the warehouse ends.
+func (l *Loader) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait, cancel := context.WithCancel(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.interrupt = cancel
+	if l.recovered {
+		cancel()
+	}
+	return wait, func() {
+		l.mu.Lock()
+		l.interrupt = nil
+		l.mu.Unlock()
+		cancel()
+	}
+}
+
+func (l *Loader) setPending(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = t
+}
+
+// rest waits before the next attempt: 100 ms doubled with every failure, a random
+// half of it left out so that several loaders do not march in step.
+func (l *Loader) rest(ctx context.Context, attempt int) {
+	d := min(l.opts.MaxBackoff, 100*time.Millisecond<<min(attempt-1, 20))
+	l.sleep(ctx, d/2+rand.N(d/2+1))
+}
+
+func (l *Loader) sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,213 @@
+package loader
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/internal/crashpoint"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// The loader's own tables, in the schema `_tidegate` beside the rows that they
+// speak of, so that both are lost or kept together.
+var (
+	cursorTable = warehouse.Table{Schema: "_tidegate", Name: "cursor"}
+	countsTable = warehouse.Table{Schema: "_tidegate", Name: "counts"}
+)
+
+func schemaOf(pairs ...any) tidegate.Schema {
+	var s tidegate.Schema
+	for i := 0; i < len(pairs); i += 2 {
+		s = append(s, tidegate.Column{Name: pairs[i].(string), Type: tidegate.Type{Kind: pairs[i+1].(tidegate.Kind)}})
+	}
+	return s
+}
+
+// openWarehouse makes sure of the loader's tables, reads the cursor and goes to its
+// place in the journal. The cursor in the warehouse wins over the journal's own.
+func (l *Loader) openWarehouse(ctx context.Context) error {
+	wh := l.opts.Warehouse
+	if _, err := wh.Ensure(ctx, cursorTable, schemaOf("partition", tidegate.Int, "next_position", tidegate.Int,
+		"load_id", tidegate.String, "updated_at", tidegate.Timestamp)); err != nil {
+		return fmt.Errorf("making sure of the cursor's table: %w", err)
+	}
+	if _, err := wh.Ensure(ctx, countsTable, schemaOf("source", tidegate.String, "accepted", tidegate.Int, "loaded", tidegate.Int,
+		"duplicate", tidegate.Int, "dead", tidegate.Int, "updated_at", tidegate.Timestamp)); err != nil {
+		return fmt.Errorf("making sure of the counts' table: %w", err)
+	}
+	if _, err := wh.Ensure(ctx, seenTable, seenSchema()); err != nil {
+		return fmt.Errorf("making sure of the message ids' table: %w", err)
+	}
+	position, found, err := l.readCursor(ctx)
+	if err != nil {
+		return err
+	}
+	if !found {
+		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(cursorTable)+" (partition, next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
+			int64(0), int64(0), "", l.opts.Now().UTC())
+		if err != nil {
+			return fmt.Errorf("setting the cursor for the first time: %w", err)
+		}
+	}
+	if err := l.buildFilter(ctx); err != nil {
+		return err
+	}
+	if lister, ok := wh.(warehouse.Lister); ok {
+		tables, err := lister.Tables(ctx)
+		if err != nil {
+			return fmt.Errorf("listing the tables: %w", err)
+		}
+		for _, t := range tables {
+			l.perSource[t.Schema]++
+		}
+	}
+	if err := l.opts.Reader.Seek(position); err != nil {
+		return fmt.Errorf("going to offset %s of the journal: %w", position, err)
+	}
+	l.position, l.open = position, true
+	l.shaper = shape.New(l.opts.Shape, func(name warehouse.Table) (*shape.Table, error) { return l.lookup(ctx, name) })
+	l.checkpoint = checkpoint{opts: &l.opts}
+	l.advance(func(*Stats) {})
+	return nil
+}
+
+func (l *Loader) readCursor(ctx context.Context) (at tidegate.Offset, found bool, err error) {
+	err = l.eachRow(ctx, string("SELECT next_position FROM "+l.table(cursorTable)+" WHERE partition = 0"), nil, func(row tidegate.Row) error {
+		at.Position, found = asInt(row[0]), true
+		return nil
+	})
+	if err != nil {
+		return at, false, fmt.Errorf("reading the cursor: %w", err)
+	}
+	return at, found, nil
+}
+
+// marks returns n placeholders with commas between.
+func (l *Loader) marks(n int) sqltext.Text {
+	all := make([]sqltext.Text, n)
+	for i := range all {
+		all[i] = l.dialect.Placeholder(i + 1)
+	}
+	return sqltext.Join(all, ", ")
+}
+
+// moveCursor sets the cursor inside the transaction that loads the rows below it.
+// Another loader that moved it meanwhile makes this one start again.
+func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, next tidegate.Offset, loadID string, at time.Time) error {
+	p := l.dialect.Placeholder
+	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(cursorTable)+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
+		" WHERE partition = 0 AND next_position = "+p(4)), next.Position, loadID, at, l.position.Position)
+	if err != nil {
+		return fmt.Errorf("moving the cursor: %w", err)
+	}
+	if moved != 1 {
+		return fmt.Errorf("moving the cursor from %s: %w", l.position, errStale)
+	}
+	return nil
+}
+
+// tally is what became of the events of one source in one batch.
+type tally struct{ loaded, duplicate, dead int64 }
+
+// count adds the tallies to the books. Invariant 2.
+func (l *Loader) count(ctx context.Context, tx warehouse.Tx, tallies map[string]*tally, at time.Time) error {
+	p := l.dialect.Placeholder
+	update := "UPDATE " + l.table(countsTable) + " SET accepted = accepted + " + p(1) + ", loaded = loaded + " + p(2) +
+		", duplicate = duplicate + " + p(3) + ", dead = dead + " + p(4) + ", updated_at = " + p(5) + " WHERE source = " + p(6)
+	insert := "INSERT INTO " + l.table(countsTable) + " (accepted, loaded, duplicate, dead, updated_at, source) VALUES (" + l.marks(6) + ")"
+	for source, t := range tallies {
+		args := []any{t.loaded + t.duplicate + t.dead, t.loaded, t.duplicate, t.dead, at, source}
+		n, err := tx.Exec(ctx, string(update), args...)
+		if err == nil && n == 0 {
+			_, err = tx.Exec(ctx, string(insert), args...)
+		}
+		if err != nil {
+			return fmt.Errorf("counting the events of source %s: %w", source, err)
+		}
+	}
+	return nil
+}
+
+// Counts is what became of a source's events, over all time.
+type Counts struct {
+	Source    string `json:"source"`
+	Accepted  int64  `json:"accepted"` // read from the journal: loaded + duplicate + dead
+	Loaded    int64  `json:"loaded"`
+	Duplicate int64  `json:"duplicate"`
+	Dead      int64  `json:"dead"`
+}
+
+// ReadCounts reads the books of a warehouse that a Loader fills, by source.
+func ReadCounts(ctx context.Context, wh warehouse.Warehouse) ([]Counts, error) {
+	rows, err := wh.Query(ctx, `SELECT source, accepted, loaded, duplicate, dead FROM _tidegate.counts ORDER BY source`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the counts: %w", err)
+	}
+	var all []Counts
+	err = drain(ctx, rows, func(row tidegate.Row) error {
+		source, _ := row[0].(string)
+		all = append(all, Counts{source, asInt(row[1]), asInt(row[2]), asInt(row[3]), asInt(row[4])})
+		return nil
+	})
+	if closeErr := rows.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the counts: %w", err)
+	}
+	return all, nil
+}
+
+// checkpoint says when the warehouse's own file is to be brought up to date.
+type checkpoint struct {
+	opts  *Options
+	dirty bool // something was loaded since the last one
+	bytes int64
+	next  time.Time
+}
+
+func (c *checkpoint) loaded(now time.Time, bytes int, ddl bool) {
+	if !c.dirty {
+		c.dirty, c.next = true, now.Add(c.opts.CheckpointEvery)
+	}
+	c.bytes += int64(bytes)
+	if soon := now.Add(c.opts.CheckpointAfterDDL); ddl && soon.Before(c.next) {
+		c.next = soon
+	}
+	if c.bytes >= c.opts.CheckpointBytes {
+		c.next = now
+	}
+}
+
+func (c *checkpoint) at() (time.Time, bool) { return c.next, c.dirty }
+
+func (c *checkpoint) due(now time.Time) bool { return c.dirty && !now.Before(c.next) }
+
+// runCheckpoint makes everything loaded durable in the warehouse's own file and
+// then lets the journal go up to there.
+func (l *Loader) runCheckpoint(ctx context.Context) error {
+	position := l.position
+	if r, ok := l.opts.Warehouse.(warehouse.Recoverer); ok {
+		if err := r.Checkpoint(ctx); err != nil {
+			return fmt.Errorf("checkpointing the warehouse: %w", err)
+		}
+	}
+	l.mu.Lock()
+	lost := l.recovered
+	l.mu.Unlock()
+	if lost { // what was loaded may be gone; the next step reads the cursor again
+		return nil
+	}
+	crashpoint.Hit(crashpoint.LoadAfterCheckpoint)
+	if err := l.opts.Reader.Commit(ctx, position); err != nil {
+		return fmt.Errorf("telling the journal that everything below %s is loaded: %w", position, err)
+	}
+	crashpoint.Hit(crashpoint.LoadAfterTrim)
+	l.checkpoint = checkpoint{opts: &l.opts}
+	l.advance(func(s *Stats) { s.Checkpointed = position })
+	return nil
+}

@@ -1,0 +1,245 @@
+package shape
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/tidegate/tidegate"
+)
+
+// ErrType is wrapped by the error of an event of an unknown type.
+var ErrType = errors.New("not an event type")
+
+// fields are the top-level members of an event that columns are made of.
+type fields struct {
+	anonymousID, userID, event, name, category Value
+	groupID, previousID, channel               Value
+	timestamp, originalTimestamp, sentAt       Value
+	contextIP                                  Value
+	extra                                      []pair // members that the protocol does not know
+}
+
+// pair is an entry of `_unmapped`.
+type pair struct {
+	key   string
+	value Value
+}
+
+// Peek reads what finding repeats needs: the event's messageId and type, with
+// what the server supplied where the body has none. An event without any id gets
+// one that depends on its offset only, so that reading it again gives the same.
+func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
+	p := parser{b: ev.Body}
+	id, kind = ev.MessageID, ev.Type
+	p.peek()
+	err = p.object(func(key []byte) error {
+		switch string(key) {
+		case "messageId":
+			v, err := p.scalar()
+			if v.Kind != tidegate.Unknown {
+				id = string(v.Text)
+			}
+			return err
+		case "type":
+			v, err := p.scalar()
+			if v.Kind != tidegate.Unknown {
+				kind = tidegate.EventType(v.Text)
+			}
+			return err
+		}
+		_, err := p.skip(1)
+		return err
+	})
+	if err == nil {
+		err = p.end()
+	}
+	if id == "" {
+		sum := sha256.Sum256([]byte(ev.Source + "\x00" + ev.Offset.String()))
+		made, _ := uuid.FromBytes(sum[:16])
+		id = "auto-" + made.String()
+	}
+	return id, kind, err
+}
+
+// scalar reads a string, number or bool as a String; everything else is absent.
+func (p *parser) scalar() (Value, error) {
+	c := p.peek()
+	from := p.i
+	if c == '"' {
+		decoded, err := p.str()
+		if err != nil || len(decoded) == 0 {
+			return Value{}, err
+		}
+		return Value{Kind: tidegate.String, Text: decoded, raw: p.b[from:p.i:p.i]}, nil
+	}
+	raw, err := p.skip(1)
+	if err != nil || c == '{' || c == '[' || c == 'n' {
+		return Value{}, err
+	}
+	return Value{Kind: tidegate.String, Text: raw, raw: raw}, nil
+}
+
+// read decodes ev into s.fields and s.leaves.
+func (s *Shaper) read(ev *tidegate.Event) error {
+	s.begin()
+	tr := s.tree(s.kind)
+	if len(ev.Context) > 0 {
+		s.parser.b, s.parser.i = ev.Context, 0
+		if s.parser.peek() == '{' {
+			if err := s.walk(tr.context, 1); err != nil {
+				return fmt.Errorf("reading the batch's context: %w", err)
+			}
+		}
+	}
+	s.phase++
+	s.parser.b, s.parser.i = ev.Body, 0
+	s.parser.peek()
+	if err := s.parser.object(func(key []byte) error { return s.member(tr, key) }); err != nil {
+		return err
+	}
+	if err := s.parser.end(); err != nil {
+		return err
+	}
+	if c, ok := tr.context.children["ip"]; ok && c.seen >= s.first && c.leaf >= 0 {
+		s.fields.contextIP = s.leaves[c.leaf].value
+	}
+	if s.kind == tidegate.Page || s.kind == tidegate.Screen {
+		s.category(tr)
+	}
+	return nil
+}
+
+// category treats a page's or screen's own category as a property, which is
+// where the SDKs that have both put a copy of it.
+func (s *Shaper) category(tr *tree) {
+	v := s.fields.category
+	if v.Kind == tidegate.Unknown {
+		return
+	}
+	s.enterIfNew(tr.properties)
+	c := s.child(tr.properties, []byte("category"))
+	switch {
+	case c.seen < s.first:
+		s.set(c, v)
+	case c.leaf < 0 || !s.leaves[c.leaf].value.same(v):
+		s.fields.extra = append(s.fields.extra, pair{"category", v})
+	}
+}
+
+func (s *Shaper) enterIfNew(n *node) {
+	if n.seen < s.first {
+		s.enter(n)
+	}
+}
+
+// member reads one top-level member of the event.
+func (s *Shaper) member(tr *tree, key []byte) error {
+	f := &s.fields
+	switch string(key) {
+	case "type", "messageId", "integrations", "_metadata", "writeKey", "version":
+		// The first two were read by Peek; the others are about transport and
+		// routing, not about what happened.
+		_, err := s.parser.skip(1)
+		return err
+	case "context":
+		return s.group(tr.context, key)
+	case "userProperties":
+		if s.kind == tidegate.Identify {
+			return s.group(tr.userProperties, key)
+		}
+	case "properties", "traits":
+		if tr.properties.path == string(key) {
+			return s.group(tr.properties, key)
+		}
+	case "anonymousId":
+		return s.field(&f.anonymousID, key)
+	case "userId":
+		return s.field(&f.userID, key)
+	case "channel":
+		return s.field(&f.channel, key)
+	case "timestamp":
+		return s.field(&f.timestamp, key)
+	case "originalTimestamp":
+		return s.field(&f.originalTimestamp, key)
+	case "sentAt":
+		return s.field(&f.sentAt, key)
+	case "event":
+		if s.kind == tidegate.Track {
+			return s.field(&f.event, key)
+		}
+	case "name", "category":
+		if s.kind == tidegate.Page || s.kind == tidegate.Screen {
+			if key[0] == 'n' {
+				return s.field(&f.name, key)
+			}
+			return s.field(&f.category, key)
+		}
+	case "groupId":
+		if s.kind == tidegate.Group {
+			return s.field(&f.groupID, key)
+		}
+	case "previousId":
+		if s.kind == tidegate.Alias {
+			return s.field(&f.previousID, key)
+		}
+	}
+	return s.extraMember(key)
+}
+
+// group reads an object whose members become columns; anything but an object
+// (or nothing) is kept as it is.
+func (s *Shaper) group(root *node, key []byte) error {
+	switch s.parser.peek() {
+	case '{':
+		err := s.walk(root, 1)
+		if err == nil && root.leaf >= 0 { // a spread string
+			if v := s.leaves[root.leaf].value; root.column == "" {
+				s.drop(root)
+				s.fields.extra = append(s.fields.extra, pair{string(key), v})
+			}
+		}
+		return err
+	case 'n':
+		s.set(root, Value{})
+		_, err := s.parser.skip(1)
+		return err
+	}
+	s.set(root, Value{})
+	return s.extraMember(key)
+}
+
+// field reads a scalar member; an object or array in its place is kept in `_unmapped`.
+func (s *Shaper) field(to *Value, key []byte) error {
+	if c := s.parser.peek(); c == '{' || c == '[' {
+		*to = Value{}
+		return s.extraMember(key)
+	}
+	v, err := s.parser.scalar()
+	*to = v
+	return err
+}
+
+// extraMember keeps a member that has no column of its own.
+func (s *Shaper) extraMember(key []byte) error {
+	raw, err := s.parser.skip(1)
+	if err != nil {
+		return err
+	}
+	compact, err := appendCompact(nil, raw)
+	if err != nil || emptyJSON(compact) {
+		return err
+	}
+	name := string(key)
+	v := Value{Kind: tidegate.JSON, Text: compact, raw: compact}
+	for i := range s.fields.extra {
+		if s.fields.extra[i].key == name { // the last of equal names wins
+			s.fields.extra[i].value = v
+			return nil
+		}
+	}
+	s.fields.extra = append(s.fields.extra, pair{name, v})
+	return nil
+}

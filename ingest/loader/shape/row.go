@@ -1,0 +1,337 @@
+package shape
+
+import (
+	"fmt"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/clock"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// maxDiscards bounds the discard rows of one event. What is beyond is still in
+// its row's `_unmapped`.
+const maxDiscards = 1000
+
+// rowBuilder collects the row at hand.
+type rowBuilder struct {
+	table    *Table
+	cells    []Cell
+	from     []*node // per cell, the path it came from; nil for reserved columns
+	unmapped []pair
+	quiet    bool // misfits leave no trace: another row of the event keeps them
+}
+
+// discard is a value that found no place, with where it should have gone.
+type discard struct {
+	table  *Table
+	column string
+	typ    string // type of the column, empty when there is none
+	value  Value
+	reason string
+}
+
+func (s *Shaper) start(t *Table) {
+	t.rows++
+	s.row = rowBuilder{table: t, cells: s.row.cells[:0], from: s.row.from[:0], unmapped: s.row.unmapped[:0]}
+}
+
+// put gives the row's column at i the value v.
+func (s *Shaper) put(i int, v Value, from *node) {
+	if v.Kind == tidegate.Unknown {
+		return
+	}
+	r := &s.row
+	t := r.table
+	fitted, reason := fit(t.Columns[i].Type, v)
+	if reason != "" {
+		s.misfit(t.Columns[i].Name, t.Columns[i].Type.String(), v, reason)
+		return
+	}
+	if fitted.rounded {
+		s.unmap(t.Columns[i].Name, v)
+	}
+	t.set[i], t.cell[i] = t.rows, len(r.cells)
+	r.cells = append(r.cells, Cell{i, fitted})
+	r.from = append(r.from, from)
+}
+
+func (s *Shaper) unmap(key string, v Value) {
+	if !s.row.quiet {
+		s.row.unmapped = append(s.row.unmapped, pair{key, v})
+	}
+}
+
+// misfit keeps v in the row's `_unmapped` and as a discard.
+func (s *Shaper) misfit(column, typ string, v Value, reason string) {
+	if s.row.quiet {
+		return
+	}
+	s.unmap(column, v)
+	if len(s.discards) < maxDiscards {
+		s.discards = append(s.discards, discard{s.row.table, column, typ, v, reason})
+	}
+}
+
+// common fills the reserved columns that every event table has.
+func (s *Shaper) common(t *Table) {
+	f := &s.fields
+	s.put(t.base[atID], text(s.id), nil)
+	s.put(t.base[atAnonymousID], f.anonymousID, nil)
+	s.put(t.base[atUserID], f.userID, nil)
+	s.put(t.base[atReceivedAt], moment(s.times.ReceivedAt), nil)
+	s.put(t.base[atSentAt], moment(s.times.SentAt), nil)
+	s.put(t.base[atOriginalTimestamp], moment(s.times.OriginalTimestamp), nil)
+	s.put(t.base[atTimestamp], moment(s.times.Timestamp), nil)
+	s.put(t.base[atChannel], f.channel, nil)
+	s.addresses(t.base[atContextIP], t.base[atContextRequestIP], t.base[atContextPassedIP])
+	s.put(t.base[atUUIDTS], moment(s.batch.LoadedAt), nil)
+	s.put(t.base[atOffset], text(s.ev.Offset.String()), nil)
+	s.put(t.base[atLoadID], text(s.batch.LoadID), nil)
+	s.badTimes()
+}
+
+// addresses fills the three address columns: what the client said wins over what
+// the server saw, and both are kept.
+func (s *Shaper) addresses(ip, requestIP, passedIP int) {
+	seen := text(s.ev.RequestIP)
+	passed := s.fields.contextIP
+	if passed.Kind != tidegate.Unknown {
+		s.put(ip, passed, nil)
+	} else {
+		s.put(ip, seen, nil)
+	}
+	s.put(requestIP, seen, nil)
+	s.put(passedIP, passed, nil)
+}
+
+// badTimes keeps times that could not be read or that another one overruled.
+func (s *Shaper) badTimes() {
+	f := &s.fields
+	original := f.originalTimestamp.Kind != tidegate.Unknown
+	if s.flag.Has(clock.BadOriginal) {
+		if original {
+			s.badTime("original_timestamp", f.originalTimestamp)
+		}
+		s.badTime("timestamp", f.timestamp)
+	} else if original && f.timestamp.Kind != tidegate.Unknown && !f.timestamp.same(f.originalTimestamp) {
+		s.unmap("timestamp", f.timestamp)
+	}
+	if s.flag.Has(clock.BadSentAt) {
+		s.badTime("sent_at", f.sentAt)
+	}
+}
+
+func (s *Shaper) badTime(column string, v Value) {
+	if v.Kind == tidegate.Unknown {
+		return
+	}
+	if _, ok := clock.Parse(string(v.Text)); ok {
+		s.unmap(column, v)
+		return
+	}
+	s.misfit(column, tidegate.Timestamp.String(), v, BadTime)
+}
+
+// leavesOf puts every value of the event into its column; with contextOnly those
+// of its context.
+func (s *Shaper) leavesOf(contextOnly bool) {
+	for i := range s.leaves {
+		l := &s.leaves[i]
+		if l.node == nil || contextOnly && !l.node.context {
+			continue
+		}
+		s.leaf(l.node, l.node.column, l.value)
+	}
+	if !s.opts.ContextTraits || s.kind != tidegate.Identify {
+		return
+	}
+	for i := range s.leaves {
+		if l := &s.leaves[i]; l.node != nil && l.node.alias != "" {
+			s.alias(l)
+		}
+	}
+}
+
+// alias repeats a member of context.traits without the prefix where traits has
+// none of that name. Its value is in the prefixed column anyway.
+func (s *Shaper) alias(l *leaf) {
+	t := s.row.table
+	if t.lay.reserved[l.node.alias] {
+		return
+	}
+	if i := t.column(l.node.alias); i >= 0 && t.set[i] == t.rows {
+		return
+	}
+	s.leaf(l.node, l.node.alias, l.value)
+}
+
+func (s *Shaper) leaf(n *node, column string, v Value) {
+	t := s.row.table
+	if column == "" {
+		s.misfit(n.path, "", v, NoName)
+		return
+	}
+	i := t.column(column)
+	switch {
+	case i < 0 && t.lay.reserved[column]:
+		s.misfit(column, "", v, ReservedName)
+	case i < 0 && len(t.Columns) >= s.opts.MaxColumns:
+		s.unmap(column, v)
+	case i < 0:
+		s.put(t.grow(tidegate.Column{Name: column, Type: tidegate.Type{Kind: v.Kind}}), v, n)
+	case t.reserved[i]:
+		s.clash(i, v)
+	case t.set[i] == t.rows:
+		s.collide(i, n, v)
+	default:
+		s.put(i, v, n)
+	}
+}
+
+// clash handles a property that has the name of a reserved column: the server's
+// value stays.
+func (s *Shaper) clash(i int, v Value) {
+	t := s.row.table
+	if t.set[i] == t.rows {
+		if fitted, reason := fit(t.Columns[i].Type, v); reason == "" && s.row.cells[t.cell[i]].Value.same(fitted) {
+			return
+		}
+	}
+	s.misfit(t.Columns[i].Name, t.Columns[i].Type.String(), v, ReservedName)
+}
+
+// collide handles two properties of one column: the one whose path sorts last wins.
+func (s *Shaper) collide(i int, n *node, v Value) {
+	t, r := s.row.table, &s.row
+	held := &r.cells[t.cell[i]]
+	other := r.from[t.cell[i]]
+	fitted, reason := fit(t.Columns[i].Type, v)
+	if reason != "" {
+		s.misfit(n.path, t.Columns[i].Type.String(), v, reason)
+		return
+	}
+	if held.Value.same(fitted) {
+		return
+	}
+	loser, lost := n, v
+	if other.path < n.path {
+		loser, lost = other, held.Value
+		held.Value, r.from[t.cell[i]] = fitted, n
+		if fitted.rounded {
+			s.unmap(t.Columns[i].Name, v)
+		}
+	}
+	s.misfit(loser.path, t.Columns[i].Type.String(), lost, NameCollision)
+}
+
+// unmapProperties keeps the properties of an event that has no table for them.
+func (s *Shaper) unmapProperties() {
+	for i := range s.leaves {
+		if l := &s.leaves[i]; l.node != nil && !l.node.context {
+			s.unmap(l.node.path, l.value)
+		}
+	}
+}
+
+// extras keeps the members that the protocol does not know.
+func (s *Shaper) extras() {
+	for _, p := range s.fields.extra {
+		s.unmap(p.key, p.value)
+	}
+}
+
+// finish adds `_unmapped` (at column unmapped, unless that is negative) and hands
+// the row out.
+func (s *Shaper) finish(unmapped int, emit func(Row) error) error {
+	r := &s.row
+	if unmapped >= 0 && len(r.unmapped) > 0 {
+		object := s.object(r.unmapped)
+		r.cells = append(r.cells, Cell{unmapped, jsonText(object)})
+		if k := r.table.Columns[unmapped].Type.Kind; k != tidegate.JSON && k != tidegate.String {
+			return fmt.Errorf("shaping a row of %s: column %s is %s, not json", r.table.Name, UnmappedColumn, k)
+		}
+		r.cells[len(r.cells)-1].Value.Kind = r.table.Columns[unmapped].Type.Kind
+	}
+	return emit(Row{Table: r.table, Cells: r.cells})
+}
+
+// object writes pairs as a JSON object. A key that is taken gets "#2", "#3" …
+func (s *Shaper) object(pairs []pair) []byte {
+	start := len(s.parser.arena)
+	out := append(s.parser.arena, '{')
+	taken := make(map[string]int, len(pairs))
+	for i, p := range pairs {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		key := p.key
+		for n := taken[p.key] + 1; ; n++ {
+			if n > 1 {
+				key = fmt.Sprintf("%s#%d", p.key, n)
+			}
+			if _, there := taken[key]; !there || n == 1 && taken[p.key] == 0 {
+				taken[p.key] = n
+				break
+			}
+		}
+		if key != p.key {
+			taken[key] = 1
+		}
+		out = append(appendQuoted(out, []byte(key)), ':')
+		out = p.value.appendJSON(out)
+	}
+	s.parser.arena = append(out, '}')
+	return s.parser.arena[start:len(s.parser.arena):len(s.parser.arena)]
+}
+
+// emitDiscards hands out the rows of tidegate_discards.
+func (s *Shaper) emitDiscards(emit func(Row) error) error {
+	if len(s.discards) == 0 {
+		return nil
+	}
+	t, err := s.table(DiscardsTable)
+	if err != nil {
+		return err
+	}
+	for _, d := range s.discards {
+		s.start(t)
+		for i, v := range []Value{
+			text(d.table.Name.Name), text(s.id), text(d.column),
+			{Kind: tidegate.String, Text: d.value.AppendText(nil)}, text(d.typ), text(d.value.typeName()),
+			text(d.reason), text(s.id), text(s.ev.Offset.String()),
+			moment(s.times.ReceivedAt), moment(s.batch.LoadedAt),
+		} {
+			s.put(t.base[i], v, nil)
+		}
+		if err := s.finish(-1, emit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// typeName names what the value is, as the client sent it.
+func (v Value) typeName() string {
+	if v.number && v.Kind == tidegate.String {
+		return "number"
+	}
+	return v.Kind.String()
+}
+
+// Dead gives emit the row of tidegate_dead_letters for an event that does not
+// become rows: code is stable, reason is for people.
+func (s *Shaper) Dead(ev *tidegate.Event, id, code, reason string, batch Batch, emit func(Row) error) error {
+	t, err := s.lookup(warehouse.Table{Schema: s.schemaName(ev.Source), Name: DeadLettersTable})
+	if err != nil {
+		return fmt.Errorf("finding the dead letters of %s: %w", ev.Source, err)
+	}
+	s.begin()
+	s.start(t)
+	for i, v := range []Value{
+		text(ev.Source), text(ev.Offset.String()), text(id), moment(ev.ReceivedAt), text(code), text(reason),
+		text(printable(ev.Body)), text(printable(ev.Context)), moment(batch.LoadedAt),
+	} {
+		s.put(t.base[i], v, nil)
+	}
+	return s.finish(-1, emit)
+}

@@ -1,0 +1,295 @@
+package shape
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/clock"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// DefaultMaxColumns and DefaultMaxTables bound what strangers can create.
+const (
+	DefaultMaxColumns = 500
+	DefaultMaxTables  = 2000
+)
+
+// Options say how events become rows. The zero value is the default profile.
+type Options struct {
+	// Reserved says whether a lower-case name is a reserved word of the
+	// warehouse's SQL; such names get a "_" in front. Nil: none is.
+	Reserved func(name string) bool
+	// MaxColumns bounds the columns of one table; what goes beyond is kept in
+	// `_unmapped`. 0 means DefaultMaxColumns.
+	MaxColumns int
+	// JSONPaths are paths that are not flattened but stored as JSON:
+	// "track.properties.cart", "identify.traits.address". A path without a type is
+	// one of track's properties.
+	JSONPaths []string
+	// ContextTraits makes identifies and users have the members of
+	// context.traits without the prefix too.
+	ContextTraits bool
+}
+
+// Lookup returns the table called name. It is asked once for every row, so it
+// should remember; the same name must give the same *Table until the caller
+// starts anew. A nil table with a nil error says that the source has as many
+// tables as it may have.
+type Lookup func(name warehouse.Table) (*Table, error)
+
+// Row is one row of one table; columns without a cell are NULL. It is valid until
+// the Shaper's next call.
+type Row struct {
+	Table *Table
+	Cells []Cell
+}
+
+// Cell is one value of a Row, already of its column's type.
+type Cell struct {
+	Column int // index into Table.Columns
+	Value  Value
+}
+
+// Value returns the value of the row's column called name; absent when it has none.
+func (r Row) Value(name string) Value {
+	at := r.Table.column(name)
+	for _, c := range r.Cells {
+		if c.Column == at {
+			return c.Value
+		}
+	}
+	return Value{}
+}
+
+// Batch is what the rows of one load share.
+type Batch struct {
+	LoadID   string
+	LoadedAt time.Time
+}
+
+// Shaper makes rows of events. It belongs to one goroutine.
+type Shaper struct {
+	opts      Options
+	jsonPaths map[string]bool
+	lookup    Lookup
+
+	trees  map[tidegate.EventType]*tree
+	tables map[string]string // event name → table name
+	nodes  int
+
+	// The event at hand.
+	ev           *tidegate.Event
+	id           string
+	kind         tidegate.EventType
+	schema       string
+	batch        Batch
+	phase, first uint64
+	parser       parser
+	fields       fields
+	leaves       []leaf
+	times        clock.Times
+	flag         clock.Flag
+	discards     []discard
+
+	row rowBuilder
+}
+
+// New returns a Shaper that finds its tables with lookup.
+func New(opts Options, lookup Lookup) *Shaper {
+	if opts.MaxColumns == 0 {
+		opts.MaxColumns = DefaultMaxColumns
+	}
+	s := &Shaper{opts: opts, lookup: lookup, jsonPaths: make(map[string]bool), phase: 1}
+	for _, path := range opts.JSONPaths {
+		if head, _, _ := strings.Cut(path, "."); !tidegate.EventType(head).Valid() {
+			path = "track.properties." + path
+		}
+		s.jsonPaths[path] = true
+	}
+	s.forget()
+	return s
+}
+
+func (s *Shaper) forget() {
+	s.trees = make(map[tidegate.EventType]*tree)
+	s.tables = make(map[string]string)
+	s.nodes = 0
+}
+
+// begin makes room for the next event.
+func (s *Shaper) begin() {
+	if s.nodes > maxNodes || len(s.tables) > maxNodes {
+		s.forget()
+	}
+	s.phase++
+	s.first = s.phase
+	s.fields = fields{extra: s.fields.extra[:0]}
+	s.leaves = s.leaves[:0]
+	s.discards = s.discards[:0]
+	if cap(s.parser.arena) > 1<<20 {
+		s.parser.arena = nil
+	}
+	s.parser.arena = s.parser.arena[:0]
+}
+
+// Shape gives emit the rows of an event whose id and type are what Peek
+// returned. An error that wraps ErrJSON or ErrType concerns this event alone; any
+// other is emit's or the lookup's.
+func (s *Shaper) Shape(ev *tidegate.Event, id string, kind tidegate.EventType, batch Batch, emit func(Row) error) error {
+	if !kind.Valid() {
+		return fmt.Errorf("%w: %q", ErrType, string(kind))
+	}
+	s.ev, s.id, s.kind, s.batch = ev, id, kind, batch
+	s.schema = s.schemaName(ev.Source)
+	if err := s.read(ev); err != nil {
+		return err
+	}
+	f := &s.fields
+	sentAt := ev.SentAt
+	if f.sentAt.Kind != tidegate.Unknown {
+		sentAt = string(f.sentAt.Text)
+	}
+	s.times, s.flag = clock.Correct(ev.ReceivedAt, sentAt, string(f.originalTimestamp.Text), string(f.timestamp.Text))
+	var err error
+	switch kind {
+	case tidegate.Track:
+		err = s.track(emit)
+	case tidegate.Identify:
+		err = s.identify(emit)
+	case tidegate.Page:
+		err = s.own(PagesTable, s.pageName(), emit)
+	case tidegate.Screen:
+		err = s.own(ScreensTable, s.pageName(), emit)
+	case tidegate.Group:
+		err = s.own(GroupsTable, f.groupID, emit)
+	case tidegate.Alias:
+		err = s.own(AliasesTable, f.previousID, emit)
+	}
+	if err != nil {
+		return err
+	}
+	return s.emitDiscards(emit)
+}
+
+// pageName is the event's own name, else its properties'.
+func (s *Shaper) pageName() Value {
+	if s.fields.name.Kind != tidegate.Unknown {
+		return s.fields.name
+	}
+	if c, ok := s.tree(s.kind).properties.children["name"]; ok && c.seen >= s.first && c.leaf >= 0 {
+		return s.leaves[c.leaf].value
+	}
+	return Value{}
+}
+
+// track writes a row with the common columns to tracks and one with everything
+// to the event's own table. An event that can have no table of its own keeps its
+// properties in tracks' `_unmapped`.
+func (s *Shaper) track(emit func(Row) error) error {
+	f := &s.fields
+	name := s.eventTable(string(f.event.Text))
+	var own *Table
+	var err error
+	if name != "" {
+		if own, err = s.table(name); err != nil {
+			return err
+		}
+	}
+	tracks, err := s.table(TracksTable)
+	if err != nil {
+		return err
+	}
+	slug := text(name)
+	s.start(tracks)
+	s.put(tracks.base[atFirstOwn], slug, nil)
+	s.put(tracks.base[atFirstOwn+1], f.event, nil)
+	s.common(tracks)
+	s.leavesOf(true)
+	if own == nil {
+		s.unmapProperties()
+		s.extras()
+	}
+	if err := s.finish(tracks.base[atUnmapped], emit); err != nil || own == nil {
+		return err
+	}
+	s.start(own)
+	s.put(own.base[atFirstOwn], slug, nil)
+	s.put(own.base[atFirstOwn+1], f.event, nil)
+	s.common(own)
+	s.leavesOf(false)
+	s.extras()
+	return s.finish(own.base[atUnmapped], emit)
+}
+
+// own writes the one row of a page, screen, group or alias; value is what the
+// table's own reserved column holds.
+func (s *Shaper) own(name string, value Value, emit func(Row) error) error {
+	t, err := s.table(name)
+	if err != nil {
+		return err
+	}
+	s.start(t)
+	s.put(t.base[atFirstOwn], value, nil)
+	s.common(t)
+	s.leavesOf(false)
+	s.extras()
+	return s.finish(t.base[atUnmapped], emit)
+}
+
+// identify writes the row of identifies and, when there is a user id, the row that
+// is to be merged into users.
+func (s *Shaper) identify(emit func(Row) error) error {
+	t, err := s.table(IdentifiesTable)
+	if err != nil {
+		return err
+	}
+	s.start(t)
+	s.common(t)
+	s.leavesOf(false)
+	s.extras()
+	if err := s.finish(t.base[atUnmapped], emit); err != nil {
+		return err
+	}
+	user := s.fields.userID
+	if user.Kind == tidegate.Unknown {
+		return nil
+	}
+	if t, err = s.table(UsersTable); err != nil {
+		return err
+	}
+	s.start(t)
+	// What does not fit was kept with identifies, whose row this one repeats.
+	s.row.quiet = true
+	s.put(t.base[userID], user, nil)
+	s.put(t.base[userReceivedAt], moment(s.times.ReceivedAt), nil)
+	s.addresses(t.base[userContextIP], t.base[userContextRequestIP], t.base[userContextPassedIP])
+	s.put(t.base[userUUIDTS], moment(s.batch.LoadedAt), nil)
+	s.put(t.base[userOffset], text(s.ev.Offset.String()), nil)
+	s.put(t.base[userLoadID], text(s.batch.LoadID), nil)
+	s.leavesOf(false)
+	return s.finish(-1, emit)
+}
+
+func (s *Shaper) eventTable(event string) string {
+	if name, ok := s.tables[event]; ok {
+		return name
+	}
+	name := s.tableName(event)
+	s.tables[strings.Clone(event)] = name
+	return name
+}
+
+// table returns a table of the event's source. Only an event's own table may be
+// missing, when the source has too many.
+func (s *Shaper) table(name string) (*Table, error) {
+	t, err := s.lookup(warehouse.Table{Schema: s.schema, Name: name})
+	if err != nil {
+		return nil, fmt.Errorf("finding table %s.%s: %w", s.schema, name, err)
+	}
+	if t == nil && takenTables[name] {
+		return nil, fmt.Errorf("finding table %s.%s: the lookup refused a table that every source has", s.schema, name)
+	}
+	return t, nil
+}

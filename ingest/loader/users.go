@@ -1,0 +1,173 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// users merges the identify calls of one batch: one row per user with, in every
+// column, the latest value that is not NULL. Later means received later, and of
+// one moment further on in the journal.
+type users struct {
+	table *shape.Table
+	byID  map[string]*user
+	order []string
+}
+
+type user struct {
+	cells    []any     // as table.Columns, as far as it reaches
+	stamps   []arrival // per cell
+	earliest arrival
+}
+
+// arrival orders identify calls.
+type arrival struct {
+	received int64 // µs
+	position int64
+}
+
+func (a arrival) before(b arrival) bool {
+	return a.received < b.received || a.received == b.received && a.position < b.position
+}
+
+func newUsers(t *shape.Table) *users { return &users{table: t, byID: make(map[string]*user)} }
+
+func (u *users) fold(row shape.Row) {
+	id, received := row.Value("id"), row.Value("received_at")
+	at := arrival{received.Int, position(string(row.Value(shape.OffsetColumn).Text))}
+	who := u.byID[string(id.Text)]
+	if who == nil {
+		who = &user{earliest: at}
+		u.byID[string(id.Text)] = who
+		u.order = append(u.order, string(id.Text))
+	}
+	if at.before(who.earliest) {
+		who.earliest = at
+	}
+	for _, c := range row.Cells {
+		who.set(c.Column, c.Value.Any(), at)
+	}
+}
+
+// set keeps the later of what the cell holds and v.
+func (w *user) set(i int, v any, at arrival) {
+	for len(w.cells) <= i {
+		w.cells = append(w.cells, nil)
+		w.stamps = append(w.stamps, arrival{})
+	}
+	if v == nil || w.cells[i] != nil && at.before(w.stamps[i]) {
+		return
+	}
+	w.cells[i], w.stamps[i] = v, at
+}
+
+// position reads the place within its partition out of an offset's text.
+func position(offset string) int64 {
+	_, after, _ := strings.Cut(offset, ":")
+	n, _ := strconv.ParseInt(after, 10, 64)
+	return n
+}
+
+// mergeUsers lays the batch's users over those of the warehouse. Where an identify
+// call was received before the row that is there, that row cannot say which of its
+// values are newer, so the user is made anew of all his identify calls.
+func (l *Loader) mergeUsers(ctx context.Context, tx warehouse.Tx, id string, t *shape.Table, u *users) error {
+	var late []string
+	err := l.eachUser(ctx, tx, t.Name, "id", u.order, func(schema tidegate.Schema, row tidegate.Row) {
+		who := u.byID[asString(row, schema.Index("id"))]
+		if who == nil {
+			return
+		}
+		at := arrivalOf(schema, row)
+		if who.earliest.before(at) {
+			late = append(late, asString(row, schema.Index("id")))
+			return
+		}
+		who.lay(t, schema, row, at)
+	})
+	if err != nil {
+		return err
+	}
+	identifies := warehouse.Table{Schema: t.Name.Schema, Name: shape.IdentifiesTable}
+	err = l.eachUser(ctx, tx, identifies, "user_id", late, func(schema tidegate.Schema, row tidegate.Row) {
+		if who := u.byID[asString(row, schema.Index("user_id"))]; who != nil {
+			who.lay(t, schema, row, arrivalOf(schema, row))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("reading earlier identify calls: %w", err)
+	}
+	rows := make([]tidegate.Row, 0, len(u.order))
+	for _, id := range u.order {
+		cells := u.byID[id].cells
+		rows = append(rows, slices.Concat(cells, make([]any, len(t.Columns)-len(cells))))
+	}
+	_, err = tx.Load(ctx, warehouse.Load{ID: "load " + id, Table: t.Name, Key: []string{"id"}}, tidegate.Rows(t.Columns, rows...))
+	return err
+}
+
+// lay puts what an earlier row holds under the batch's values.
+func (w *user) lay(t *shape.Table, schema tidegate.Schema, row tidegate.Row, at arrival) {
+	for from, c := range schema {
+		i := slices.IndexFunc(t.Columns, func(own tidegate.Column) bool { return strings.EqualFold(own.Name, c.Name) })
+		if i < 0 || row[from] == nil || c.Name == "id" || t.Columns[i].Type != c.Type {
+			continue
+		}
+		w.set(i, row[from], at)
+	}
+}
+
+func arrivalOf(schema tidegate.Schema, row tidegate.Row) arrival {
+	var a arrival
+	if i := schema.Index("received_at"); i >= 0 {
+		if at, ok := row[i].(time.Time); ok {
+			a.received = at.UnixMicro()
+		}
+	}
+	a.position = position(asString(row, schema.Index(shape.OffsetColumn)))
+	return a
+}
+
+func asString(row tidegate.Row, i int) string {
+	if i < 0 {
+		return ""
+	}
+	s, _ := row[i].(string)
+	return s
+}
+
+// eachUser calls use for the rows of table whose column is one of ids.
+func (l *Loader) eachUser(ctx context.Context, tx warehouse.Tx, table warehouse.Table, column string, ids []string, use func(tidegate.Schema, tidegate.Row)) error {
+	name, err := l.dialect.Ident(column)
+	if err != nil {
+		return err
+	}
+	const atOnce = 1000
+	for len(ids) > 0 {
+		part := ids[:min(atOnce, len(ids))]
+		ids = ids[len(part):]
+		args := make([]any, len(part))
+		for i, id := range part {
+			args[i] = id
+		}
+		rows, err := tx.Query(ctx, string("SELECT * FROM "+l.table(table)+" WHERE "+name+" IN ("+l.marks(len(part))+")"), args...)
+		if err != nil {
+			return err
+		}
+		schema := rows.Schema()
+		err = drain(ctx, rows, func(row tidegate.Row) error { use(schema, row); return nil })
+		if err = errors.Join(err, rows.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
