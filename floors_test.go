@@ -28,7 +28,8 @@ type floor struct {
 // rule places fails the test.
 var floors = []floor{
 	{"6 commands", "cmd", []string{"control"}},
-	{"5 control", "control", []string{"control", "ingest", "sync", "warehouse", "destinations", "internal", "dashboards", ""}},
+	{"5 control", "control", []string{"control", "ingest", "sync", "warehouse", "destinations", "internal", "dashboards", "examples", ""}},
+	{"beside: examples", "examples", nil},
 	{"4 ingest", "ingest", []string{"ingest", "warehouse!", "warehouse/sqltext", "destinations!", "internal", ""}},
 	{"4 sync", "sync", []string{"sync", "warehouse!", "warehouse/sqltext", "destinations!", "internal", ""}},
 	{"3 sqltext", "warehouse/sqltext", []string{""}},

@@ -8,7 +8,7 @@ select
     u.plan                              as plan,
     count(o.id)                         as orders,
     coalesce(sum(o.total), 0)::decimal(18, 2) as lifetime_value,
-    max(o.timestamp)                    as last_order_at
+    max(o.ordered_at)                   as last_order_at
 from web.users u
 left join orders.order_completed o on o.user_id = u.id
 where u.email is not null

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/loadgen"
+)
+
+// workload is one shape of traffic with its goals.
+type workload struct {
+	name   string
+	conns  int
+	batch  int
+	ratio  float64 // goal against read-and-discard; 0: none
+	atRate float64 // goal in events/s; 0: none
+}
+
+var workloads = []workload{
+	{"single, 1 connection", 1, 1, 0, 0},
+	{"single, 32 connections", 32, 1, 0, 9_000},
+	{"single, 256 connections", 256, 1, 0, 15_000},
+	{"single, 512 connections", 512, 1, 0.7, 0},
+	{"batches of 20, 32 connections", 32, 20, 0, 120_000},
+	{"batches of 20, 128 connections", 128, 20, 0.45, 0},
+	{"batches of 100, 32 connections", 32, 100, 0.30, 200_000},
+}
+
+// ingest is B1 and B8: acknowledged events per second with fsync on, first while
+// the warehouse is lent (nothing is loaded), then while the loader works beside it.
+func (b *bench) ingest(ctx context.Context) error {
+	for i, w := range workloads {
+		var ours, base, loading, p50, p99, cpu, rss []float64
+		for pair := range b.pairs {
+			discard, err := b.discard(ctx, w)
+			if err != nil {
+				return err
+			}
+			base = append(base, discard)
+			m, err := b.durable(ctx, w, fmt.Sprintf("%d%d", i, pair))
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			ours, loading = append(ours, m.solo.EventsPerSecond()), append(loading, m.loading.EventsPerSecond())
+			p50, p99 = append(p50, ms(m.solo.P50)), append(p99, ms(m.solo.P99))
+			cpu, rss = append(cpu, m.cpu), append(rss, m.rss)
+		}
+		goal, met := "", (func(Row) bool)(nil)
+		switch {
+		case w.ratio > 0:
+			goal, met = fmt.Sprintf("≥ %.2f×", w.ratio), func(r Row) bool { return r.Ratio >= w.ratio }
+		case w.atRate > 0:
+			goal, met = "≥ "+number(w.atRate), func(r Row) bool { return r.Value >= w.atRate }
+		}
+		note := fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, %.1f CPU s/M, RSS %.0f MiB", median(p50), median(p99), median(cpu), median(rss))
+		b.add(Row{ID: "B1", Workload: w.name, Value: median(ours), Unit: "events/s", Baseline: median(base), Against: "read and discard", Goal: goal, Note: note}, met)
+		b.add(Row{ID: "B8", Workload: w.name + ", while loading", Value: median(loading), Unit: "events/s", Baseline: median(ours), Against: "alone", Goal: "≥ 0.60×"},
+			func(r Row) bool { return r.Ratio >= 0.6 })
+	}
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func (b *bench) discard(ctx context.Context, w workload) (float64, error) {
+	cmd, addr, err := startDiscard()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	r, err := loadgen.Run(ctx, loadgen.Options{Address: addr, WriteKey: "WK", Conns: w.conns, Batch: w.batch, Run: "d", Duration: b.seconds, Now: time.Now})
+	if err != nil {
+		return 0, err
+	}
+	return r.EventsPerSecond(), nil
+}
+
+type measured struct {
+	solo, loading *loadgen.Report
+	cpu, rss      float64
+}
+
+func (b *bench) durable(ctx context.Context, w workload, run string) (m measured, err error) {
+	s, err := b.newServer()
+	if err != nil {
+		return m, err
+	}
+	defer s.remove()
+	if err := s.start(); err != nil {
+		return m, err
+	}
+	if err := s.ready(); err != nil {
+		return m, fmt.Errorf("%w\n%s", err, s.log.String())
+	}
+	lent := exec.CommandContext(ctx, b.bin, "exec", "--data", s.data(), "--", "cat") // holds the file until its input ends
+	hold, err := lent.StdinPipe()
+	if err != nil {
+		return m, err
+	}
+	if err := lent.Start(); err != nil {
+		return m, err
+	}
+	o := loadgen.Options{Address: s.ingest, WriteKey: "WK", Conns: w.conns, Batch: w.batch, Run: "s" + run, Duration: b.seconds, Now: time.Now}
+	before := use(s.cmd.Process.Pid)
+	m.solo, err = loadgen.Run(ctx, o)
+	if err != nil {
+		return m, err
+	}
+	after := use(s.cmd.Process.Pid)
+	m.cpu = (after.cpu - before.cpu).Seconds() / float64(m.solo.Events) * 1e6
+	m.rss = after.rss
+	_ = hold.Close()
+	if err := lent.Wait(); err != nil {
+		return m, fmt.Errorf("lending the warehouse: %w", err)
+	}
+	o.Run = "l" + run
+	if m.loading, err = loadgen.Run(ctx, o); err != nil {
+		return m, err
+	}
+	if m.solo.Errors+m.solo.Refused+m.loading.Errors+m.loading.Refused > 0 {
+		return m, fmt.Errorf("%d requests were refused or failed (%v)", m.solo.Errors+m.solo.Refused+m.loading.Errors+m.loading.Refused, m.solo.LastError)
+	}
+	return m, s.verify(ctx, m.solo.Acked, m.loading.Acked)
+}
+
+// load is B2: how fast the loader empties a journal that was filled while the
+// warehouse was lent.
+func (b *bench) load(ctx context.Context) error {
+	const events = 1_000_000
+	var rates, cpus []float64
+	for pair := range b.pairs {
+		rate, cpu, err := b.drain(ctx, events, strconv.Itoa(pair))
+		if err != nil {
+			return err
+		}
+		rates, cpus = append(rates, rate), append(cpus, cpu)
+	}
+	b.add(Row{ID: "B2", Workload: "journal → DuckDB, 1 M events, two tables each", Value: median(rates), Unit: "events/s", Goal: "≥ 60,000", Note: fmt.Sprintf("%.1f CPU s/M", median(cpus))},
+		func(r Row) bool { return r.Value >= 60_000 })
+	return nil
+}
+
+func (b *bench) drain(ctx context.Context, events int64, run string) (rate, cpu float64, err error) {
+	s, err := b.newServer()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer s.remove()
+	if err := s.start(); err != nil {
+		return 0, 0, err
+	}
+	if err := s.ready(); err != nil {
+		return 0, 0, err
+	}
+	lent := exec.CommandContext(ctx, b.bin, "exec", "--data", s.data(), "--", "cat")
+	hold, err := lent.StdinPipe()
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := lent.Start(); err != nil {
+		return 0, 0, err
+	}
+	r, err := loadgen.Run(ctx, loadgen.Options{Address: s.ingest, WriteKey: "WK", Conns: 16, Batch: 100, Run: "b" + run, Events: events, Now: time.Now})
+	if err != nil {
+		return 0, 0, err
+	}
+	before := use(s.cmd.Process.Pid)
+	start := time.Now()
+	_ = hold.Close()
+	if err := lent.Wait(); err != nil {
+		return 0, 0, err
+	}
+	if err := s.caughtUp(ctx, 5*time.Minute); err != nil {
+		return 0, 0, fmt.Errorf("the loader did not catch up: %w\n%s", err, s.log.String())
+	}
+	took := time.Since(start)
+	after := use(s.cmd.Process.Pid)
+	if err := s.verify(ctx, r.Acked); err != nil {
+		return 0, 0, err
+	}
+	return float64(r.Events) / took.Seconds(), (after.cpu - before.cpu).Seconds() / float64(r.Events) * 1e6, nil
+}
+
+// fresh is B3: the time from a 200 to a row that a query sees, at 5,000 events/s.
+func (b *bench) fresh(ctx context.Context) error {
+	s, err := b.newServer()
+	if err != nil {
+		return err
+	}
+	defer s.remove()
+	if err := s.start(); err != nil {
+		return err
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	ctx2, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() {
+		_, err := loadgen.Run(ctx2, loadgen.Options{Address: s.ingest, WriteKey: "WK", Conns: 32, Batch: 20, Run: "f", Rate: 5000, Duration: 30 * time.Second, Now: time.Now})
+		done <- err
+	}()
+	var ages []float64
+	deadline := time.Now().Add(12 * time.Second)
+	for time.Now().Before(deadline) {
+		resp := s.stageAge("loader")
+		ages = append(ages, resp)
+		time.Sleep(50 * time.Millisecond)
+	}
+	stop()
+	<-done
+	p95 := percentile(ages, 0.95)
+	b.add(Row{ID: "B3", Workload: "200 → queryable at 5,000 events/s, p95", Value: p95, Unit: "s", Goal: "≤ 2 s"}, func(r Row) bool { return r.Value <= 2 })
+	return nil
+}
+
+// start is B7: cold start, idle memory, size.
+func (b *bench) start(ctx context.Context) error {
+	var first, whole, idle []float64
+	for range max(b.pairs, 3) {
+		s, err := b.newServer()
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		if err := s.start(); err != nil {
+			return err
+		}
+		if err := poll(20*time.Second, func() bool { return post(s.ingest) == 200 }); err != nil {
+			return fmt.Errorf("%w\n%s", err, s.log.String())
+		}
+		first = append(first, ms(time.Since(begin)))
+		if err := s.ready(); err != nil {
+			return err
+		}
+		whole = append(whole, ms(time.Since(begin)))
+		if err := s.caughtUp(ctx, time.Minute); err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Second) // idle is what is left when nothing happens
+		idle = append(idle, use(s.cmd.Process.Pid).rss)
+		s.remove()
+	}
+	b.add(Row{ID: "B7", Workload: "start → first durable answer", Value: median(first), Unit: "ms", Goal: "≤ 150 ms"}, func(r Row) bool { return r.Value <= 150 })
+	b.add(Row{ID: "B7", Workload: "start → everything ready", Value: median(whole), Unit: "ms", Goal: "≤ 300 ms"}, func(r Row) bool { return r.Value <= 300 })
+	b.add(Row{ID: "B7", Workload: "idle memory", Value: median(idle), Unit: "MiB", Goal: "≤ 120 MiB"}, func(r Row) bool { return r.Value <= 120 })
+	info, err := os.Stat(b.bin)
+	if err != nil {
+		return err
+	}
+	b.add(Row{ID: "B7", Workload: "size of the binary, not stripped", Value: float64(info.Size()) / (1 << 20), Unit: "MiB"}, nil)
+	return nil
+}
+
+var benchLine = regexp.MustCompile(`^(Benchmark\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
+
+// packages runs the Go benchmarks of the parts that need no server: the
+// journal (against raw fdatasync), the diff (against EXCEPT) and the delivery
+// (against a bare client loop). Their baselines are benchmarks beside them.
+func (b *bench) packages(ctx context.Context, rows int) error {
+	for _, p := range []struct{ id, pkg, run, env string }{
+		{"B1", "./ingest/journal", "BenchmarkAppend", ""},
+		{"B4", "./sync/ledger", "BenchmarkPlan", "TIDEGATE_BENCH_ROWS=" + strconv.Itoa(rows)},
+		{"B5", "./sync/runner", "BenchmarkDeliver", ""},
+	} {
+		cmd := exec.CommandContext(ctx, "go", "test", "-tags", "duckdb_arrow", "-run", "^$", "-bench", p.run, "-benchtime", "1x", "-timeout", "30m", p.pkg)
+		if p.id != "B4" {
+			cmd.Args[7] = "1s"
+		}
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), p.env)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if m := benchLine.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+				b.addBenchLine(p.id, m[1], m[2])
+			}
+		}
+	}
+	return nil
+}
+
+// addBenchLine adds the figures of one line of `go test -bench`.
+func (b *bench) addBenchLine(id, name, figures string) {
+	fields := strings.Fields(figures)
+	for i := 0; i+1 < len(fields); i += 2 {
+		v, err := strconv.ParseFloat(fields[i], 64)
+		if err == nil && fields[i+1] != "B/op" && fields[i+1] != "allocs/op" {
+			b.add(Row{ID: id, Workload: name, Value: v, Unit: fields[i+1]}, nil)
+		}
+	}
+}
