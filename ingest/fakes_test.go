@@ -106,6 +106,8 @@ var testSources = sourceMap{
 // testTime is when every request of the tests arrives.
 var testTime = time.Date(2026, 11, 21, 12, 0, 0, 123456000, time.UTC)
 
+func fixedNow() time.Time { return testTime }
+
 // hub is an ingest surface over a journal that remembers.
 type hub struct {
 	http.Handler
@@ -119,7 +121,7 @@ func newHub(t testing.TB, change func(*Options)) *hub {
 	var ids atomic.Int64
 	o := Options{
 		Journal: h.journal, Sources: testSources,
-		Now:   func() time.Time { return testTime },
+		Now:   fixedNow,
 		NewID: func() string { return fmt.Sprintf("generated-%d", ids.Add(1)) },
 		Log:   slog.New(slog.NewTextHandler(h.log, nil)),
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/vfs"
 )
 
 // What callers tell apart with errors.Is. Each travels inside a
@@ -27,7 +28,16 @@ var (
 // is back within seconds.
 const fullAfter = 2 * time.Second
 
-func faultFull(dir string, cause error) error {
+// faultRefused says why a group was refused that can be appended later.
+func faultRefused(dir string, cause error) error {
+	if !vfs.IsFull(cause) {
+		return &tidegate.Fault{
+			Action: tidegate.Throttle, Code: "journal.unavailable", Subject: "journal " + dir,
+			Message: "no new segment can be begun: " + cause.Error(),
+			Hint:    "look at the limit of open files and at the permissions of this directory",
+			After:   fullAfter, Err: cause,
+		}
+	}
 	return &tidegate.Fault{
 		Action: tidegate.Throttle, Code: "journal.full", Subject: "journal " + dir,
 		Message: "the disk is full or has reached the reserve kept for draining",

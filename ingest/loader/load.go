@@ -19,13 +19,6 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// Codes of dead letters. An event that the surface refused keeps its own code.
-const (
-	CodeUndecodable = "event.undecodable" // the body is no JSON object
-	CodeType        = "event.type"        // no table for this type
-	CodeRefused     = "event.unloadable"  // the warehouse refused its rows
-)
-
 // load is one transaction in the making.
 type load struct {
 	id       string
@@ -181,9 +174,9 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 		case ev.Refusal != "":
 			code, reason = ev.Refusal, "refused on arrival"
 		case p.err != nil:
-			code, reason = CodeUndecodable, p.err.Error()
+			code, reason = shape.DeadCode(p.err), p.err.Error()
 		case l.poison[ev.Offset] != "":
-			code, reason = CodeRefused, l.poison[ev.Offset]
+			code, reason = shape.CodeUnloadable, l.poison[ev.Offset]
 		case p.again:
 			t.duplicate++
 			continue
@@ -212,16 +205,13 @@ func (l *Loader) shapeOne(ev *tidegate.Event, p *peeked, batch shape.Batch, emit
 		// Invariant 7: our own mistake about one stranger's event must not become
 		// a process that dies of it at every start.
 		if r := recover(); r != nil {
-			code, reason, err = CodeUndecodable, fmt.Sprintf("making its rows panicked: %v", r), nil
+			code, reason, err = shape.CodeUndecodable, fmt.Sprintf("making its rows panicked: %v", r), nil
 			l.opts.Log.Error("making the rows of an event panicked; it is a dead letter now", "offset", ev.Offset.String(), "panic", fmt.Sprint(r))
 		}
 	}()
 	err = l.shaper.Shape(ev, p.id, p.kind, batch, emit)
-	switch {
-	case errors.Is(err, shape.ErrJSON):
-		return CodeUndecodable, err.Error(), nil
-	case errors.Is(err, shape.ErrType):
-		return CodeType, err.Error(), nil
+	if code := shape.DeadCode(err); code != "" {
+		return code, err.Error(), nil
 	}
 	return "", "", err
 }

@@ -142,3 +142,27 @@ func writeSynced(fsys FS, name string, data []byte) error {
 	}
 	return errors.Join(err, f.Close())
 }
+
+// MkdirAll makes the directory name and those above it, durably.
+func MkdirAll(fsys FS, name string) error {
+	missing := []string{}
+	for dir := filepath.Clean(name); ; dir = filepath.Dir(dir) {
+		_, err := fsys.Stat(dir)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return err
+		}
+		missing = append(missing, dir)
+	}
+	if err := fsys.MkdirAll(name, 0o700); err != nil {
+		return err
+	}
+	for _, dir := range missing {
+		if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

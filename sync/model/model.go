@@ -1,5 +1,7 @@
 // Package model compiles a tidegate.Model against the warehouse: one read-only
-// statement, its columns, its primary key and the tables that it reads.
+// statement, its columns, its primary key and the tables that it reads. It also
+// owns how one cell of a row is written as JSON (value.go), because keys and
+// payloads must agree on it.
 //
 // A compiled Model is immutable and safe for concurrent use. The package does
 // not read rows, compare them or know destinations. Nothing about a model is
@@ -9,15 +11,22 @@ package model
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // The published limits of a model.
 const (
 	MaxColumns    = 512       // columns of the result
 	MaxColumnName = 128       // bytes of a column's name
+	MaxKeyColumns = 16        // columns of the primary key
 	MaxQueryChars = 65_535    // characters of the SQL text
 	MaxRowBytes   = 512 << 10 // encoded bytes of one mapped row
 	MaxValueBytes = 128 << 10 // encoded bytes of one value
@@ -37,9 +46,188 @@ type Model struct {
 	Tables []warehouse.Table
 }
 
-// Compile checks def against wh. Problems are Halt faults with the codes
-// "model.invalid", "model.query", "model.key" or "model.limit"; several
-// problems come joined.
+// Compile checks def against wh. What is wrong with the definition comes as
+// Halt faults, several joined, with the codes "model.invalid" (shape),
+// "model.limit", "model.query" (the warehouse refuses the statement) and
+// "model.key". An error of another action (the warehouse is away) is returned as it came.
 func Compile(ctx context.Context, wh warehouse.Warehouse, def tidegate.Model) (*Model, error) {
-	return nil, nil
+	if err := checkShape(def); err != nil {
+		return nil, err
+	}
+	sql, err := statement(wh, def)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := describe(ctx, wh, def.Name, sql)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkSchema(def.Name, schema), checkKey(def, schema)); err != nil {
+		return nil, err
+	}
+	m := &Model{Name: def.Name, SQL: sql, Schema: schema, PrimaryKey: append([]string(nil), def.PrimaryKey...)}
+	if finder, ok := wh.(warehouse.TableFinder); ok {
+		if m.Tables, err = finder.TablesOf(ctx, sql); err != nil {
+			return nil, fmt.Errorf("finding the tables of model %q: %w", def.Name, err)
+		}
+	}
+	return m, nil
+}
+
+// checkShape checks what needs no warehouse.
+func checkShape(def tidegate.Model) error {
+	var problems []error
+	sql := strings.TrimSpace(def.SQL)
+	switch {
+	case sql == "" && def.Table == "":
+		problems = append(problems, fault(def.Name, "model.invalid", "it has neither sql nor table", "set one of sql and table"))
+	case sql != "" && def.Table != "":
+		problems = append(problems, fault(def.Name, "model.invalid", "it has both sql and table", "set only one of sql and table"))
+	case utf8.RuneCountInString(sql) > MaxQueryChars:
+		problems = append(problems, fault(def.Name, "model.limit",
+			fmt.Sprintf("the query has %d characters, the limit is %d", utf8.RuneCountInString(sql), MaxQueryChars),
+			"make the long part a view in the warehouse and select from it"))
+	}
+	if len(def.PrimaryKey) == 0 {
+		problems = append(problems, fault(def.Name, "model.key", "it has no primary_key", "name the columns that identify a row, for example primary_key: [id]"))
+	}
+	if len(def.PrimaryKey) > MaxKeyColumns {
+		problems = append(problems, fault(def.Name, "model.limit", fmt.Sprintf("its primary_key has %d columns, the limit is %d", len(def.PrimaryKey), MaxKeyColumns), "use fewer columns, or one column that combines them"))
+	}
+	return errors.Join(problems...)
+}
+
+// statement returns the text to be read: the model's own, or a SELECT of its table.
+func statement(wh warehouse.Warehouse, def tidegate.Model) (string, error) {
+	if def.Table == "" {
+		return strings.TrimRight(strings.TrimSpace(def.SQL), "; \t\r\n"), nil
+	}
+	speaker, ok := wh.(interface{ Dialect() string })
+	if !ok {
+		return "", fault(def.Name, "model.invalid", "this warehouse cannot be read by table", "write the model as sql: SELECT * FROM "+def.Table)
+	}
+	dialect, ok := sqltext.Find(speaker.Dialect())
+	if !ok {
+		return "", fmt.Errorf("compiling model %q: no dialect is called %q", def.Name, speaker.Dialect())
+	}
+	schema, name, found := strings.Cut(def.Table, ".")
+	if !found {
+		schema, name = dialect.DefaultSchema(), def.Table
+	}
+	quoted, err := dialect.Table(schema, name)
+	if err != nil {
+		return "", fault(def.Name, "model.invalid", fmt.Sprintf("the table %q cannot be a name: %v", def.Table, err), "write the table as schema.table")
+	}
+	return "SELECT * FROM " + string(quoted), nil
+}
+
+// describe asks the warehouse for the columns of sql. It asks twice: EXPLAIN
+// proves that the text is one whole statement, and the empty SELECT around it
+// that it is a query. A text that closes our parenthesis and opens its own
+// passes the second and fails the first.
+func describe(ctx context.Context, wh warehouse.Warehouse, name, sql string) (tidegate.Schema, error) {
+	if _, err := columnsOf(ctx, wh, "EXPLAIN "+sql); err != nil {
+		return nil, refused(name, err)
+	}
+	schema, err := columnsOf(ctx, wh, "SELECT * FROM (\n"+sql+"\n) AS model LIMIT 0")
+	if err != nil {
+		return nil, refused(name, err)
+	}
+	return schema, nil
+}
+
+func columnsOf(ctx context.Context, wh warehouse.Warehouse, sql string) (schema tidegate.Schema, err error) {
+	rows, err := wh.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	return append(tidegate.Schema(nil), rows.Schema()...), nil
+}
+
+// refused names the model in the warehouse's own words; only what the author of
+// the model can mend becomes a fault of the model.
+func refused(name string, err error) error {
+	f := tidegate.FaultOf(err)
+	if f.Action != tidegate.Halt {
+		return fmt.Errorf("describing model %q: %w", name, err)
+	}
+	hint := f.Hint
+	if hint == "" {
+		hint = "correct the model's SQL; it must be a single SELECT"
+	}
+	message := f.Message
+	if message == "" {
+		message = err.Error()
+	}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "model.query", Subject: subject(name), Message: message, Hint: hint, Err: err}
+}
+
+func checkSchema(name string, schema tidegate.Schema) error {
+	var problems []error
+	if len(schema) > MaxColumns {
+		problems = append(problems, fault(name, "model.limit", fmt.Sprintf("the query returns %d columns, the limit is %d", len(schema), MaxColumns), "select only the columns that a sync needs"))
+	}
+	seen := make(map[string]bool, len(schema))
+	for _, c := range schema {
+		if len(c.Name) > MaxColumnName {
+			problems = append(problems, fault(name, "model.limit", fmt.Sprintf("the column name %.40q… has %d bytes, the limit is %d", c.Name, len(c.Name), MaxColumnName), "give the column a shorter alias"))
+		}
+		if folded := strings.ToLower(c.Name); seen[folded] {
+			problems = append(problems, fault(name, "model.query", fmt.Sprintf("two columns are called %q", c.Name), "give one of them another alias"))
+		} else {
+			seen[folded] = true
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkKey(def tidegate.Model, schema tidegate.Schema) error {
+	var problems []error
+	seen := make(map[string]bool, len(def.PrimaryKey))
+	for i, column := range def.PrimaryKey {
+		path := fmt.Sprintf("%s primary_key[%d]", subject(def.Name), i)
+		at := schema.Index(column)
+		switch {
+		case seen[column]:
+			problems = append(problems, keyFault(path, fmt.Sprintf("column %q is named twice", column), "name every key column once"))
+		case at < 0:
+			problems = append(problems, keyFault(path, fmt.Sprintf("the query returns no column %q", column), hintFor(column, schema.Names())))
+		case !canIdentify(schema[at].Type.Kind):
+			problems = append(problems, keyFault(path, fmt.Sprintf("column %q is %s, which cannot identify a row", column, schema[at].Type), "cast it to an integer or to text in the query"))
+		}
+		seen[column] = true
+	}
+	return errors.Join(problems...)
+}
+
+// canIdentify refuses kinds whose equality is not that of their text.
+func canIdentify(k tidegate.Kind) bool {
+	switch k {
+	case tidegate.Bool, tidegate.Int, tidegate.Decimal, tidegate.String, tidegate.Bytes, tidegate.Date, tidegate.Timestamp:
+		return true
+	case tidegate.Unknown, tidegate.Float, tidegate.JSON:
+		return false
+	}
+	return false
+}
+
+func subject(name string) string { return fmt.Sprintf("model %s", name) }
+
+func fault(name, code, message, hint string) error {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: code, Subject: subject(name), Message: message, Hint: hint}
+}
+
+func keyFault(subject, message, hint string) error {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "model.key", Subject: subject, Message: message, Hint: hint}
+}
+
+func hintFor(word string, known []string) string {
+	if hint := config.DidYouMean(word, known); hint != "" {
+		return hint
+	}
+	if len(known) > 12 {
+		known = append(append([]string(nil), known[:12]...), "…")
+	}
+	return "it returns " + strings.Join(known, ", ")
 }

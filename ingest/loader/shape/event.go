@@ -13,6 +13,25 @@ import (
 // ErrType is wrapped by the error of an event of an unknown type.
 var ErrType = errors.New("not an event type")
 
+// Codes of dead letters. An event that the surface refused keeps its own code.
+const (
+	CodeUndecodable = "event.undecodable" // the body is no JSON object
+	CodeType        = "event.type"        // there are no tables for events of this type
+	CodeUnloadable  = "event.unloadable"  // the warehouse refused the event's rows
+)
+
+// DeadCode returns the code under which an event with this error of Peek or Shape
+// becomes a dead letter; empty when the error is not about the event.
+func DeadCode(err error) string {
+	switch {
+	case errors.Is(err, ErrJSON):
+		return CodeUndecodable
+	case errors.Is(err, ErrType):
+		return CodeType
+	}
+	return ""
+}
+
 // fields are the top-level members of an event that columns are made of.
 type fields struct {
 	anonymousID, userID, event, name, category Value

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tidegate/tidegate/control/auth"
+)
+
+// route is one line of the table from which everything else is made.
+type route struct {
+	method, path string
+	id           string // operationId; the client's method of the same name calls it
+	summary      string
+	permission   auth.Permission
+	maxBody      int64
+	raw          http.Handler // served as it is; the rest goes through register
+	register     func(api huma.API, op huma.Operation)
+	streams      string // what the lines of an NDJSON answer are
+	bodyOf       reflect.Type
+}
+
+// do makes a route of a function from an input to an output.
+func do[I, O any](method, path, id string, p auth.Permission, summary string, handle func(context.Context, *I) (*O, error)) route {
+	return route{method: method, path: path, id: id, permission: p, summary: summary, register: func(api huma.API, op huma.Operation) {
+		huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+			out, err := handle(ctx, in)
+			if err != nil {
+				problem := problemOf(err)
+				return nil, huma.ErrorWithHeaders(problem, problem.GetHeaders())
+			}
+			return out, nil
+		})
+	}}
+}
+
+// takes documents the type of a body that the handler reads itself.
+func (r route) takes(body any, limit int64) route {
+	r.bodyOf, r.maxBody = reflect.TypeOf(body), limit
+	return r
+}
+
+func (r route) streaming(lines string) route {
+	r.streams = lines
+	return r
+}
+
+const (
+	maxProjectBytes = 16 << 20
+	maxEventBytes   = 4 << 20
+)
+
+type nothing struct{}
+
+// body is an answer that is a JSON document.
+type body[T any] struct{ Body T }
+
+func answer[T any](v T, err error) (*body[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &body[T]{Body: v}, nil
+}
+
+// list is an answer with several items; it is an object so that it can grow.
+type list[T any] struct {
+	Items []T `json:"items"`
+}
+
+func answerList[T any](items []T, err error) (*body[list[T]], error) {
+	if items == nil {
+		items = []T{}
+	}
+	return answer(list[T]{Items: items}, err)
+}
+
+// table is every route of the admin surface, in the order of the reference.
+func (s *server) table() []route {
+	return []route{
+		{method: "GET", path: "/openapi.json", id: "openapi", permission: auth.Public, summary: "This document", raw: http.HandlerFunc(s.openAPI)},
+		{method: "GET", path: "/docs", id: "docs", permission: auth.Public, summary: "This document as a page", raw: http.HandlerFunc(serveDocs)},
+		{method: "GET", path: "/docs.js", id: "docsScript", permission: auth.Public, summary: "The page's script", raw: http.HandlerFunc(serveDocsScript)},
+		{method: "GET", path: "/docs.css", id: "docsStyle", permission: auth.Public, summary: "The page's style", raw: http.HandlerFunc(serveDocsStyle)},
+		{method: "GET", path: "/metrics", id: "metrics", permission: auth.Observe, summary: "Prometheus metrics", raw: s.o.Metrics},
+		do("GET", "/healthz", "healthz", auth.Public, "Says that the process lives", s.health),
+		do("GET", "/readyz", "readyz", auth.Public, "Says how far behind each stage is; 503 when one is not ready", s.ready),
+		do("GET", "/v1/status", "status", auth.Read, "The stages and, per source, what became of every event", s.status),
+		do("GET", "/v1/version", "version", auth.Read, "The server's version", s.version),
+		do("GET", "/v1/doctor", "doctor", auth.Read, "Examines the hub and says what to mend", s.doctor),
+
+		do("GET", "/v1/project", "exportProject", auth.Read, "The definitions as one document; the ETag is their revision", s.exportProject),
+		do("POST", "/v1/project/check", "checkProject", auth.Read, "Checks a project and changes nothing", s.checkProject).takes(projectBody, maxProjectBytes),
+		do("POST", "/v1/project/plan", "planProject", auth.Read, "Says what applying a project would change", s.planProject).takes(projectBody, maxProjectBytes),
+		do("PUT", "/v1/project", "applyProject", auth.Edit, "Replaces the definitions; If-Match names the revision they are made on", s.applyProject).takes(projectBody, maxProjectBytes),
+		do("GET", "/v1/definitions/{kind}", "listDefinitions", auth.Read, "The definitions of one kind", s.listDefinitions),
+		do("GET", "/v1/definitions/{kind}/{name}", "getDefinition", auth.Read, "One definition; the ETag is its version", s.getDefinition),
+		do("PUT", "/v1/definitions/{kind}/{name}", "putDefinition", auth.Edit, "Creates or replaces one definition; If-Match names the version it is made on, If-None-Match: * says that there is none", s.putDefinition).takes(map[string]any{}, maxProjectBytes),
+		do("DELETE", "/v1/definitions/{kind}/{name}", "deleteDefinition", auth.Edit, "Deletes one definition", s.deleteDefinition),
+		do("GET", "/v1/definitions/{kind}/{name}/history", "definitionHistory", auth.Read, "The versions of one definition, newest first", s.definitionHistory),
+
+		do("GET", "/v1/tables", "listTables", auth.Query, "The warehouse's tables with their columns", s.listTables),
+		do("POST", "/v1/query", "query", auth.Query, "Runs one read-only statement and streams its rows", s.query).streaming("{columns}, then {row} each, then {end} or {error}"),
+		do("POST", "/v1/explain", "explain", auth.Read, "Says which rows an event would become", s.explain).takes(map[string]any{}, maxEventBytes),
+		do("GET", "/v1/events", "tailEvents", auth.Query, "Streams events as the journal holds them", s.tailEvents).streaming("{event} each, then {end} or {error}"),
+		do("POST", "/v1/warehouse/lend", "lendWarehouse", auth.Operate, "Gives the warehouse's file up for as long as the request's body is open", s.lendWarehouse).streaming("{lent}, then {end} or {error}"),
+
+		do("GET", "/v1/syncs", "listSyncs", auth.Read, "Every sync's status", s.listSyncs),
+		do("GET", "/v1/syncs/{name}", "getSync", auth.Read, "One sync's status", s.getSync),
+		do("POST", "/v1/syncs/{name}/plan", "planSync", auth.Operate, "Computes what a run would send, and sends nothing", s.planSync),
+		do("POST", "/v1/syncs/{name}/runs", "startRun", auth.Operate, "Starts a run", s.startRun),
+		do("GET", "/v1/syncs/{name}/runs", "listRuns", auth.Read, "A sync's runs, newest first", s.listRuns),
+		do("GET", "/v1/syncs/{name}/rejections", "listRejections", auth.Read, "Records that the destination does not hold as it should", s.listRejections),
+		do("POST", "/v1/syncs/{name}/rejections/retry", "retryRejections", auth.Operate, "Makes rejections due now", s.retryRejections),
+		do("GET", "/v1/runs/{id}", "getRun", auth.Read, "One run", s.getRun),
+		do("POST", "/v1/runs/{id}/approve", "approveRun", auth.Operate, "Lets a held run deliver exactly its stored plan", s.approveRun),
+		do("POST", "/v1/runs/{id}/cancel", "cancelRun", auth.Operate, "Stops a run; what was not sent stays to be sent", s.cancelRun),
+
+		do("GET", "/v1/audit", "listAudit", auth.Admin, "Who did what, oldest first; the chain of hashes is verified", s.listAudit),
+		do("GET", "/v1/tokens", "listTokens", auth.Admin, "The API tokens, without their secret part", s.listTokens),
+		do("POST", "/v1/tokens", "createToken", auth.Admin, "Makes an API token; it is shown once", s.createToken),
+		do("DELETE", "/v1/tokens/{id}", "revokeToken", auth.Admin, "Ends an API token at once", s.revokeToken),
+	}
+}
+
+// bodyReadTimeout bounds how long a request's body may take to come.
+const bodyReadTimeout = 30 * time.Second

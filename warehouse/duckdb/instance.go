@@ -1,0 +1,170 @@
+package duckdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	bindings "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// maxIdle is how many unused connections are kept; a connection costs little to make.
+const maxIdle = 8
+
+// maxDefaultMemory bounds the memory limit that is chosen when none is given.
+const maxDefaultMemory = 4 << 30
+
+// instance is one opening of the database file.
+type instance struct {
+	raw bindings.Database
+
+	mu   sync.Mutex
+	idle []*conn
+}
+
+// openInstance opens path. What it returns as an error is the engine's word; it moves nothing.
+func openInstance(ctx context.Context, o Options, settings map[string]string) (*instance, error) {
+	var config bindings.Config
+	if bindings.CreateConfig(&config) == bindings.StateError {
+		return nil, errors.New("opening duckdb: the engine makes no configuration")
+	}
+	defer bindings.DestroyConfig(&config)
+	all := map[string]string{
+		"threads":                      strconv.Itoa(o.Threads),
+		"memory_limit":                 o.MemoryLimit,
+		"temp_directory":               o.TempDir,
+		"autoinstall_known_extensions": "false",
+		"autoload_known_extensions":    "false",
+		"allow_community_extensions":   "false",
+		"preserve_insertion_order":     "false", // large loads and results need far less memory
+		"duckdb_api":                   "tidegate",
+	}
+	for k, v := range settings {
+		all[k] = v
+	}
+	for k, v := range all {
+		if bindings.SetConfig(config, k, v) == bindings.StateError {
+			return nil, &tidegate.Fault{
+				Action:  tidegate.Halt,
+				Code:    "warehouse.config",
+				Subject: "setting " + k,
+				Message: fmt.Sprintf("DuckDB does not accept %q", v),
+				Hint:    "correct the warehouse's configuration, for example memory_limit: 2GB",
+			}
+		}
+	}
+	db := &instance{}
+	var msg string
+	if bindings.OpenExt(o.Path, &db.raw, config, &msg) == bindings.StateError {
+		bindings.Close(&db.raw)
+		return nil, openFault(o.Path, msg)
+	}
+	if err := db.prepare(ctx, settings["access_mode"] == "READ_ONLY"); err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	return db, nil
+}
+
+// prepare sets what must be set while open, makes the bookkeeping tables, and
+// then locks the doors: no other file, no other database, no other setting.
+func (db *instance) prepare(ctx context.Context, readOnly bool) error {
+	c, err := db.take()
+	if err != nil {
+		return err
+	}
+	defer db.put(c, true)
+	statements := []string{
+		"SET GLOBAL TimeZone = 'UTC'",
+		"SET GLOBAL immediate_transaction_mode = true", // or the snapshot would begin with the first read
+	}
+	if !readOnly {
+		statements = append(statements, "CREATE SCHEMA IF NOT EXISTS _tidegate", string(createLoads))
+	}
+	statements = append(statements, "SET GLOBAL enable_external_access = false", "SET GLOBAL lock_configuration = true")
+	for _, sql := range statements {
+		if err := c.control(ctx, sql); err != nil {
+			return fmt.Errorf("preparing the database: %w", err)
+		}
+	}
+	return nil
+}
+
+// createLoads is the table that remembers every load (Invariant 3).
+const createLoads = sqltext.Text(`CREATE TABLE IF NOT EXISTS _tidegate.loads (
+	load_id VARCHAR NOT NULL, table_schema VARCHAR NOT NULL, table_name VARCHAR NOT NULL,
+	"rows" BIGINT NOT NULL, loaded_at TIMESTAMPTZ NOT NULL)`)
+
+// take returns a connection that nobody else uses.
+func (db *instance) take() (*conn, error) {
+	db.mu.Lock()
+	if n := len(db.idle); n > 0 {
+		c := db.idle[n-1]
+		db.idle = db.idle[:n-1]
+		db.mu.Unlock()
+		return c, nil
+	}
+	db.mu.Unlock()
+	c := &conn{}
+	if bindings.Connect(db.raw, &c.raw) == bindings.StateError {
+		return nil, fault("IO Error: the engine opens no further connection")
+	}
+	return c, nil
+}
+
+// put gives a connection back; drop closes it.
+func (db *instance) put(c *conn, drop bool) {
+	db.mu.Lock()
+	if !drop && len(db.idle) < maxIdle {
+		db.idle = append(db.idle, c)
+		db.mu.Unlock()
+		return
+	}
+	db.mu.Unlock()
+	c.close()
+}
+
+func (db *instance) close() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, c := range db.idle {
+		c.close()
+	}
+	db.idle = nil
+	if db.raw.Ptr != nil {
+		bindings.Close(&db.raw)
+	}
+	return nil
+}
+
+// openFault classifies why the engine does not open the file.
+func openFault(path, msg string) error {
+	f := fault(msg)
+	f.Subject = "file " + filepath.Base(path)
+	if strings.Contains(msg, "Could not set lock") || strings.Contains(msg, "Conflicting lock") {
+		f.Action, f.Code = tidegate.Retry, "warehouse.locked"
+		f.Hint = "another program has the warehouse open; end it, or run it through `tidegate exec`"
+	}
+	return f
+}
+
+// defaultMemory is a quarter of the machine's memory, at most 4 GiB, at least
+// 512 MiB where the machine does not tell.
+func defaultMemory() string {
+	limit := int64(512 << 20)
+	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if rest, ok := strings.CutPrefix(string(data), "MemTotal:"); ok {
+			if kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64); err == nil {
+				limit = min(max(kb<<10/4, limit), maxDefaultMemory)
+			}
+		}
+	}
+	return strconv.FormatInt(limit>>20, 10) + "MiB"
+}

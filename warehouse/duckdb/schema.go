@@ -1,0 +1,374 @@
+package duckdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	bindings "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// ensureAttempts bounds how often Ensure starts over when another transaction
+// changed the same table first; the waits between them add up to about 3 s.
+const ensureAttempts = 20
+
+// Describe implements warehouse.Warehouse.
+func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error) {
+	s, err := w.session()
+	if err != nil {
+		return nil, err
+	}
+	columns, err := s.describe(ctx, w.dialect, t)
+	s.end(err)
+	if err != nil {
+		return nil, err
+	}
+	return schemaOf(columns), nil
+}
+
+// describe returns the columns of t, or an error that wraps warehouse.ErrNoTable.
+func (c *conn) describe(ctx context.Context, d sqltext.Dialect, t warehouse.Table) ([]*column, error) {
+	name, err := d.Table(t.Schema, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	st, err := c.prepare(ctx, string("SELECT * FROM "+name))
+	if err != nil {
+		var f *tidegate.Fault
+		if errors.As(err, &f) && f.Code == "sql.unknown" {
+			return nil, noTable(t)
+		}
+		return nil, fmt.Errorf("describing table %s: %w", t, err)
+	}
+	defer st.close()
+	var columns []*column
+	for i := range bindings.PreparedStatementColumnCount(st.raw) {
+		logical := bindings.PreparedStatementColumnLogicalType(st.raw, i)
+		columns = append(columns, newColumn(bindings.PreparedStatementColumnName(st.raw, i), logical))
+		bindings.DestroyLogicalType(&logical)
+	}
+	return columns, nil
+}
+
+func noTable(t warehouse.Table) error {
+	return &tidegate.Fault{
+		Action:  tidegate.Halt,
+		Code:    "warehouse.no_table",
+		Subject: "table " + t.String(),
+		Message: "the table does not exist",
+		Hint:    "correct the name, or create it",
+		Err:     warehouse.ErrNoTable,
+	}
+}
+
+// schemaOf turns columns into nouns; a column of a type without one is Unknown.
+func schemaOf(columns []*column) tidegate.Schema {
+	s := make(tidegate.Schema, len(columns))
+	for i, c := range columns {
+		typ, _ := c.typ()
+		s[i] = tidegate.Column{Name: c.name, Type: typ}
+	}
+	return s
+}
+
+// Ensure implements warehouse.Warehouse. Calls for one table take turns; a
+// transaction that holds the table makes it wait and start over.
+func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error) {
+	unlock := w.ensuring.lock(sqltext.Fold(t.Schema) + "\x00" + sqltext.Fold(t.Name))
+	defer unlock()
+	wait := 2 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		have, err := w.ensure(ctx, t, s)
+		if err == nil || !conflict(err) || attempt == ensureAttempts {
+			return have, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("ensuring table %s: %w", t, ctx.Err())
+		case <-timer.C:
+		}
+		wait = min(2*wait, 200*time.Millisecond)
+	}
+}
+
+func (w *Warehouse) ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error) {
+	x, err := w.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have, err := x.Ensure(ctx, t, s)
+	if err != nil {
+		return nil, errors.Join(err, x.Rollback())
+	}
+	return have, x.Commit()
+}
+
+func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	have, err := t.ensure(ctx, table, want)
+	if err != nil {
+		return nil, t.fail(fmt.Errorf("ensuring table %s: %w", table, err))
+	}
+	return have, nil
+}
+
+func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+	if err := distinctColumns(want); err != nil {
+		return nil, err
+	}
+	columns, err := t.s.describe(ctx, t.w.dialect, table)
+	if errors.Is(err, warehouse.ErrNoTable) {
+		if err := t.create(ctx, table, want); err != nil {
+			return nil, err
+		}
+		columns, err = t.s.describe(ctx, t.w.dialect, table)
+	}
+	if err != nil {
+		return nil, err
+	}
+	have := schemaOf(columns)
+	changed := false
+	for _, c := range want {
+		alter, err := t.alteration(have, c)
+		if err != nil {
+			return nil, err
+		}
+		if alter == "" {
+			continue
+		}
+		name, err := t.w.dialect.Table(table.Schema, table.Name)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := t.s.exec(ctx, string("ALTER TABLE "+name+" "+alter)); err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+		}
+		changed = true
+	}
+	if !changed {
+		return have, nil
+	}
+	if columns, err = t.s.describe(ctx, t.w.dialect, table); err != nil {
+		return nil, err
+	}
+	return schemaOf(columns), nil
+}
+
+func (t *tx) create(ctx context.Context, table warehouse.Table, s tidegate.Schema) error {
+	if len(s) == 0 {
+		return errors.New("creating a table: it has no columns")
+	}
+	name, err := t.w.dialect.Table(table.Schema, table.Name)
+	if err != nil {
+		return err
+	}
+	defs, err := t.w.dialect.Columns(s)
+	if err != nil {
+		return err
+	}
+	if table.Schema != "" {
+		schema, err := t.w.dialect.Ident(table.Schema)
+		if err != nil {
+			return err
+		}
+		if _, err := t.s.exec(ctx, string("CREATE SCHEMA IF NOT EXISTS "+schema)); err != nil {
+			return err
+		}
+	}
+	_, err = t.s.exec(ctx, string("CREATE TABLE IF NOT EXISTS "+name+" ("+defs+")"))
+	return err
+}
+
+// alteration is what gives a table with the columns have room for c; "" when it has it.
+func (t *tx) alteration(have tidegate.Schema, c tidegate.Column) (sqltext.Text, error) {
+	name, err := t.w.dialect.Ident(c.Name)
+	if err != nil {
+		return "", err
+	}
+	at := indexFold(have, c.Name)
+	if at < 0 {
+		typ, err := t.w.dialect.Type(c.Type)
+		if err != nil {
+			return "", fmt.Errorf("column %q: %w", c.Name, err)
+		}
+		return "ADD COLUMN " + name + " " + typ, nil
+	}
+	old := have[at].Type
+	wide := widened(old, c.Type)
+	if wide == old {
+		return "", nil
+	}
+	typ, err := t.w.dialect.Type(wide)
+	if err != nil {
+		return "", fmt.Errorf("column %q: %w", c.Name, err)
+	}
+	if old.Kind == tidegate.Bytes {
+		return "ALTER COLUMN " + name + " TYPE " + typ + " USING to_base64(" + name + ")", nil
+	}
+	return "ALTER COLUMN " + name + " TYPE " + typ, nil
+}
+
+// widened is the narrowest type that holds every value of a column of type old
+// and values of type add:
+//
+//	bool  bytes  json        date → timestamp
+//	  \     |     /              |
+//	   ──▶ string ◀──────────────
+//	         ▲
+//	int → decimal, int → float
+func widened(old, add tidegate.Type) tidegate.Type {
+	text := tidegate.Type{Kind: tidegate.String}
+	a, b := old.Kind, add.Kind
+	switch {
+	case a == tidegate.Unknown || b == tidegate.Unknown || a == tidegate.String:
+		return old // of a foreign type nothing is known, and a string holds everything
+	case a == tidegate.JSON:
+		return old // JSON has a place for every scalar
+	case a == tidegate.Decimal || b == tidegate.Decimal:
+		if numeric(a) && numeric(b) {
+			return widenedDecimal(old, add)
+		}
+		return text
+	case a == b:
+		return old
+	case a == tidegate.Int && b == tidegate.Float, a == tidegate.Date && b == tidegate.Timestamp:
+		return add
+	case a == tidegate.Float && b == tidegate.Int, a == tidegate.Timestamp && b == tidegate.Date:
+		return old
+	}
+	return text
+}
+
+func numeric(k tidegate.Kind) bool { return k == tidegate.Int || k == tidegate.Decimal }
+
+// widenedDecimal holds the digits of both on either side of the point, or is a
+// string when 38 are not enough.
+func widenedDecimal(old, add tidegate.Type) tidegate.Type {
+	whole := func(t tidegate.Type) int {
+		if t.Kind == tidegate.Int {
+			return 19 // of the largest int64
+		}
+		return t.Precision - t.Scale
+	}
+	w, s := max(whole(old), whole(add)), max(old.Scale, add.Scale)
+	if w+s > 38 {
+		return tidegate.Type{Kind: tidegate.String}
+	}
+	return tidegate.Type{Kind: tidegate.Decimal, Precision: w + s, Scale: s}
+}
+
+// indexFold finds a column as the engine does, which folds case.
+func indexFold(s tidegate.Schema, name string) int {
+	for i := range s {
+		if sqltext.Same(s[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func distinctColumns(s tidegate.Schema) error {
+	seen := make(map[string]string, len(s))
+	for _, c := range s {
+		f := sqltext.Fold(c.Name)
+		if first, ok := seen[f]; ok {
+			return &tidegate.Fault{
+				Action:  tidegate.Halt,
+				Code:    "warehouse.columns",
+				Subject: fmt.Sprintf("column %q", c.Name),
+				Message: fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first),
+				Hint:    "rename one of the two",
+			}
+		}
+		seen[f] = c.Name
+	}
+	return nil
+}
+
+// Tables implements warehouse.Lister.
+func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
+	s, err := w.session()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.rows(ctx, `SELECT schema_name, table_name AS n FROM duckdb_tables()
+		WHERE NOT internal AND NOT temporary AND database_name = current_database()
+		UNION ALL SELECT schema_name, view_name FROM duckdb_views()
+		WHERE NOT internal AND NOT temporary AND database_name = current_database() ORDER BY 1, 2`)
+	s.end(err)
+	if err != nil {
+		return nil, fmt.Errorf("listing tables: %w", err)
+	}
+	tables := make([]warehouse.Table, len(rows))
+	for i, row := range rows {
+		tables[i] = warehouse.Table{Schema: row[0].(string), Name: row[1].(string)}
+	}
+	return tables, nil
+}
+
+// TablesOf implements warehouse.TableFinder. Names of common table expressions
+// are not tables; a view is named itself and not what it reads.
+func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
+	if err := checkText(sql); err != nil {
+		return nil, err
+	}
+	s, err := w.session()
+	if err != nil {
+		return nil, err
+	}
+	st, err := s.prepare(ctx, sql) // for its errors: the finder below has none
+	if err != nil {
+		err = fmt.Errorf("finding the tables of a query: %w", err)
+		s.end(err)
+		return nil, err
+	}
+	st.close()
+	list := bindings.GetTableNames(s.raw, sql, true)
+	defer bindings.DestroyValue(&list)
+	var tables []warehouse.Table
+	for i := range bindings.GetListSize(list) {
+		child := bindings.GetListChild(list, i)
+		parts := splitName(bindings.GetVarchar(child))
+		bindings.DestroyValue(&child)
+		t := warehouse.Table{Schema: w.dialect.DefaultSchema(), Name: parts[len(parts)-1]}
+		if len(parts) > 1 {
+			t.Schema = parts[len(parts)-2]
+		}
+		tables = append(tables, t)
+	}
+	s.end(nil)
+	return tables, nil
+}
+
+// splitName splits a qualified name as the engine writes it: parts joined by
+// points, quoted where they are not plain.
+func splitName(name string) []string {
+	var parts []string
+	var part strings.Builder
+	quoted := false
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case c == '"' && quoted && i+1 < len(name) && name[i+1] == '"':
+			part.WriteByte('"')
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '.' && !quoted:
+			parts = append(parts, part.String())
+			part.Reset()
+		default:
+			part.WriteByte(c)
+		}
+	}
+	return append(parts, part.String())
+}

@@ -1,0 +1,178 @@
+package duckdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	bindings "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// Exec implements warehouse.Execer: one statement in a transaction of its own.
+func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	s, err := w.session()
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.execute(ctx, sql, args)
+	if err != nil {
+		err = fmt.Errorf("executing a statement: %w", err)
+	}
+	s.end(err)
+	return n, err
+}
+
+// execute runs one statement that is not about transactions, which belong to Begin.
+func (s *session) execute(ctx context.Context, sql string, args []any) (int64, error) {
+	st, err := s.prepare(ctx, sql)
+	if err != nil {
+		return 0, err
+	}
+	defer st.close()
+	switch bindings.PreparedStatementType(st.raw) {
+	case bindings.StatementTypeTransaction:
+		return 0, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a transaction is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
+	case bindings.StatementTypeCreate, bindings.StatementTypePrepare, bindings.StatementTypeAttach,
+		bindings.StatementTypeVariableSet, bindings.StatementTypeSet, bindings.StatementTypePragma:
+		s.dirty = true // what they leave on the connection is not for the next user
+	}
+	res, err := st.run(ctx, false, args)
+	if err != nil {
+		return 0, err
+	}
+	defer bindings.DestroyResult(&res)
+	return int64(bindings.RowsChanged(&res)), nil
+}
+
+// Begin implements warehouse.Execer. The snapshot is taken here, not at the first read.
+func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) { return w.begin(ctx) }
+
+func (w *Warehouse) begin(ctx context.Context) (*tx, error) {
+	s, err := w.session()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.control(ctx, "BEGIN TRANSACTION"); err != nil {
+		err = fmt.Errorf("beginning a transaction: %w", err)
+		s.end(err)
+		return nil, err
+	}
+	return &tx{s: s, w: w}, nil
+}
+
+// tx is one transaction of the engine.
+type tx struct {
+	w *Warehouse
+	s *session // ended when over
+
+	reader *reader // open reader, which the engine allows one of
+	loads  []string
+	// failed is the first error that left the transaction without its full
+	// effect: it cannot be committed.
+	failed error
+	over   bool
+}
+
+func (t *tx) ready() error {
+	switch {
+	case t.over:
+		return errFinished
+	case t.reader != nil:
+		return errors.New("using a transaction: the reader of its last query is still open")
+	case t.failed != nil:
+		return fmt.Errorf("using a transaction after an error: %w", t.failed)
+	}
+	return nil
+}
+
+// fail remembers err, if it is one, as the reason why t cannot be committed.
+func (t *tx) fail(err error) error {
+	if err != nil && t.failed == nil {
+		t.failed = err
+	}
+	return err
+}
+
+func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	if err := t.ready(); err != nil {
+		return 0, err
+	}
+	n, err := t.s.execute(ctx, sql, args)
+	if err != nil {
+		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
+	}
+	return n, nil
+}
+
+func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	r, err := t.query(ctx, sql, args)
+	if err != nil {
+		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
+	}
+	return r, nil
+}
+
+func (t *tx) query(ctx context.Context, sql string, args []any) (*reader, error) {
+	st, err := t.s.prepare(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	if bindings.PreparedStatementType(st.raw) == bindings.StatementTypeTransaction {
+		st.close()
+		return nil, refused("a transaction is not begun or ended by a statement")
+	}
+	res, err := st.run(ctx, true, args)
+	if err != nil {
+		st.close()
+		return nil, err
+	}
+	r, err := newReader(t.s.conn, st, res, func(err error) { t.reader = nil; t.fail(err) })
+	if err != nil {
+		return nil, err
+	}
+	t.reader = r
+	return r, nil
+}
+
+// Commit makes everything durable. A transaction in which a call failed is
+// rolled back instead, and the error of that call is returned.
+func (t *tx) Commit() error {
+	if err := t.ready(); err != nil {
+		if !t.over {
+			err = errors.Join(fmt.Errorf("committing: %w", err), t.Rollback())
+		}
+		return err
+	}
+	err := t.s.control(context.Background(), "COMMIT")
+	if err != nil {
+		err = fmt.Errorf("committing: %w", err)
+		t.s.rollback() // a commit that failed has ended the transaction; this finds none, or ends it
+	}
+	t.finish(err)
+	return err
+}
+
+// Rollback gives everything up; after Commit or a first Rollback it does nothing.
+func (t *tx) Rollback() error {
+	if t.over {
+		return nil
+	}
+	if t.reader != nil {
+		t.reader.Close()
+	}
+	t.s.rollback()
+	t.finish(t.failed)
+	return nil
+}
+
+func (t *tx) finish(err error) {
+	t.over = true
+	t.w.loading.release(t.loads...)
+	t.s.end(err)
+}

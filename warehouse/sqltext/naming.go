@@ -1,0 +1,97 @@
+package sqltext
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// hashDigits is how much of a name's hash a shortened name carries: 40 bits,
+// so that two of a million names meet with a chance of about one in two.
+const hashDigits = 10
+
+// Fit returns name when it is short enough, otherwise its beginning followed
+// by "_" and a hash of the whole name. Equal names always give equal results.
+func (d Dialect) Fit(name string) string { return d.fitTo(name, d.fitName) }
+
+func (d Dialect) fitTo(name string, limit int) string {
+	if d.length(name) <= limit {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return d.cut(name, limit-hashDigits-1) + "_" + hex.EncodeToString(sum[:])[:hashDigits]
+}
+
+// cut returns the longest beginning of name within limit that ends between two characters.
+func (d Dialect) cut(name string, limit int) string {
+	n := 0
+	for i, r := range name {
+		if d.maxBytes {
+			n += utf8.RuneLen(r)
+		} else {
+			n++
+		}
+		if n > limit {
+			return name[:i]
+		}
+	}
+	return name
+}
+
+// Distinct returns one identifier per name: fitted, and different from every
+// other even for an engine that folds case. Of names that fold together the
+// first keeps its own and the others get "_2", "_3" in their order; a name
+// that is already there is never taken by a numbered one. The same list gives
+// the same result.
+func (d Dialect) Distinct(names []string) []string {
+	out := make([]string, len(names))
+	taken := make(map[string]bool, len(names))
+	for _, name := range names {
+		taken[fold(d.Fit(name))] = true
+	}
+	used := make(map[string]bool, len(names))
+	for i, name := range names {
+		fitted := d.Fit(name)
+		if !used[fold(fitted)] {
+			used[fold(fitted)] = true
+			out[i] = fitted
+			continue
+		}
+		for n := 2; ; n++ { // ends: at most len(names) numbers are taken
+			suffix := "_" + strconv.Itoa(n)
+			candidate := d.fitTo(name, d.fitName-len(suffix)) + suffix
+			if f := fold(candidate); !taken[f] && !used[f] {
+				used[f] = true
+				out[i] = candidate
+				break
+			}
+		}
+	}
+	return out
+}
+
+// Same says whether two names are one identifier to the engines, which fold
+// the case of column names.
+func Same(a, b string) bool { return fold(a) == fold(b) }
+
+// Fold returns the form of a name under which Same compares.
+func Fold(name string) string { return fold(name) }
+
+// fold lowers ASCII letters only: that is what DuckDB compares by, and a wider
+// folding would call two columns one that the engine keeps apart.
+func fold(name string) string {
+	for i := range len(name) {
+		if c := name[i]; c >= 'A' && c <= 'Z' {
+			b := []byte(name)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return strings.Clone(name)
+}

@@ -1,0 +1,213 @@
+// Package sqltext writes SQL text for every dialect from one set of rules that
+// are data: how an identifier is quoted, how long it may be, which words are
+// reserved, how a type is called and how a parameter is written.
+//
+// The type Text makes the compiler find a missing quote: a constant of the
+// program is a Text, a quoted identifier is a Text, and a plain string is not,
+// so that "SELECT " + name does not compile while "SELECT " + quoted does.
+// Values never become Text; they are parameters.
+//
+// Invariants: a quoted identifier, parsed back by its engine, is exactly one
+// identifier equal to the name that went in; names with NUL, control
+// characters or broken UTF-8 are refused, never repaired in silence; shortening
+// and numbering of names depend on nothing but the names.
+//
+// It does not talk to an engine and does not know events. All functions are
+// pure and safe for concurrent use.
+package sqltext
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate"
+)
+
+// Text is SQL text made of the program's own constants and quoted identifiers.
+// Convert a string to it only for SQL that a user wrote as a whole statement.
+type Text string
+
+// Dialect is how one engine writes SQL. Take one from DuckDB or Find.
+type Dialect struct {
+	name        string
+	quote       byte // the character around an identifier, doubled inside it
+	maxName     int  // longest identifier that the engine takes
+	fitName     int  // longest identifier that we make; at most maxName
+	maxBytes    bool // both count bytes rather than characters
+	defaultPath string
+	types       map[tidegate.Kind]Text
+	decimal     Text // "DECIMAL", followed by (precision,scale)
+	maxDecimal  int
+	reserved    map[string]struct{}
+	placeholder func(n int) Text
+}
+
+// Find returns the dialect that an Execer names ("duckdb").
+func Find(name string) (Dialect, bool) {
+	if name == "duckdb" {
+		return DuckDB(), true
+	}
+	return Dialect{}, false
+}
+
+// Name is what Execer.Dialect returns for this dialect.
+func (d Dialect) Name() string { return d.name }
+
+// MaxName is the length of the longest identifier that Fit makes, in bytes or
+// characters as the engine counts. Check lets longer ones pass where the engine
+// does: the columns of a stranger's table are called what they are called.
+func (d Dialect) MaxName() int { return d.fitName }
+
+// DefaultSchema is the schema of a name that has none ("main").
+func (d Dialect) DefaultSchema() string { return d.defaultPath }
+
+// Reserved says whether word, in any case, is a keyword that cannot stand as a
+// bare identifier. Quoted identifiers need not care; table and column naming
+// rules that promise usable bare names do.
+func (d Dialect) Reserved(word string) bool {
+	_, ok := d.reserved[strings.ToLower(word)]
+	return ok
+}
+
+// Placeholder is the n-th parameter of a statement, counted from 1.
+func (d Dialect) Placeholder(n int) Text { return d.placeholder(n) }
+
+// Check says whether name can be an identifier as it stands: a *tidegate.Fault
+// (Reject, code "sql.identifier") tells why not.
+func (d Dialect) Check(name string) error {
+	switch {
+	case name == "":
+		return nameFault(name, "is empty")
+	case !utf8.ValidString(name):
+		return nameFault(name, "is not valid UTF-8")
+	case strings.IndexFunc(name, unfit) >= 0:
+		return nameFault(name, "holds a control character")
+	case d.length(name) > d.maxName:
+		return nameFault(name, fmt.Sprintf("is longer than the %d that %s allows", d.maxName, d.name))
+	}
+	return nil
+}
+
+// unfit finds what no identifier may hold: controls, and the characters that
+// change how a terminal or a log shows the rest of the line.
+func unfit(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == '\ufeff' || unicode.Is(unicode.Bidi_Control, r)
+}
+
+func nameFault(name, why string) error {
+	shown := name
+	if len(shown) > 80 {
+		shown = strings.ToValidUTF8(shown[:80], "") + "…"
+	}
+	return &tidegate.Fault{
+		Action:  tidegate.Reject,
+		Code:    "sql.identifier",
+		Subject: fmt.Sprintf("name %q", shown),
+		Message: "the name " + why,
+		Hint:    "rename it at its source, or map it to another name",
+	}
+}
+
+// Ident quotes name, refusing what Check refuses.
+func (d Dialect) Ident(name string) (Text, error) {
+	if err := d.Check(name); err != nil {
+		return "", err
+	}
+	q := string(d.quote)
+	return Text(q + strings.ReplaceAll(name, q, q+q) + q), nil
+}
+
+// Table quotes a table's name with its schema; an empty schema is left out.
+func (d Dialect) Table(schema, name string) (Text, error) {
+	n, err := d.Ident(name)
+	if err != nil {
+		return "", err
+	}
+	if schema == "" {
+		return n, nil
+	}
+	s, err := d.Ident(schema)
+	if err != nil {
+		return "", err
+	}
+	return s + "." + n, nil
+}
+
+// Idents quotes every name.
+func (d Dialect) Idents(names []string) ([]Text, error) {
+	out := make([]Text, len(names))
+	for i, name := range names {
+		q, err := d.Ident(name)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = q
+	}
+	return out, nil
+}
+
+// Type is the dialect's name of t, or an error for Unknown and for a decimal
+// that the engine cannot hold. A Decimal without precision is decimal(38,9).
+func (d Dialect) Type(t tidegate.Type) (Text, error) {
+	if t.Kind == tidegate.Decimal {
+		if t.Precision == 0 {
+			t.Precision, t.Scale = d.maxDecimal, 9
+		}
+		if t.Precision < 1 || t.Precision > d.maxDecimal || t.Scale < 0 || t.Scale > t.Precision {
+			return "", fmt.Errorf("naming type %s: %s decimals have 1 to %d digits", t, d.name, d.maxDecimal)
+		}
+		return Text(fmt.Sprintf("%s(%d,%d)", d.decimal, t.Precision, t.Scale)), nil
+	}
+	name, ok := d.types[t.Kind]
+	if !ok {
+		return "", fmt.Errorf("naming type %s: %s has no such type", t, d.name)
+	}
+	return name, nil
+}
+
+// Columns is the definition list of a CREATE TABLE: "a" BIGINT, "b" VARCHAR.
+func (d Dialect) Columns(s tidegate.Schema) (Text, error) {
+	defs := make([]Text, len(s))
+	for i, c := range s {
+		name, err := d.Ident(c.Name)
+		if err != nil {
+			return "", err
+		}
+		typ, err := d.Type(c.Type)
+		if err != nil {
+			return "", fmt.Errorf("column %q: %w", c.Name, err)
+		}
+		defs[i] = name + " " + typ
+	}
+	return Join(defs, ", "), nil
+}
+
+// Join puts sep between texts.
+func Join(texts []Text, sep Text) Text {
+	var b strings.Builder
+	for i, t := range texts {
+		if i > 0 {
+			b.WriteString(string(sep))
+		}
+		b.WriteString(string(t))
+	}
+	return Text(b.String())
+}
+
+// Prefix puts prefix (an alias with its point, "t.") before every text.
+func Prefix(prefix Text, texts []Text) []Text {
+	out := make([]Text, len(texts))
+	for i, t := range texts {
+		out[i] = prefix + t
+	}
+	return out
+}
+
+func (d Dialect) length(name string) int {
+	if d.maxBytes {
+		return len(name)
+	}
+	return utf8.RuneCountInString(name)
+}
