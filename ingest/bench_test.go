@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/loadgen"
 )
 
 // discard is a journal without a disk, to measure what lies before it.
@@ -68,5 +69,29 @@ func BenchmarkHandler(b *testing.B) {
 			}
 			b.ReportMetric(float64(c.events)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
+	}
+}
+
+// BenchmarkServer is the same over TCP, generator and server on one machine,
+// beside a server that reads the bodies and throws them away.
+func BenchmarkServer(b *testing.B) {
+	for _, c := range []struct{ conns, batch int }{{32, 1}, {256, 1}, {32, 20}, {32, 100}} {
+		for _, kind := range []string{"discard", "ingest"} {
+			b.Run(fmt.Sprintf("%s/conns%d/batch%d", kind, c.conns, c.batch), func(b *testing.B) {
+				handler := loadgen.Discard()
+				if kind == "ingest" {
+					handler = newHub(b, func(o *Options) { o.Journal, o.Now = discard{}, time.Now })
+				}
+				server := httptest.NewServer(handler)
+				defer server.Close()
+				events := max(int64(b.N), int64(c.conns*c.batch))
+				r, err := loadgen.Run(b.Context(), loadgen.Options{Address: server.Listener.Addr().String(), WriteKey: "WK", Conns: c.conns, Batch: c.batch, Events: events, Now: time.Now})
+				if err != nil || r.Errors+r.Refused > 0 {
+					b.Fatalf("%v, %+v", err, r)
+				}
+				b.ReportMetric(r.EventsPerSecond(), "events/s")
+				b.ReportMetric(float64(r.P99.Microseconds()), "p99-µs")
+			})
+		}
 	}
 }

@@ -210,6 +210,9 @@ func TestReuseOfBuffers(t *testing.T) {
 }
 
 func TestUsualRequestsAllocateLittle(t *testing.T) {
+	if underRace {
+		t.Skip("allocations mean nothing under the race detector")
+	}
 	h := newHub(t, func(o *Options) { o.Journal = discard{} })
 	body := strings.NewReader("")
 	text := benchBatch(100)
