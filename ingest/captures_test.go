@@ -28,11 +28,11 @@ type capture struct {
 
 // readCaptures parses a file of recordings: "### n", a request line, headers, a
 // comment, an empty line, the body up to the next "###".
-func readCaptures(t testing.TB, file string) []capture {
-	t.Helper()
+func readCaptures(tb testing.TB, file string) []capture {
+	tb.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var all []capture
 	for _, part := range strings.Split("\n"+string(text), "\n### ")[1:] {
@@ -42,7 +42,7 @@ func readCaptures(t testing.TB, file string) []capture {
 		c := capture{name: filepath.Base(file) + "/" + lines.Text(), header: http.Header{}}
 		lines.Scan()
 		if _, err := fmt.Sscanf(lines.Text(), "%s %s HTTP/1.1", &c.method, &c.path); err != nil {
-			t.Fatalf("%s: request line %q: %v", c.name, lines.Text(), err)
+			tb.Fatalf("%s: request line %q: %v", c.name, lines.Text(), err)
 		}
 		for lines.Scan() {
 			if strings.HasPrefix(lines.Text(), "#") {
@@ -50,7 +50,7 @@ func readCaptures(t testing.TB, file string) []capture {
 			}
 			name, value, ok := strings.Cut(lines.Text(), ": ")
 			if !ok {
-				t.Fatalf("%s: header %q", c.name, lines.Text())
+				tb.Fatalf("%s: header %q", c.name, lines.Text())
 			}
 			c.header.Add(name, value)
 		}
@@ -73,15 +73,15 @@ func (c *capture) request() *http.Request {
 	return r
 }
 
-func allCaptures(t testing.TB) []capture {
-	t.Helper()
+func allCaptures(tb testing.TB) []capture {
+	tb.Helper()
 	files, err := filepath.Glob("testdata/captures/*.http")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings: %v", err)
+		tb.Fatalf("no recordings: %v", err)
 	}
 	var all []capture
 	for _, file := range files {
-		all = append(all, readCaptures(t, file)...)
+		all = append(all, readCaptures(tb, file)...)
 	}
 	return all
 }

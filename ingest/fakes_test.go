@@ -115,8 +115,8 @@ type hub struct {
 	log     *bytes.Buffer
 }
 
-func newHub(t testing.TB, change func(*Options)) *hub {
-	t.Helper()
+func newHub(tb testing.TB, change func(*Options)) *hub {
+	tb.Helper()
 	h := &hub{journal: &memory{}, log: &bytes.Buffer{}}
 	var ids atomic.Int64
 	o := Options{
@@ -130,7 +130,7 @@ func newHub(t testing.TB, change func(*Options)) *hub {
 	}
 	handler, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h.Handler = handler
 	return h

@@ -95,8 +95,12 @@ func (l Limits) withDefaults() (Limits, error) {
 		value    *int
 		standard int
 	}{
-		{"EventBytes", &l.EventBytes, 1 << 20}, {"BodyBytes", &l.BodyBytes, 5 << 20}, {"Events", &l.Events, 2500}, {"Depth", &l.Depth, 64},
-		{"MessageIDBytes", &l.MessageIDBytes, 256}, {"Errors", &l.Errors, 20},
+		{"EventBytes", &l.EventBytes, 1 << 20},
+		{"BodyBytes", &l.BodyBytes, 5 << 20},
+		{"Events", &l.Events, 2500},
+		{"Depth", &l.Depth, 64},
+		{"MessageIDBytes", &l.MessageIDBytes, 256},
+		{"Errors", &l.Errors, 20},
 	} {
 		if *f.value < 0 {
 			return l, fmt.Errorf("limit %s is %d: it must be positive, or zero for the default", f.name, *f.value)

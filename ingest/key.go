@@ -61,7 +61,7 @@ func bodyKey(d *scan.Document) string {
 func (s *surface) source(key string) (tidegate.Source, *problem) {
 	source, ok := s.sources.ByWriteKey(key)
 	switch {
-	case !ok || key == "":
+	case !ok:
 		return tidegate.Source{}, refuse(http.StatusUnauthorized, codeUnknownKey, "no source has this write key", "check the write key in the SDK's set-up; `tidegate plan` shows what is not applied yet")
 	case source.Disabled:
 		return tidegate.Source{}, refuse(http.StatusNotFound, "source.disabled", "the source of this write key is disabled", "enable the source, or stop the SDK")

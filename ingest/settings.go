@@ -19,7 +19,7 @@ type object map[string]any
 // fails: a known key gets an answer even when its source is disabled.
 func (s *surface) settings(w http.ResponseWriter, r *http.Request) {
 	key := chi.URLParam(r, "writeKey")
-	if _, ok := s.sources.ByWriteKey(key); !ok || key == "" {
+	if _, ok := s.sources.ByWriteKey(key); !ok {
 		publicCORS(w.Header())
 		s.writeProblem(w, refuse(http.StatusNotFound, codeUnknownKey, "no source has this write key", "check the write key in the SDK's set-up"))
 		return

@@ -104,7 +104,7 @@ func (s *scanner) fields(i, depth int, ev *Event, top *Document) int {
 		if valueStart < 0 {
 			return -1
 		}
-		end := -1
+		var end int
 		if top != nil && s.at(valueStart) == '[' && isName(s.b[nameStart+1:afterName-1], "batch") {
 			end = s.items(valueStart, depth+1, top)
 		} else {
@@ -141,7 +141,7 @@ func (s *scanner) items(i, depth int, d *Document) int {
 		}
 		d.Events = append(d.Events, Event{})
 		ev := &d.Events[len(d.Events)-1]
-		end := -1
+		var end int
 		if s.at(i) == '{' {
 			end = s.fields(i, depth+1, ev, nil)
 		} else if end = s.value(i, depth+1); end >= 0 {

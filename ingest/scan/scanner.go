@@ -207,8 +207,10 @@ func digits(b []byte, i int) int {
 }
 
 // The eight bytes of a word are looked at in one go. In x - n*ones the high bit
-// of a byte is set if it was below n, or was set before, or lies above such a
-// byte; so the lowest bit set is exact where a set high bit counts anyway.
+// of a byte is set if the byte was below n, or if it was set before and the
+// difference keeps it; a borrow out of a byte below n can disturb those above
+// it, so the lowest bit set is exact. A byte outside ASCII keeps its bit in at
+// least one of the three differences.
 const (
 	ones       = 0x0101010101010101
 	highs      = 0x8080808080808080
@@ -225,7 +227,7 @@ func (s *scanner) text(i int) int {
 			x := binary.LittleEndian.Uint64(b[i:])
 			q, e := x^quotes, x^backslashs
 			// A byte that is a quote, a backslash, a control or not ASCII.
-			special := ((q - ones) | (e - ones) | (x - controls) | x) & highs
+			special := ((q - ones) | (e - ones) | (x - controls)) & highs
 			if special != 0 {
 				i += bits.TrailingZeros64(special) >> 3
 				break
