@@ -135,7 +135,9 @@ func (s *server) applyProject(ctx context.Context, in *projectIn) (*planOut, err
 	return &planOut{ETag: etag(max(plan.Revision, plan.Base)), Body: plan}, err
 }
 
-type definitionIn struct {
+// DefinitionAddress is the path of one definition. It is exported because only
+// exported types can be embedded in inputs.
+type DefinitionAddress struct {
 	Kind        string `path:"kind" enum:"warehouse,settings,source,destination,model,sync"`
 	Name        string `path:"name" maxLength:"63"`
 	IfMatch     string `header:"If-Match"`
@@ -154,13 +156,13 @@ func (s *server) listDefinitions(ctx context.Context, in *struct {
 	return answerList(s.o.Catalog.Definitions(ctx, in.Kind))
 }
 
-func (s *server) getDefinition(ctx context.Context, in *definitionIn) (*definitionOut, error) {
+func (s *server) getDefinition(ctx context.Context, in *DefinitionAddress) (*definitionOut, error) {
 	d, err := s.o.Catalog.Definition(ctx, in.Kind, in.Name)
 	return &definitionOut{ETag: etag(d.Version), Body: d}, err
 }
 
 func (s *server) putDefinition(ctx context.Context, in *struct {
-	definitionIn
+	DefinitionAddress
 	RawBody []byte `contentType:"application/json"`
 },
 ) (*planOut, error) {
@@ -179,7 +181,7 @@ func (s *server) putDefinition(ctx context.Context, in *struct {
 	return &planOut{ETag: etag(d.Version), Body: plan}, err
 }
 
-func (s *server) deleteDefinition(ctx context.Context, in *definitionIn) (*body[catalog.Plan], error) {
+func (s *server) deleteDefinition(ctx context.Context, in *DefinitionAddress) (*body[catalog.Plan], error) {
 	on, err := base(in.IfMatch, catalog.AnyVersion)
 	if err != nil {
 		return nil, err
@@ -196,7 +198,8 @@ func (s *server) definitionHistory(ctx context.Context, in *struct {
 	return answerList(s.o.Catalog.History(ctx, in.Kind, in.Name, in.Limit))
 }
 
-type syncIn struct {
+// SyncAddress is the path of one sync; see DefinitionAddress.
+type SyncAddress struct {
 	Name string `path:"name" maxLength:"63"`
 }
 
@@ -204,19 +207,19 @@ func (s *server) listSyncs(ctx context.Context, _ *nothing) (*body[list[SyncStat
 	return answerList(s.o.Hub.Syncs(ctx))
 }
 
-func (s *server) getSync(ctx context.Context, in *syncIn) (*body[SyncStatus], error) {
+func (s *server) getSync(ctx context.Context, in *SyncAddress) (*body[SyncStatus], error) {
 	return answer(s.o.Hub.Sync(ctx, in.Name))
 }
 
 func (s *server) planSync(ctx context.Context, in *struct {
-	syncIn
+	SyncAddress
 	Sample int `query:"sample" default:"20" minimum:"0" maximum:"1000" doc:"How many changes to show."`
 },
 ) (*body[SyncPlan], error) {
 	return answer(s.o.Hub.SyncPlan(ctx, in.Name, in.Sample))
 }
 
-func (s *server) startRun(ctx context.Context, in *syncIn) (*body[tidegate.Run], error) {
+func (s *server) startRun(ctx context.Context, in *SyncAddress) (*body[tidegate.Run], error) {
 	run, err := s.o.Hub.SyncRun(ctx, in.Name)
 	return s.audited(ctx, "run.start", run, err)
 }
@@ -254,7 +257,7 @@ func (s *server) getRun(ctx context.Context, in *runIn) (*body[tidegate.Run], er
 }
 
 func (s *server) listRuns(ctx context.Context, in *struct {
-	syncIn
+	SyncAddress
 	Before string `query:"before" doc:"A run's id: older runs only."`
 	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"1000"`
 },
@@ -263,7 +266,7 @@ func (s *server) listRuns(ctx context.Context, in *struct {
 }
 
 func (s *server) listRejections(ctx context.Context, in *struct {
-	syncIn
+	SyncAddress
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"10000"`
 },
 ) (*body[list[ledger.Rejection]], error) {
@@ -276,7 +279,7 @@ type Retried struct {
 }
 
 func (s *server) retryRejections(ctx context.Context, in *struct {
-	syncIn
+	SyncAddress
 	Cluster string `query:"cluster" doc:"Only rejections of this cluster."`
 },
 ) (*body[Retried], error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/tidegate/tidegate/control/catalog"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/internal/config"
 )
 
 // Options are what the surface is made of; all are required.
@@ -89,7 +90,7 @@ func (s *server) mount() (*chi.Mux, error) {
 }
 
 func humaConfig(version string) huma.Config {
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -101,6 +102,15 @@ func humaConfig(version string) huma.Config {
 		},
 		Formats: huma.DefaultFormats, DefaultFormat: "application/json",
 	}
+}
+
+// schemaName tells the two kinds of problems apart: one of a request, one of a
+// place in a document.
+func schemaName(t reflect.Type, hint string) string {
+	if t == reflect.TypeFor[config.Problem]() {
+		return "DocumentProblem"
+	}
+	return huma.DefaultSchemaNamer(t, hint)
 }
 
 func (s *server) operation(r route, registry huma.Registry) huma.Operation {
@@ -118,6 +128,7 @@ func (s *server) operation(r route, registry huma.Registry) huma.Operation {
 		op.Security = []map[string][]string{{"token": {}}}
 	}
 	if r.bodyOf != nil {
+		op.SkipValidateBody = true // the handler does, and says it better
 		schema := &huma.Schema{Type: "object", AdditionalProperties: true}
 		if r.bodyOf.Kind() == reflect.Struct {
 			schema = registry.Schema(r.bodyOf, true, "")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -187,11 +188,13 @@ func encodeCell(v any) json.RawMessage {
 }
 
 func marshalCell(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil { // texts, booleans and finite numbers always encode
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // texts, booleans and finite numbers always encode
 		panic(err)
 	}
-	return b
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 type tailIn struct {

@@ -205,14 +205,18 @@ const AnyVersion = int64(-1)
 // Put creates or replaces one definition. version is the one that the author
 // looked at, 0 for one that must not exist yet, or AnyVersion.
 func (c *Catalog) Put(ctx context.Context, kind, name string, body json.RawMessage, author string, version int64) (Plan, error) {
+	definition, err := project.ParseDefinition(kind, name, body)
+	if err != nil {
+		return Plan{}, err
+	}
 	return c.edit(ctx, kind, name, author, version, func(parts []project.Definition) []project.Definition {
 		for i, d := range parts {
 			if d.Kind == kind && d.Name == name {
-				parts[i].Body = body
+				parts[i] = definition
 				return parts
 			}
 		}
-		return append(parts, project.Definition{Kind: kind, Name: name, Body: body})
+		return append(parts, definition)
 	})
 }
 

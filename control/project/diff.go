@@ -41,13 +41,11 @@ func (p *Project) Definitions() ([]Definition, error) {
 	var list []Definition
 	var failed error
 	add := func(kind, name string, v any) {
-		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(v); err != nil && failed == nil {
+		body, err := encodeBody(v)
+		if err != nil && failed == nil {
 			failed = fmt.Errorf("encoding %s %s: %w", kind, name, err)
 		}
-		list = append(list, Definition{Kind: kind, Name: name, Body: bytes.TrimSpace(b.Bytes())})
+		list = append(list, Definition{Kind: kind, Name: name, Body: body})
 	}
 	add(KindWarehouse, KindWarehouse, p.Warehouse)
 	add(KindSettings, KindSettings, p.Settings)
@@ -237,12 +235,64 @@ func addLeaves(out map[string]json.RawMessage, path string, v any) error {
 			return nil
 		}
 	}
+	body, err := encodeBody(v)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", path, err)
+	}
+	out[path] = body
+	return nil
+}
+
+// ParseDefinition reads one definition by itself: unknown keys, wrong types and
+// a name that is not its own are problems; references are Check's. A body
+// without a name gets the one given.
+func ParseDefinition(kind, name string, body []byte) (Definition, error) {
+	var into any
+	var named func() string
+	switch kind {
+	case KindWarehouse:
+		into = &Warehouse{}
+	case KindSettings:
+		into = &Settings{}
+	case KindSource:
+		v := &tidegate.Source{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindDestination:
+		v := &tidegate.Connection{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindModel:
+		v := &tidegate.Model{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindSync:
+		v := &tidegate.Sync{Name: name}
+		into, named = v, func() string { return v.Name }
+	default:
+		return Definition{}, problemError(config.Problem{Message: fmt.Sprintf("there is no kind of definition %q", kind), Hint: config.DidYouMean(kind, DefinitionKinds())})
+	}
+	doc, err := config.ParseJSON("", body)
+	if err != nil {
+		return Definition{}, err
+	}
+	if err := doc.Decode(into); err != nil {
+		return Definition{}, err
+	}
+	if named == nil && name != kind {
+		return Definition{}, problemError(config.Problem{Message: fmt.Sprintf("the %s definition is called %q", kind, kind), Hint: fmt.Sprintf("write %s/%s", kind, kind)})
+	}
+	if named != nil && named() != name {
+		return Definition{}, problemError(doc.Problem("name", fmt.Sprintf("the definition calls itself %q, its address %q", named(), name), "a rename is a new definition and a deletion"))
+	}
+	canonical, err := encodeBody(into)
+	if err != nil {
+		return Definition{}, fmt.Errorf("encoding %s %s: %w", kind, name, err)
+	}
+	return Definition{Kind: kind, Name: name, Body: canonical}, nil
+}
+
+func encodeBody(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("encoding %s: %w", path, err)
-	}
-	out[path] = bytes.TrimSpace(b.Bytes())
-	return nil
+	err := enc.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
 }
