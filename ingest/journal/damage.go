@@ -60,7 +60,8 @@ func (j *Journal) noteDamage(f io.ReaderAt, p *piece, bad segment.Damage) {
 	}
 	j.mu.Lock()
 	known := len(j.damage.list) >= maxDamage || slices.ContainsFunc(j.damage.list, func(k Damage) bool {
-		return k.Segment == d.Segment && k.Offset == d.Offset
+		return k.Segment == d.Segment && k.Offset == d.Offset ||
+			bad.First < bad.Next && k.First.Position <= bad.First && bad.Next <= k.Next.Position
 	})
 	room := maxQuarantineBytes - j.damage.bytes
 	j.mu.Unlock()

@@ -298,8 +298,9 @@ func (j *Journal) setAside(path string, base, next int64) error {
 // every reader has passed them.
 func (j *Journal) noteGap(before *piece, base int64) {
 	passed, ok := j.passed()
-	if before.seal.End < base && (!ok || base > passed) {
-		j.noteDamage(nil, before, segment.Damage{From: before.seal.DataEnd, To: before.seal.DataEnd, First: before.seal.End, Next: base})
+	end := max(before.seal.End, j.durable) // a segment in between may have been set aside
+	if end < base && (!ok || base > passed) {
+		j.noteDamage(nil, before, segment.Damage{From: before.seal.DataEnd, To: before.seal.DataEnd, First: end, Next: base})
 	}
 }
 
@@ -316,6 +317,12 @@ func (j *Journal) settleEnd(w *writer) error {
 	ahead := end
 	for _, c := range j.cursors {
 		ahead = max(ahead, c.committed)
+	}
+	for _, d := range j.damage.list {
+		ahead = max(ahead, d.Next.Position)
+	}
+	if passed, ok := j.passed(); ok && last != nil && passed < j.oldest() {
+		j.noteDamage(nil, j.segments[0], segment.Damage{First: passed, Next: j.oldest()})
 	}
 	if ahead > end {
 		lost := segment.Damage{First: end, Next: ahead}

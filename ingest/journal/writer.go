@@ -26,6 +26,7 @@ type writer struct {
 	claimed   int64    // up to here the file has its space
 	position  int64    // of the next event
 	lastAt    int64
+	failed    error
 }
 
 // errRefused marks an error after which the journal stands where it stood
@@ -73,26 +74,21 @@ func (w *writer) take() *group {
 
 // commit makes g durable and answers it.
 func (w *writer) commit(g *group) {
-	j := w.j
-	j.mu.Lock()
-	failed := j.failed
-	j.mu.Unlock()
-	var err error
-	switch {
-	case failed != nil:
-		g.err = faultFailed(j.o.Dir, failed)
-	default:
+	dir := w.j.o.Dir
+	err := w.failed
+	if err == nil {
 		err = w.write(g)
 	}
 	switch {
+	case err == nil:
 	case errors.Is(err, errRefused):
-		g.err = faultRefused(j.o.Dir, err)
+		g.err = faultRefused(dir, err)
 		w.refuse(g, err)
-	case err != nil:
+	default:
+		g.err = faultFailed(dir, err)
 		w.fail(err)
-		g.err = faultFailed(j.o.Dir, err)
 	}
-	if keep := 4 * j.o.GroupBytes; cap(g.buf) <= keep {
+	if keep := 4 * w.j.o.GroupBytes; cap(g.buf) <= keep {
 		w.buf = g.buf
 	}
 	g.buf = nil
@@ -177,6 +173,10 @@ func (w *writer) refuse(g *group, cause error) {
 
 // fail ends the journal: nothing is answered with success from here on.
 func (w *writer) fail(cause error) {
+	if w.failed != nil {
+		return
+	}
+	w.failed = cause
 	j := w.j
 	j.mu.Lock()
 	j.failed = cause
