@@ -1,0 +1,386 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// The triggers of a run.
+const (
+	TriggerSchedule  = "schedule"
+	TriggerAfterLoad = "after_load"
+	TriggerManual    = "manual"
+)
+
+const (
+	// settle is how long a load is given to be followed by others before the
+	// syncs that read its tables start.
+	settle = 500 * time.Millisecond
+	// broken is how long a sync whose start failed is left alone.
+	brokenWait = 30 * time.Second
+)
+
+// Options are what a Scheduler works with; all but Log are required.
+type Options struct {
+	// Run runs one sync and returns when the run has ended or is held. An error
+	// says that no run came about; runs that fail are no errors.
+	Run func(ctx context.Context, sync, trigger string) error
+	// LastRun returns when the sync's last run was created; zero when there was none.
+	LastRun func(ctx context.Context, sync string) (time.Time, error)
+	// Tables returns the tables that the sync's model reads. It may ask the
+	// warehouse; an error is told by Why and asked again at the next load.
+	Tables func(ctx context.Context, sync string) ([]warehouse.Table, error)
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Status says how a sync stands with its schedule.
+type Status struct {
+	Running bool
+	// Next is the next fire; zero when none is planned.
+	Next time.Time
+	// Reason answers "why is it not running", in words; empty while it runs.
+	Reason string
+	// Fault is why the last attempt to start did not become a run.
+	Fault *tidegate.RunFault
+}
+
+// Scheduler starts runs when they are due.
+type Scheduler struct {
+	o      Options
+	wake   chan struct{}
+	loaded chan []warehouse.Table
+
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+type entry struct {
+	sync    tidegate.Sync
+	plan    Plan
+	next    time.Time // next fire of the plan
+	settled time.Time // when a load becomes a run; zero: none waits
+	notYet  time.Time // no start before this: the last one failed
+	pending string    // trigger of the run that follows the current one
+	running bool
+	fault   *tidegate.RunFault
+	tables  []warehouse.Table // read by the model, once known
+	loads   bool              // a load of its tables was seen since the start
+	fresh   bool              // not yet asked for what was loaded before it was set
+}
+
+// New makes a Scheduler; Set gives it syncs and Run makes it work.
+func New(o Options) *Scheduler {
+	return &Scheduler{o: o, wake: make(chan struct{}, 1), loaded: make(chan []warehouse.Table, 1), entries: map[string]*entry{}}
+}
+
+// Set replaces the syncs, all or none. What runs goes on; a sync that keeps its
+// schedule keeps its next fire.
+func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
+	next := make(map[string]*entry, len(syncs))
+	var problems []error
+	for _, def := range syncs {
+		plan, err := Compile(def.Schedule)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("sync %s: %w", def.Name, err))
+			continue
+		}
+		last, err := s.o.LastRun(ctx, def.Name)
+		if err != nil {
+			return fmt.Errorf("reading the last run of sync %s: %w", def.Name, err)
+		}
+		e := &entry{sync: def, plan: plan, fresh: def.Schedule.AfterLoad}
+		now := s.o.Now()
+		if last.IsZero() || last.After(now) {
+			last = now // a new schedule missed nothing
+		}
+		if e.next = plan.Next(last); !e.next.IsZero() && e.next.Before(now) {
+			e.next = now // missed while away: once, now
+		}
+		next[def.Name] = e
+	}
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	s.mu.Lock()
+	for name, e := range next {
+		if old := s.entries[name]; old != nil {
+			e.running, e.pending, e.loads = old.running, old.pending, old.loads
+			if old.sync.Schedule == e.sync.Schedule {
+				e.next = old.next
+			}
+			if old.sync.Model == e.sync.Model {
+				e.settled, e.fresh = old.settled, e.fresh && (old.fresh || !old.sync.Schedule.AfterLoad)
+			}
+		}
+	}
+	// A removed sync that still runs stays until its run ends, without a schedule.
+	for name, old := range s.entries {
+		if next[name] == nil && old.running {
+			old.plan, old.next, old.settled, old.pending = Plan{}, time.Time{}, time.Time{}, ""
+			old.sync.Paused, old.sync.Schedule = true, tidegate.Schedule{}
+			next[name] = old
+		}
+	}
+	s.entries = next
+	s.mu.Unlock()
+	s.nudge()
+	return nil
+}
+
+// Notify tells that tables were loaded. It never blocks.
+func (s *Scheduler) Notify(tables []warehouse.Table) {
+	tables = slices.Clone(tables)
+	for {
+		select {
+		case s.loaded <- tables:
+			return
+		case earlier := <-s.loaded:
+			tables = append(tables, earlier...)
+			slices.SortFunc(tables, func(a, b warehouse.Table) int { return strings.Compare(a.String(), b.String()) })
+			tables = slices.Compact(tables)
+		}
+	}
+}
+
+// Trigger starts a sync now, or after its current run. It also starts paused ones.
+func (s *Scheduler) Trigger(name, trigger string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[name]
+	if e == nil {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
+	}
+	e.pending, e.notYet = trigger, time.Time{}
+	s.nudge()
+	return nil
+}
+
+// Why says how a sync stands; ok is false when there is none of the name.
+func (s *Scheduler) Why(name string) (_ Status, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[name]
+	if e == nil {
+		return Status{}, false
+	}
+	st := Status{Running: e.running, Next: e.next, Fault: e.fault}
+	if e.sync.Paused {
+		st.Next = time.Time{}
+	}
+	if !e.running {
+		st.Reason = e.reason(s.o.Now())
+	}
+	return st, true
+}
+
+func (e *entry) reason(now time.Time) string {
+	switch {
+	case e.pending != "" && now.Before(e.notYet):
+		return fmt.Sprintf("the last start failed (%s); it is tried again at %s", e.fault.Message, e.notYet.UTC().Format(time.RFC3339))
+	case e.pending != "":
+		return "it is about to start"
+	case e.sync.Paused:
+		return "it is paused: it runs by hand only"
+	case !e.settled.IsZero():
+		return "a table it reads was loaded; it starts within a second"
+	case e.sync.Schedule.AfterLoad && !e.next.IsZero():
+		return fmt.Sprintf("it waits for %s, or for a load of %s", e.next.UTC().Format(time.RFC3339), e.reads())
+	case e.sync.Schedule.AfterLoad && e.fault != nil:
+		return "it waits for a load, but the tables it reads are not known: " + e.fault.Message
+	case e.sync.Schedule.AfterLoad && !e.loads:
+		return fmt.Sprintf("it waits for a load of %s; none was seen since the start", e.reads())
+	case e.sync.Schedule.AfterLoad:
+		return "it waits for the next load of " + e.reads()
+	case e.sync.Schedule == (tidegate.Schedule{}):
+		return "it has no schedule: it runs by hand only"
+	case e.next.IsZero():
+		return "its schedule names no time that comes"
+	}
+	return "it waits for " + e.next.UTC().Format(time.RFC3339)
+}
+
+func (e *entry) reads() string {
+	if e.tables == nil {
+		return "a table that its model reads"
+	}
+	names := make([]string, len(e.tables))
+	for i, t := range e.tables {
+		names[i] = t.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *Scheduler) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run starts what is due until ctx ends, then waits for the runs, which see the
+// end of ctx too.
+func (s *Scheduler) Run(ctx context.Context) error {
+	var runs sync.WaitGroup
+	defer runs.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		s.noteFresh(ctx)
+		wait := s.startDue(ctx, &runs)
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-s.wake:
+		case tables := <-s.loaded:
+			s.noteLoad(ctx, tables)
+		}
+	}
+}
+
+// longest is how long the loop sleeps at most: a clock that was set forward is
+// noticed after it.
+const longest = time.Minute
+
+// startDue starts every due sync and returns how long nothing further is due.
+func (s *Scheduler) startDue(ctx context.Context, runs *sync.WaitGroup) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, wait := s.o.Now(), longest
+	until := func(t time.Time) {
+		if !t.IsZero() {
+			wait = min(wait, max(t.Sub(now), 0))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+		e := s.entries[name]
+		if !e.sync.Paused {
+			if !e.next.IsZero() && !now.Before(e.next) {
+				e.pending, e.next = TriggerSchedule, e.plan.Next(now)
+			}
+			if !e.settled.IsZero() && !now.Before(e.settled) {
+				e.settled = time.Time{}
+				if e.pending == "" {
+					e.pending = TriggerAfterLoad
+				}
+			}
+			until(e.next)
+			until(e.settled)
+		}
+		switch {
+		case e.pending == "" || e.running: // the end of a run nudges the loop
+		case now.Before(e.notYet):
+			until(e.notYet)
+		default:
+			s.start(ctx, name, e, runs)
+		}
+	}
+	return wait
+}
+
+// start runs one sync in a goroutine of its own; the caller holds the lock.
+func (s *Scheduler) start(ctx context.Context, name string, e *entry, runs *sync.WaitGroup) {
+	trigger := e.pending
+	e.pending, e.running = "", true
+	runs.Go(func() {
+		err := s.o.Run(ctx, name, trigger)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if now := s.entries[name]; now != nil {
+			now.running = false
+			now.fault = tidegate.StoredFault(err)
+			if err != nil && ctx.Err() == nil {
+				if now.pending == "" {
+					now.pending = trigger
+				}
+				now.notYet = s.o.Now().Add(brokenWait)
+				if tidegate.FaultOf(err).Action == tidegate.Halt {
+					now.pending = "" // nothing until someone acts, or the schedule comes again
+				}
+			}
+		}
+		s.nudge()
+	})
+}
+
+// noteFresh makes syncs that run after loads run once when they are set and
+// their tables are there: a load whose run a crash prevented is caught up.
+func (s *Scheduler) noteFresh(ctx context.Context) {
+	for _, name := range s.afterLoad() {
+		s.mu.Lock()
+		e := s.entries[name]
+		fresh := e != nil && e.fresh
+		if fresh {
+			e.fresh = false
+		}
+		s.mu.Unlock()
+		if !fresh {
+			continue
+		}
+		read, err := s.o.Tables(ctx, name)
+		s.mu.Lock()
+		if e := s.entries[name]; e != nil && err == nil && len(read) > 0 {
+			e.tables = read
+			if e.settled.IsZero() {
+				e.settled = s.o.Now().Add(settle)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// noteLoad marks the syncs that read one of the tables.
+func (s *Scheduler) noteLoad(ctx context.Context, tables []warehouse.Table) {
+	for _, name := range s.afterLoad() {
+		read, err := s.o.Tables(ctx, name)
+		s.mu.Lock()
+		if e := s.entries[name]; e != nil {
+			if err != nil {
+				e.fault = tidegate.StoredFault(err)
+			} else {
+				e.fault, e.tables = nil, read
+				if overlap(read, tables) && e.settled.IsZero() {
+					e.loads, e.settled = true, s.o.Now().Add(settle)
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *Scheduler) afterLoad() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for name, e := range s.entries {
+		if e.sync.Schedule.AfterLoad && !e.sync.Paused {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// overlap compares names without regard to case, as SQL does.
+func overlap(read, loaded []warehouse.Table) bool {
+	for _, r := range read {
+		for _, l := range loaded {
+			if strings.EqualFold(r.Schema, l.Schema) && strings.EqualFold(r.Name, l.Name) {
+				return true
+			}
+		}
+	}
+	return false
+}
