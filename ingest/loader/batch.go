@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/envelope"
 	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/internal/retry"
 )
 
 // errUnreadable is wrapped when a frame that verifies is no envelope.
@@ -190,18 +191,7 @@ func (l *Loader) setPending(t time.Time) {
 	l.pending = t
 }
 
-// rest waits before the next attempt: 100 ms doubled with every failure, a random
-// half of it left out so that several loaders do not march in step.
+// rest waits before the next attempt, longer with every failure.
 func (l *Loader) rest(ctx context.Context, attempt int) {
-	d := min(l.opts.MaxBackoff, 100*time.Millisecond<<min(attempt-1, 20))
-	l.sleep(ctx, d/2+rand.N(d/2+1))
-}
-
-func (l *Loader) sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	_ = retry.Wait(ctx, retry.Backoff{Cap: l.opts.MaxBackoff}.Delay(attempt, rand.Float64)) // Run looks at ctx next
 }

@@ -21,7 +21,8 @@ import (
 
 // load is one transaction in the making.
 type load struct {
-	id       string
+	id       string // of its rows: the offset of the first event
+	once     string // of its loads for the warehouse: never used before, because the cursor decides what is loaded
 	at       time.Time
 	next     tidegate.Offset
 	sheets   []*sheet // in the order in which their tables first got a row
@@ -71,6 +72,7 @@ func (l *Loader) loadOnce(ctx context.Context, events []tidegate.Event, next tid
 		id: events[0].Offset.String(), at: l.opts.Now().UTC().Truncate(time.Microsecond), next: next,
 		byTable: make(map[*shape.Table]*sheet), users: make(map[*shape.Table]*users), tallies: make(map[string]*tally),
 	}
+	ld.once = fmt.Sprintf("load %s at %d", ld.id, ld.at.UnixMicro())
 	if err := l.shapeAll(ctx, ld, events); err != nil {
 		return err
 	}
@@ -340,20 +342,20 @@ func (l *Loader) write(ctx context.Context, tx warehouse.Tx, ld *load) error {
 	}
 	for _, s := range ld.sheets {
 		record, schema := s.record()
-		err := l.writeRecord(ctx, tx, ld.id, s.table.Name, record, schema)
+		err := l.writeRecord(ctx, tx, ld.once, s.table.Name, record, schema)
 		record.Release()
 		if err != nil {
 			return err
 		}
 	}
 	for t, u := range ld.users {
-		if err := l.mergeUsers(ctx, tx, ld.id, t, u); err != nil {
+		if err := l.mergeUsers(ctx, tx, ld.once, t, u); err != nil {
 			return fmt.Errorf("merging into %s: %w", t.Name, err)
 		}
 	}
 	if len(ld.prints) > 0 {
 		record := printsRecord(ld.prints)
-		err := l.writeRecord(ctx, tx, ld.id, seenTable, record, seenSchema())
+		err := l.writeRecord(ctx, tx, ld.once, seenTable, record, seenSchema())
 		record.Release()
 		if err != nil {
 			return err
@@ -382,7 +384,7 @@ func printsRecord(prints []fingerprint) arrow.RecordBatch {
 func (l *Loader) writeRecord(ctx context.Context, tx warehouse.Tx, id string, table warehouse.Table, record arrow.RecordBatch, schema tidegate.Schema) error {
 	at, ok := tx.(warehouse.ArrowTx)
 	if !ok {
-		_, err := tx.Load(ctx, warehouse.Load{ID: "load " + id, Table: table}, &recordRows{record: record, schema: schema})
+		_, err := tx.Load(ctx, warehouse.Load{ID: id, Table: table}, &recordRows{record: record, schema: schema})
 		if err != nil {
 			return fmt.Errorf("loading rows into %s: %w", table, err)
 		}

@@ -40,6 +40,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -219,7 +220,7 @@ func (l *Loader) Run(ctx context.Context) error {
 			}
 		case errors.Is(err, warehouse.ErrYielded):
 			l.reset()
-			l.sleep(ctx, 50*time.Millisecond)
+			_ = retry.Wait(ctx, 50*time.Millisecond)
 		default:
 			attempt++
 			l.fault(err)

@@ -131,29 +131,27 @@ func (l *Loader) buildFilter(ctx context.Context) error {
 }
 
 // eachSeen calls use for every fingerprint in the warehouse.
-func (l *Loader) eachSeen(ctx context.Context, use func(fingerprint)) (err error) {
+func (l *Loader) eachSeen(ctx context.Context, use func(fingerprint)) error {
 	sql := "SELECT hi, lo FROM " + l.table(seenTable)
 	if q, ok := l.opts.Warehouse.(warehouse.ArrowQuerier); ok {
 		rdr, done, err := q.QueryArrow(ctx, string(sql))
-		if err == nil {
-			for rdr.Next() {
-				hi, ok1 := rdr.RecordBatch().Column(0).(*array.Int64)
-				lo, ok2 := rdr.RecordBatch().Column(1).(*array.Int64)
-				if !ok1 || !ok2 {
-					err = errors.New("the columns are no integers")
-					break
-				}
-				for i := range hi.Len() {
-					use(fingerprint{hi.Value(i), lo.Value(i)})
-				}
-			}
-			err = errors.Join(err, rdr.Err())
-			rdr.Release()
-			return errors.Join(err, done())
-		}
-		if f := tidegate.FaultOf(err); f.Code != "warehouse.no_arrow" {
+		if err != nil {
 			return err
 		}
+		for rdr.Next() {
+			hi, ok1 := rdr.RecordBatch().Column(0).(*array.Int64)
+			lo, ok2 := rdr.RecordBatch().Column(1).(*array.Int64)
+			if !ok1 || !ok2 {
+				err = errors.New("the columns are no integers")
+				break
+			}
+			for i := range hi.Len() {
+				use(fingerprint{hi.Value(i), lo.Value(i)})
+			}
+		}
+		err = errors.Join(err, rdr.Err())
+		rdr.Release()
+		return errors.Join(err, done())
 	}
 	return l.eachRow(ctx, string(sql), nil, func(row tidegate.Row) error {
 		use(fingerprint{asInt(row[0]), asInt(row[1])})

@@ -111,7 +111,7 @@ func (l *Loader) mergeUsers(ctx context.Context, tx warehouse.Tx, id string, t *
 		cells := u.byID[id].cells
 		rows = append(rows, slices.Concat(cells, make([]any, len(t.Columns)-len(cells))))
 	}
-	_, err = tx.Load(ctx, warehouse.Load{ID: "load " + id, Table: t.Name, Key: []string{"id"}}, tidegate.Rows(t.Columns, rows...))
+	_, err = tx.Load(ctx, warehouse.Load{ID: id, Table: t.Name, Key: []string{"id"}}, tidegate.Rows(t.Columns, rows...))
 	return err
 }
 
