@@ -18,6 +18,8 @@ import (
 // journalRetry is how long a client is sent away when the journal does not say.
 const journalRetry = 5 * time.Second
 
+const codeBadJSON = "request.bad_json"
+
 // request is what serving one request needs; it is reused for later ones.
 type request struct {
 	wire, plain []byte // the body as it came, and decompressed
@@ -187,7 +189,7 @@ func (s *surface) scanProblem(err error) *problem {
 	if errors.Is(err, scan.ErrTooManyEvents) {
 		return refuse(http.StatusRequestEntityTooLarge, "request.too_many_events", fmt.Sprintf("the batch holds more than %d events", s.limits.Events), "send smaller batches")
 	}
-	return refuse(http.StatusBadRequest, "request.bad_json", "the body is not valid JSON: "+err.Error(), "")
+	return refuse(http.StatusBadRequest, codeBadJSON, "the body is not valid JSON: "+err.Error(), "")
 }
 
 // release gives back what the request held.

@@ -77,6 +77,23 @@ func TestAnswers(t *testing.T) {
 	golden(t, "testdata/answers.golden.txt", out.Bytes())
 }
 
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	const good = `{"type":"track","userId":"u","event":"E"}`
+	ev, fault := Judge([]byte(" "+good+"\n"), testTime)
+	if fault != nil || string(ev.Body) != good || !ev.ReceivedAt.Equal(testTime) {
+		t.Errorf("%+v, %v", ev, fault)
+	}
+	for body, want := range map[string]string{
+		`{"userId":"u"}`: RefusedNoType, `{"type":"track","userId":"u"}`: RefusedNoName, `{"type":"x","userId":"u"}`: RefusedUnknownType,
+		`{`: codeBadJSON, `[]`: codeBadJSON, ``: codeBadJSON,
+	} {
+		if _, fault := Judge([]byte(body), testTime); fault == nil || fault.Code != want || fault.Action != tidegate.Reject || fault.Message == "" {
+			t.Errorf("%s: %v, want %s", body, fault, want)
+		}
+	}
+}
+
 // Every item of an answered batch is in the journal; of a refused request none is.
 func TestPartialBatchLosesNothing(t *testing.T) {
 	t.Parallel()

@@ -204,7 +204,7 @@ func TestBrokenBodies(t *testing.T) {
 
 func TestServerBoundsItsClients(t *testing.T) {
 	t.Parallel()
-	s := Server("127.0.0.1:0", http.NotFoundHandler(), nil)
+	s := Server(http.NotFoundHandler(), nil)
 	for name, limit := range map[string]time.Duration{"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout, "WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout} {
 		if limit <= 0 || limit > 2*time.Minute {
 			t.Errorf("%s is %v", name, limit)
@@ -220,7 +220,7 @@ func TestServerBoundsItsClients(t *testing.T) {
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	h := newHub(t, nil)
-	s := Server("", h, nil)
+	s := Server(h, nil)
 	s.ReadHeaderTimeout, s.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/scan"
@@ -64,6 +65,26 @@ func (l *Limits) judge(ev *scan.Event, byPath tidegate.EventType) (refusal strin
 		return RefusedBadMessageID, typ
 	}
 	return "", typ
+}
+
+// Judge says what the surface would make of one event that came on a path
+// without a type, under the default limits: the event as a reader of the
+// journal would see it, or the fault with which it would be refused. Nothing is
+// kept. The event aliases body; its source and offset are empty.
+func Judge(body []byte, at time.Time) (tidegate.Event, *tidegate.Fault) {
+	limits, err := Limits{}.withDefaults()
+	if err != nil {
+		panic("ingest: the default limits contradict each other: " + err.Error()) // a broken invariant of our own
+	}
+	var d scan.Document
+	if err := d.Scan(body, limits.Events); err != nil {
+		return tidegate.Event{}, &tidegate.Fault{Action: tidegate.Reject, Code: codeBadJSON, Subject: "event", Message: "the event is not valid JSON: " + err.Error(), Err: err}
+	}
+	refusal, _ := limits.judge(&d.Event, "")
+	if refusal != "" {
+		return tidegate.Event{}, &tidegate.Fault{Action: tidegate.Reject, Code: refusal, Subject: "event", Message: refusalMessages[refusal]}
+	}
+	return tidegate.Event{ReceivedAt: at.UTC().Truncate(time.Microsecond), Body: d.Raw}, nil
 }
 
 // typeOf returns the type that text names, "" for none; it allocates nothing.

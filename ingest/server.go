@@ -19,11 +19,12 @@ const (
 	maxHeaderBytes    = 32 << 10
 )
 
-// Server returns the HTTP server of the ingest listener, not yet started.
-// Whoever starts it also shuts it down.
-func Server(addr string, handler http.Handler, log *slog.Logger) *http.Server {
+// Server returns the HTTP server of the ingest surface, for Serve on a listener
+// (see Bound). Whoever starts it also shuts it down. What net/http has to say
+// goes to log, when there is one.
+func Server(handler http.Handler, log *slog.Logger) *http.Server {
 	server := &http.Server{
-		Addr: addr, Handler: handler,
+		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
 	}
