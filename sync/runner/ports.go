@@ -26,6 +26,8 @@ type Ledger interface {
 
 // Opened is everything that one run of a sync works with.
 type Opened struct {
+	// Sync is the definition.
+	Sync   tidegate.Sync
 	Ledger Ledger
 	// Request has Model, Mapping and whatever else planning needs; the runner
 	// fills RunID, Epoch and Mode.

@@ -1,0 +1,84 @@
+package runner
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/retry"
+)
+
+// Config is what Step knows of a run before it begins.
+type Config struct {
+	// Run is the run as stored, its Epoch that of the lease.
+	Run             tidegate.Run
+	Mode            tidegate.Mode
+	Guards          tidegate.Guards
+	Object          string
+	IdentifierField string
+	Limit           destinations.Limit
+	Safety          destinations.Safety
+	// LeaseUntil is until when the run may send.
+	LeaseUntil time.Time
+	// Seed makes the jitter.
+	Seed   uint64
+	Tuning Tuning
+}
+
+// Tuning holds the numbers that a run is delivered with. Zero values mean the
+// defaults that the comments name.
+type Tuning struct {
+	Tries         int           // calls per record and run (5); throttled ones do not count
+	Backoff       retry.Backoff // between tries (500 ms to 30 s)
+	Throttles     int           // throttled calls in a row before the run gives up (30)
+	ThrottleLimit time.Duration // a Throttle longer than this ends the run instead (5 min)
+	Down          int           // failed calls in a row, none answered, that mean the destination is down (20)
+	FlushRows     int           // outcomes that are recorded in one call (5,000)
+	FlushEvery    time.Duration // or after this long (100 ms)
+	WindowRows    int           // changes read and intended at once (as many as keep the concurrency busy, 1,000 to 10,000)
+	Patience      time.Duration // how long a ledger that is away is waited for (10 min)
+	PlanTries     int           // attempts to plan (3)
+	Next          retry.Backoff // until a later run tries a record again (30 s to 6 h)
+}
+
+func (t Tuning) withDefaults(limit destinations.Limit, safety destinations.Safety) Tuning {
+	orInt := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	orDuration := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	orInt(&t.Tries, 5)
+	orInt(&t.Throttles, 30)
+	orInt(&t.Down, 20)
+	orInt(&t.FlushRows, 5000)
+	orInt(&t.PlanTries, 3)
+	orDuration(&t.Backoff.Base, 500*time.Millisecond)
+	orDuration(&t.Backoff.Cap, 30*time.Second)
+	orDuration(&t.ThrottleLimit, 5*time.Minute)
+	orDuration(&t.FlushEvery, 100*time.Millisecond)
+	orDuration(&t.Patience, 10*time.Minute)
+	orDuration(&t.Next.Base, 30*time.Second)
+	orDuration(&t.Next.Cap, 6*time.Hour)
+	if t.WindowRows <= 0 {
+		busy := limit.Records * limit.Concurrency
+		if safety == destinations.Unsafe {
+			// After a crash everything intended is in doubt and a person must look at
+			// it: intend no more than can be in flight.
+			t.WindowRows = max(busy, 1)
+		} else {
+			t.WindowRows = min(max(2*busy, 1000), 10_000)
+		}
+	}
+	return t
+}
+
+func sane(l destinations.Limit) destinations.Limit {
+	l.Records = max(l.Records, 1)
+	l.Concurrency = max(l.Concurrency, 1)
+	return l
+}

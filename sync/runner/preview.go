@@ -1,0 +1,161 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/sync/ledger"
+)
+
+// assumedLatency stands for the time of one call in estimates.
+const assumedLatency = 200 * time.Millisecond
+
+// Preview is what a run would do.
+type Preview struct {
+	Sync    string         `json:"sync"`
+	Summary ledger.Summary `json:"summary"`
+	// Hold is the guard that would hold the plan, nil when none would.
+	Hold *tidegate.Fault `json:"hold,omitempty"`
+	// Excluded changes would not be sent because of the sync's mode.
+	Excluded int64 `json:"excluded"`
+	// Calls and Seconds estimate the delivery from the destination's limits and 200 ms a call.
+	Calls   int64            `json:"calls"`
+	Seconds float64          `json:"seconds"`
+	Sample  []ledger.Preview `json:"sample"`
+}
+
+// Plan computes what a run of sync would do, shows at most sample changes and
+// sends nothing. It takes the sync's lease meanwhile, so that it fails with
+// "run.conflict" while a run is going on.
+func (r *Runner) Plan(ctx context.Context, sync string, sample int) (Preview, error) {
+	now := r.now()
+	run := tidegate.Run{ID: "plan_" + newRunID(now, r.opts.Random)[len("run_"):], Workspace: r.opts.Workspace, Sync: sync, State: tidegate.RunRunning, CreatedAt: now}
+	a := &active{run: run, shown: run, events: make(chan Event, 64), done: make(chan struct{}), cancel: func() {}}
+	if err := r.reserve(a); err != nil {
+		return Preview{}, err
+	}
+	defer r.free(a)
+	lease, err := r.lease(ctx, sync)
+	if err != nil {
+		return Preview{}, err
+	}
+	opened, err := r.opts.Open(ctx, sync)
+	if err != nil {
+		return Preview{}, errors.Join(fmt.Errorf("opening sync %s: %w", sync, err), r.release(ctx, lease))
+	}
+	p, err := preview(ctx, opened, run.ID, lease.Epoch, sample)
+	// The plan goes whatever happened, and although ctx may have ended.
+	after := context.WithoutCancel(ctx)
+	err = errors.Join(err, opened.Ledger.Finish(after, run.ID), opened.Close(), r.release(after, lease))
+	if err != nil {
+		return Preview{}, fmt.Errorf("previewing sync %s: %w", sync, err)
+	}
+	return p, nil
+}
+
+func preview(ctx context.Context, o *Opened, runID string, epoch int64, sample int) (Preview, error) {
+	req := o.Request
+	req.RunID, req.Epoch, req.Mode = runID, epoch, o.Sync.Mode
+	sum, err := o.Ledger.Plan(ctx, req)
+	if err != nil {
+		return Preview{}, fmt.Errorf("planning: %w", err)
+	}
+	p := Preview{Sync: o.Sync.Name, Summary: sum, Hold: Guard(sum, o.Sync.Guards, o.Sync.Mode)}
+	size, err := p.read(ctx, o, runID, sample)
+	if err != nil {
+		return Preview{}, err
+	}
+	p.Calls, p.Seconds = estimate(sum, o.Sync.Mode, o.Object.Limit, size)
+	for op, n := range map[tidegate.Op]int64{tidegate.Added: sum.Added, tidegate.Changed: sum.Changed, tidegate.Removed: sum.Removed} {
+		if !o.Sync.Mode.Lets(op) {
+			p.Excluded += n
+		}
+	}
+	return p, nil
+}
+
+// read fills the sample and returns the mean encoded size of its changes.
+func (p *Preview) read(ctx context.Context, o *Opened, runID string, sample int) (size int, err error) {
+	reader, err := o.Ledger.Changes(ctx, runID, 0)
+	if err != nil {
+		return 0, fmt.Errorf("opening the plan: %w", err)
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	p.Sample = []ledger.Preview{}
+	total := 0
+	for len(p.Sample) < sample {
+		c, err := reader.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("reading the plan: %w", err)
+		}
+		total += itemSize(&unit{Planned: c})
+		p.Sample = append(p.Sample, ledger.Preview{Op: c.Op, Key: c.Key, Fields: FieldChanges(c.Change), Fault: storedFault(c.Fault)})
+	}
+	if len(p.Sample) == 0 {
+		return 0, nil
+	}
+	return total / len(p.Sample), nil
+}
+
+func storedFault(f *tidegate.Fault) *tidegate.RunFault {
+	if f == nil {
+		return nil
+	}
+	return tidegate.StoredFault(f)
+}
+
+// FieldChanges lists the fields in which a change's two records differ, by name.
+func FieldChanges(c tidegate.Change) []ledger.FieldChange {
+	fields := []ledger.FieldChange{}
+	names := maps.Clone(c.Before)
+	if names == nil {
+		names = tidegate.Record{}
+	}
+	maps.Copy(names, c.After)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		before, was := c.Before[name]
+		after, is := c.After[name]
+		if was != is || !reflect.DeepEqual(before, after) {
+			fields = append(fields, ledger.FieldChange{Field: name, Before: before, After: after})
+		}
+	}
+	return fields
+}
+
+// estimate says how many calls a delivery takes and how long, at the limit's
+// rate or at the assumed latency, whichever is slower.
+func estimate(sum ledger.Summary, mode tidegate.Mode, limit destinations.Limit, size int) (calls int64, seconds float64) {
+	limit = sane(limit)
+	per := int64(limit.Records)
+	if limit.Bytes > 0 && size > 0 {
+		per = min(per, max(1, int64(limit.Bytes/size)))
+	}
+	var writes, removals int64
+	if mode.Lets(tidegate.Added) {
+		writes += sum.Added
+	}
+	if mode.Lets(tidegate.Changed) {
+		writes += sum.Changed
+	}
+	if mode.Lets(tidegate.Removed) {
+		removals = sum.Removed
+	}
+	writes = max(0, writes-sum.BadRows)
+	calls = (writes+per-1)/per + (removals+per-1)/per
+	seconds = float64((calls+int64(limit.Concurrency)-1)/int64(limit.Concurrency)) * assumedLatency.Seconds()
+	if limit.Calls > 0 {
+		seconds = max(seconds, float64(calls)*limit.Per.Seconds()/float64(limit.Calls))
+	}
+	return calls, seconds
+}
