@@ -89,11 +89,10 @@ func (b *batch) add(e journal.Entry, position int64) error {
 	return nil
 }
 
-// collect fills the held batch: it waits for a first frame, then takes what comes
-// within Linger, up to the limits. It returns with an empty batch when a
-// checkpoint is due or the warehouse recovered.
-func (l *Loader) collect(ctx context.Context) error {
-	b := &l.held
+// collect fills b: it waits for a first frame, then takes what comes within
+// Linger, up to the limits. It returns with an empty batch when a checkpoint is due
+// or the warehouse recovered.
+func (l *Loader) collect(ctx context.Context, b *batch) error {
 	b.clear()
 	l.setPending(time.Time{})
 	wait, cancel := l.interruptible(ctx)
@@ -104,62 +103,75 @@ func (l *Loader) collect(ctx context.Context) error {
 		defer stop()
 		first = until
 	}
-	if err := l.take(first); err != nil || len(b.events) == 0 {
-		return l.woken(ctx, wait, first, err)
+	if err := l.take(first, b); err != nil || len(b.events) == 0 {
+		return l.woken(ctx, b, wait, first, err)
 	}
 	l.setPending(b.oldest)
 	linger, stop := context.WithTimeout(wait, l.opts.Linger)
 	defer stop()
-	for len(b.events) < l.opts.MaxEvents && b.bytes < l.opts.MaxBytes {
+	for {
+		if err := l.takeAll(b); err != nil || l.full(b) {
+			return err
+		}
+		if err := l.take(linger, b); err != nil {
+			return l.woken(ctx, b, wait, linger, err)
+		}
+	}
+}
+
+func (l *Loader) full(b *batch) bool {
+	return len(b.events) >= l.opts.MaxEvents || b.bytes >= l.opts.MaxBytes
+}
+
+// takeAll takes the frames that are there, up to the limits.
+func (l *Loader) takeAll(b *batch) error {
+	for !l.full(b) {
 		e, ok, err := l.opts.Reader.TryNext()
 		if err != nil {
 			return fmt.Errorf("reading the journal: %w", err)
 		}
-		if ok {
-			if err := l.accept(e); err != nil {
-				return err
-			}
-			continue
+		if !ok {
+			return nil
 		}
-		if err := l.take(linger); err != nil {
-			return l.woken(ctx, wait, linger, err)
+		if err := l.accept(b, e); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // take waits for one frame.
-func (l *Loader) take(ctx context.Context) error {
+func (l *Loader) take(ctx context.Context, b *batch) error {
 	e, err := l.opts.Reader.Next(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
-	return l.accept(e)
+	return l.accept(b, e)
 }
 
-func (l *Loader) accept(e journal.Entry) error {
-	expected := l.position.Position
-	if len(l.held.events) > 0 {
-		expected = l.held.next.Position
-	}
-	if gap := e.First.Position - expected; gap > 0 {
+func (l *Loader) accept(b *batch, e journal.Entry) error {
+	if gap := e.First.Position - l.reading.Position; gap > 0 {
 		// The journal reported why when it found the damage; here it is counted so
 		// that the numbers add up.
-		l.opts.Log.Error("the journal has no events between the cursor and its next frame", "from", expected, "to", e.First.Position)
+		l.opts.Log.Error("the journal has no events between the cursor and its next frame", "from", l.reading.Position, "to", e.First.Position)
 		l.mu.Lock()
 		l.stats.Gaps += gap
 		l.mu.Unlock()
 	}
-	return l.held.add(e, l.position.Position)
+	if err := b.add(e, l.reading.Position); err != nil {
+		return err
+	}
+	l.reading = b.next
+	return nil
 }
 
 // woken turns the end of one of our own waits into no error.
-func (l *Loader) woken(ctx, wait, own context.Context, err error) error {
+func (l *Loader) woken(ctx context.Context, b *batch, wait, own context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if wait.Err() != nil { // the warehouse recovered: what is held belongs to the past
-		l.held.clear()
+		b.clear()
 		return nil
 	}
 	if own.Err() != nil && errors.Is(err, own.Err()) {

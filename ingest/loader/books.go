@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -68,8 +67,8 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if err := l.opts.Reader.Seek(position); err != nil {
 		return fmt.Errorf("going to offset %s of the journal: %w", position, err)
 	}
-	l.position, l.open = position, true
-	l.shaper = shape.New(l.opts.Shape, func(name warehouse.Table) (*shape.Table, error) { return l.lookup(ctx, name) })
+	l.position, l.reading, l.open = position, position, true
+	l.forgetTables()
 	l.checkpoint = checkpoint{opts: &l.opts}
 	l.advance(func(*Stats) {})
 	return nil
@@ -104,7 +103,9 @@ func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, next tidegate.
 	if err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
 	}
-	if moved != 1 {
+	// Two loaders that started at the same moment may each have set a first row; both
+	// rows then move together.
+	if moved < 1 {
 		return fmt.Errorf("moving the cursor from %s: %w", l.position, errStale)
 	}
 	return nil

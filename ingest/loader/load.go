@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -21,44 +22,123 @@ import (
 
 // load is one transaction in the making.
 type load struct {
-	id       string // of its rows: the offset of the first event
-	once     string // of its loads for the warehouse: never used before, because the cursor decides what is loaded
-	at       time.Time
-	next     tidegate.Offset
-	sheets   []*sheet // in the order in which their tables first got a row
-	byTable  map[*shape.Table]*sheet
-	users    map[*shape.Table]*users
-	prints   []fingerprint // of the loaded events
-	tallies  map[string]*tally
-	rows     int64
-	newThing bool // a table or column had to be made
+	id        string // of its rows: the offset of the first event
+	once      string // of its loads for the warehouse: never used before, because the cursor decides what is loaded
+	at        time.Time
+	next      tidegate.Offset
+	sheets    []*sheet // in the order in which their tables first got a row
+	byTable   map[*shape.Table]*sheet
+	users     map[*shape.Table]*users
+	missing   []missing
+	sheetsOut []rows
+	prints    []fingerprint // of the loaded events
+	tallies   map[string]*tally
+	rows      int64
+	bytes     int
+	ddl       bool // a table or column had to be made
 }
 
-// loadHeld loads the held batch, halving it where the warehouse refuses data.
-func (l *Loader) loadHeld(ctx context.Context) error {
-	defer clear(l.poison)
-	return l.loadEvents(ctx, l.held.events, l.held.next)
+// missing is columns that a table needs before the rows come.
+type missing struct {
+	table   warehouse.Table
+	columns tidegate.Schema
 }
 
-// loadEvents loads events, of which next follows the last. When the warehouse
-// refuses the data, both halves are tried, down to the event at fault.
-func (l *Loader) loadEvents(ctx context.Context, events []tidegate.Event, next tidegate.Offset) error {
-	err := l.loadOnce(ctx, events, next)
-	if err == nil || !refusesData(err) {
+// rows is what one table gets.
+type rows struct {
+	table  warehouse.Table
+	record arrow.RecordBatch
+	schema tidegate.Schema
+}
+
+// prepared is a batch with the load made of it.
+type prepared struct {
+	batch *batch
+	load  *load
+}
+
+// prepareFirst waits for events and prepares them; nil when there is something
+// else to do first.
+func (l *Loader) prepareFirst(ctx context.Context) (*prepared, error) {
+	b := &l.batches[0]
+	if err := l.collect(ctx, b); err != nil || len(b.events) == 0 {
+		return nil, err
+	}
+	ld, err := l.prepare(ctx, b.events, b.next, nil)
+	return &prepared{b, ld}, err
+}
+
+// loadAndPrepare writes cur and, while there is more than fits in one batch,
+// prepares the next meanwhile. The goroutine has the reader, the tables' pictures and
+// the shaper to itself until it is waited for; the commit does not touch them.
+func (l *Loader) loadAndPrepare(ctx context.Context, cur *prepared) error {
+	var next *prepared
+	var nextErr error
+	var worker sync.WaitGroup
+	if l.full(cur.batch) {
+		worker.Go(func() { next, nextErr = l.prepareNext(ctx, cur) })
+	}
+	err := l.commit(ctx, cur.load)
+	worker.Wait()
+	if refusesData(err) {
+		defer clear(l.poison)
+		l.open = false // what was read ahead is read again
+		l.forgetTables()
+		return l.halve(ctx, cur.batch.events, cur.batch.next, err)
+	}
+	if err != nil {
 		return err
 	}
+	l.committed(cur.load)
+	l.ahead = next
+	return nextErr
+}
+
+func (l *Loader) prepareNext(ctx context.Context, cur *prepared) (*prepared, error) {
+	b := &l.batches[0]
+	if cur.batch == b {
+		b = &l.batches[1]
+	}
+	b.clear()
+	if err := l.takeAll(b); err != nil || len(b.events) == 0 {
+		return nil, err
+	}
+	ld, err := l.prepare(ctx, b.events, b.next, cur.load.prints)
+	return &prepared{b, ld}, err
+}
+
+// halve loads events of which the warehouse refused some: both halves are tried,
+// down to the event at fault, which becomes a dead letter. Nothing is read ahead
+// meanwhile.
+func (l *Loader) halve(ctx context.Context, events []tidegate.Event, next tidegate.Offset, refusal error) error {
 	if len(events) == 1 {
 		if _, tried := l.poison[events[0].Offset]; tried {
-			return err // not even the dead letter gets in: this is not about the data
+			return refusal // not even the dead letter gets in: this is not about the data
 		}
-		l.poison[events[0].Offset] = tidegate.FaultOf(err).Error()
-		return l.loadOnce(ctx, events, next)
+		l.poison[events[0].Offset] = tidegate.FaultOf(refusal).Error()
+		return l.loadPart(ctx, events, next)
 	}
 	half := len(events) / 2
-	if err := l.loadEvents(ctx, events[:half], events[half].Offset); err != nil {
+	if err := l.loadPart(ctx, events[:half], events[half].Offset); err != nil {
 		return err
 	}
-	return l.loadEvents(ctx, events[half:], next)
+	return l.loadPart(ctx, events[half:], next)
+}
+
+func (l *Loader) loadPart(ctx context.Context, events []tidegate.Event, next tidegate.Offset) error {
+	ld, err := l.prepare(ctx, events, next, nil)
+	if err != nil {
+		return err
+	}
+	err = l.commit(ctx, ld)
+	if refusesData(err) {
+		l.forgetTables()
+		return l.halve(ctx, events, next, err)
+	}
+	if err == nil {
+		l.committed(ld)
+	}
+	return err
 }
 
 func refusesData(err error) bool {
@@ -66,16 +146,42 @@ func refusesData(err error) bool {
 	return errors.As(err, &f) && f.Action == tidegate.Reject
 }
 
-// loadOnce loads events in one transaction.
-func (l *Loader) loadOnce(ctx context.Context, events []tidegate.Event, next tidegate.Offset) error {
+// prepare makes the load of events, of which next follows the last. before are the
+// fingerprints of a load that is being committed.
+func (l *Loader) prepare(ctx context.Context, events []tidegate.Event, next tidegate.Offset, before []fingerprint) (*load, error) {
 	ld := &load{
 		id: events[0].Offset.String(), at: l.opts.Now().UTC().Truncate(time.Microsecond), next: next,
 		byTable: make(map[*shape.Table]*sheet), users: make(map[*shape.Table]*users), tallies: make(map[string]*tally),
 	}
 	ld.once = fmt.Sprintf("load %s at %d", ld.id, ld.at.UnixMicro())
-	if err := l.shapeAll(ctx, ld, events); err != nil {
-		return err
+	if err := l.shapeAll(ctx, ld, events, before); err != nil {
+		return nil, err
 	}
+	for i := range events {
+		ld.bytes += len(events[i].Body)
+	}
+	for _, s := range ld.sheets {
+		ld.need(s.table)
+		record, schema := s.record()
+		ld.sheetsOut = append(ld.sheetsOut, rows{s.table.Name, record, schema})
+	}
+	for t, u := range ld.users {
+		ld.need(t)
+		u.columns = slices.Clone(t.Columns)
+	}
+	return ld, nil
+}
+
+// need notes the columns of t that the warehouse has not been asked for yet.
+func (ld *load) need(t *shape.Table) {
+	if t.Known < len(t.Columns) {
+		ld.missing = append(ld.missing, missing{t.Name, slices.Clone(t.Columns[t.Known:])})
+		t.Known = len(t.Columns)
+	}
+}
+
+// commit writes ld in one transaction, after the tables and columns that it needs.
+func (l *Loader) commit(ctx context.Context, ld *load) error {
 	if err := l.ensure(ctx, ld); err != nil {
 		return err
 	}
@@ -91,7 +197,6 @@ func (l *Loader) loadOnce(ctx context.Context, events []tidegate.Event, next tid
 		return errors.Join(fmt.Errorf("committing the load at %s: %w", ld.id, err), rollback(tx))
 	}
 	crashpoint.Hit(crashpoint.LoadAfterCommit)
-	l.committed(ld, events)
 	return nil
 }
 
@@ -103,16 +208,12 @@ func rollback(tx warehouse.Tx) error {
 }
 
 // committed makes the load known.
-func (l *Loader) committed(ld *load, events []tidegate.Event) {
+func (l *Loader) committed(ld *load) {
 	for _, p := range ld.prints {
 		l.filter = l.filter.add(p)
 	}
-	bytes := 0
-	for i := range events {
-		bytes += len(events[i].Body)
-	}
 	l.position = ld.next
-	l.checkpoint.loaded(l.opts.Now(), bytes, ld.newThing)
+	l.checkpoint.loaded(l.opts.Now(), ld.bytes, ld.ddl)
 	l.advance(func(s *Stats) {
 		for _, t := range ld.tallies {
 			s.Loaded += t.loaded
@@ -153,8 +254,8 @@ type peeked struct {
 }
 
 // shapeAll turns events into the rows of ld.
-func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event) error {
-	found, err := l.peekAll(ctx, events)
+func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event, before []fingerprint) error {
+	found, err := l.peekAll(ctx, events, before)
 	if err != nil {
 		return err
 	}
@@ -183,7 +284,7 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 			t.duplicate++
 			continue
 		default:
-			if code, reason, err = l.shapeOne(ev, p, batch, emit); err != nil {
+			if code, reason, err = l.shapeOne(ctx, ev, p, batch, emit); err != nil {
 				return err
 			}
 		}
@@ -193,7 +294,7 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 			continue
 		}
 		t.dead++
-		if err := l.shaper.Dead(ev, p.id, code, reason, batch, emit); err != nil {
+		if err := l.shaper.Dead(ctx, ev, p.id, code, reason, batch, emit); err != nil {
 			return err
 		}
 	}
@@ -202,7 +303,7 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 
 // shapeOne makes the rows of one event. When the event itself is at fault, code
 // and reason say why.
-func (l *Loader) shapeOne(ev *tidegate.Event, p *peeked, batch shape.Batch, emit func(shape.Row) error) (code, reason string, err error) {
+func (l *Loader) shapeOne(ctx context.Context, ev *tidegate.Event, p *peeked, batch shape.Batch, emit func(shape.Row) error) (code, reason string, err error) {
 	defer func() {
 		// Invariant 7: our own mistake about one stranger's event must not become
 		// a process that dies of it at every start.
@@ -211,7 +312,7 @@ func (l *Loader) shapeOne(ev *tidegate.Event, p *peeked, batch shape.Batch, emit
 			l.opts.Log.Error("making the rows of an event panicked; it is a dead letter now", "offset", ev.Offset.String(), "panic", fmt.Sprint(r))
 		}
 	}()
-	err = l.shaper.Shape(ev, p.id, p.kind, batch, emit)
+	err = l.shaper.Shape(ctx, ev, p.id, p.kind, batch, emit)
 	if code := shape.DeadCode(err); code != "" {
 		return code, err.Error(), nil
 	}
@@ -219,10 +320,13 @@ func (l *Loader) shapeOne(ev *tidegate.Event, p *peeked, batch shape.Batch, emit
 }
 
 // peekAll reads ids and marks the events whose id came before, in this batch or in
-// any before it.
-func (l *Loader) peekAll(ctx context.Context, events []tidegate.Event) ([]peeked, error) {
+// any before it. before are the ids of the batch that is being committed.
+func (l *Loader) peekAll(ctx context.Context, events []tidegate.Event, before []fingerprint) ([]peeked, error) {
 	found := make([]peeked, len(events))
-	first := make(map[fingerprint]bool, len(events))
+	first := make(map[fingerprint]bool, len(events)+len(before))
+	for _, p := range before {
+		first[p] = true
+	}
 	var ask []fingerprint
 	var buf []byte
 	for i := range events {
@@ -277,6 +381,13 @@ func (ld *load) put(row shape.Row) {
 	s.append(row)
 }
 
+// forgetTables drops the pictures of the tables, so that they are read from the
+// warehouse again.
+func (l *Loader) forgetTables() {
+	l.tables = make(map[warehouse.Table]*shape.Table)
+	l.shaper = shape.New(l.opts.Shape, l.lookup)
+}
+
 // lookup returns the loader's picture of a table, read from the warehouse when it
 // is first needed.
 func (l *Loader) lookup(ctx context.Context, name warehouse.Table) (*shape.Table, error) {
@@ -304,31 +415,20 @@ func (l *Loader) lookup(ctx context.Context, name warehouse.Table) (*shape.Table
 // ensure makes the tables and columns that ld's rows need. It is additive and may
 // be done twice, so it needs no transaction of its own with the rows.
 func (l *Loader) ensure(ctx context.Context, ld *load) error {
-	all := make([]*shape.Table, 0, len(ld.sheets)+len(ld.users))
-	for _, s := range ld.sheets {
-		all = append(all, s.table)
-	}
-	for t := range ld.users {
-		all = append(all, t)
-	}
-	for _, t := range all {
-		if t.Known == len(t.Columns) {
-			continue
-		}
-		actual, err := l.opts.Warehouse.Ensure(ctx, t.Name, t.Columns[t.Known:])
+	for _, m := range ld.missing {
+		actual, err := l.opts.Warehouse.Ensure(ctx, m.table, m.columns)
 		if err != nil {
-			return fmt.Errorf("making sure of %s: %w", t.Name, err)
+			return fmt.Errorf("making sure of %s: %w", m.table, err)
 		}
-		for _, c := range t.Columns[t.Known:] {
+		for _, c := range m.columns {
 			i := slices.IndexFunc(actual, func(a tidegate.Column) bool { return strings.EqualFold(a.Name, c.Name) })
 			if i < 0 || actual[i].Type != c.Type {
-				return fmt.Errorf("making sure of column %s of %s: %w", c.Name, t.Name, errStale)
+				return fmt.Errorf("making sure of column %s of %s: %w", c.Name, m.table, errStale)
 			}
 		}
-		t.Known = len(t.Columns)
-		ld.newThing = true
+		ld.ddl = true
 	}
-	if ld.newThing {
+	if ld.ddl {
 		crashpoint.Hit(crashpoint.LoadAfterDDL)
 	}
 	return nil
@@ -340,24 +440,18 @@ func (l *Loader) write(ctx context.Context, tx warehouse.Tx, ld *load) error {
 	if err := l.moveCursor(ctx, tx, ld.next, ld.id, ld.at); err != nil {
 		return err
 	}
-	for _, s := range ld.sheets {
-		record, schema := s.record()
-		err := l.writeRecord(ctx, tx, ld.once, s.table.Name, record, schema)
-		record.Release()
-		if err != nil {
+	for _, r := range ld.sheetsOut {
+		if err := l.writeRecord(ctx, tx, ld.once, r); err != nil {
 			return err
 		}
 	}
 	for t, u := range ld.users {
-		if err := l.mergeUsers(ctx, tx, ld.once, t, u); err != nil {
+		if err := l.mergeUsers(ctx, tx, ld.once, u); err != nil {
 			return fmt.Errorf("merging into %s: %w", t.Name, err)
 		}
 	}
 	if len(ld.prints) > 0 {
-		record := printsRecord(ld.prints)
-		err := l.writeRecord(ctx, tx, ld.once, seenTable, record, seenSchema())
-		record.Release()
-		if err != nil {
+		if err := l.writeRecord(ctx, tx, ld.once, rows{seenTable, printsRecord(ld.prints), seenSchema()}); err != nil {
 			return err
 		}
 	}
@@ -381,7 +475,8 @@ func printsRecord(prints []fingerprint) arrow.RecordBatch {
 
 // writeRecord appends the rows of record to a table: as a whole where the engine
 // scans Arrow, otherwise row by row.
-func (l *Loader) writeRecord(ctx context.Context, tx warehouse.Tx, id string, table warehouse.Table, record arrow.RecordBatch, schema tidegate.Schema) error {
+func (l *Loader) writeRecord(ctx context.Context, tx warehouse.Tx, id string, r rows) error {
+	table, record, schema := r.table, r.record, r.schema
 	at, ok := tx.(warehouse.ArrowTx)
 	if !ok {
 		_, err := tx.Load(ctx, warehouse.Load{ID: id, Table: table}, &recordRows{record: record, schema: schema})

@@ -25,8 +25,12 @@
 // engine except through the warehouse contract, and never narrows, renames or
 // drops anything there.
 //
-// Run owns one goroutine besides its caller's and waits for it; one Run per
-// Loader. Wait and Stats may be called from anywhere.
+// Behind schedule (batches that are full), the next batch is read and shaped while
+// the one before it is written; what was prepared on the strength of a transaction
+// that then failed is thrown away.
+//
+// Run owns at most two goroutines besides its caller's and waits for both; one
+// Run per Loader. Wait and Stats may be called from anywhere.
 package loader
 
 import (
@@ -157,7 +161,9 @@ type Loader struct {
 	perSource  map[string]int // tables there are, by schema
 	shaper     *shape.Shaper
 	filter     *filter
-	held       batch
+	batches    [2]batch        // the one being written and the one being prepared
+	reading    tidegate.Offset // after the last frame taken from the journal
+	ahead      *prepared       // prepared while the batch before it was written
 	poison     map[tidegate.Offset]string
 	checkpoint checkpoint
 }
@@ -184,10 +190,9 @@ func New(o Options) (*Loader, error) {
 // reset forgets what was read from the warehouse, so that it is read again.
 func (l *Loader) reset() {
 	l.open = false
-	l.tables = make(map[warehouse.Table]*shape.Table)
+	l.ahead = nil
 	l.perSource = make(map[string]int)
-	l.shaper = shape.New(l.opts.Shape, nil)
-	l.held.clear()
+	l.tables = make(map[warehouse.Table]*shape.Table)
 }
 
 // Run loads until ctx ends, then checkpoints and returns nil. It returns an error
@@ -243,11 +248,16 @@ func (l *Loader) step(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.collect(ctx); err != nil {
-		return err
+	cur := l.ahead
+	l.ahead = nil
+	if cur == nil {
+		var err error
+		if cur, err = l.prepareFirst(ctx); err != nil {
+			return err
+		}
 	}
-	if len(l.held.events) > 0 {
-		if err := l.loadHeld(ctx); err != nil {
+	if cur != nil {
+		if err := l.loadAndPrepare(ctx, cur); err != nil {
 			return err
 		}
 	}

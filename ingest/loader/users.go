@@ -18,9 +18,10 @@ import (
 // column, the latest value that is not NULL. Later means received later, and of
 // one moment further on in the journal.
 type users struct {
-	table *shape.Table
-	byID  map[string]*user
-	order []string
+	table   warehouse.Table
+	columns tidegate.Schema // of the table, as the batch left them
+	byID    map[string]*user
+	order   []string
 }
 
 type user struct {
@@ -39,7 +40,7 @@ func (a arrival) before(b arrival) bool {
 	return a.received < b.received || a.received == b.received && a.position < b.position
 }
 
-func newUsers(t *shape.Table) *users { return &users{table: t, byID: make(map[string]*user)} }
+func newUsers(t *shape.Table) *users { return &users{table: t.Name, byID: make(map[string]*user)} }
 
 func (u *users) fold(row shape.Row) {
 	id, received := row.Value("id"), row.Value("received_at")
@@ -80,9 +81,9 @@ func position(offset string) int64 {
 // mergeUsers lays the batch's users over those of the warehouse. Where an identify
 // call was received before the row that is there, that row cannot say which of its
 // values are newer, so the user is made anew of all his identify calls.
-func (l *Loader) mergeUsers(ctx context.Context, tx warehouse.Tx, id string, t *shape.Table, u *users) error {
+func (l *Loader) mergeUsers(ctx context.Context, tx warehouse.Tx, id string, u *users) error {
 	var late []string
-	err := l.eachUser(ctx, tx, t.Name, "id", u.order, func(schema tidegate.Schema, row tidegate.Row) {
+	err := l.eachUser(ctx, tx, u.table, "id", u.order, func(schema tidegate.Schema, row tidegate.Row) {
 		who := u.byID[asString(row, schema.Index("id"))]
 		if who == nil {
 			return
@@ -92,15 +93,15 @@ func (l *Loader) mergeUsers(ctx context.Context, tx warehouse.Tx, id string, t *
 			late = append(late, asString(row, schema.Index("id")))
 			return
 		}
-		who.lay(t, schema, row, at)
+		who.lay(u.columns, schema, row, at)
 	})
 	if err != nil {
 		return err
 	}
-	identifies := warehouse.Table{Schema: t.Name.Schema, Name: shape.IdentifiesTable}
+	identifies := warehouse.Table{Schema: u.table.Schema, Name: shape.IdentifiesTable}
 	err = l.eachUser(ctx, tx, identifies, "user_id", late, func(schema tidegate.Schema, row tidegate.Row) {
 		if who := u.byID[asString(row, schema.Index("user_id"))]; who != nil {
-			who.lay(t, schema, row, arrivalOf(schema, row))
+			who.lay(u.columns, schema, row, arrivalOf(schema, row))
 		}
 	})
 	if err != nil {
@@ -109,17 +110,17 @@ func (l *Loader) mergeUsers(ctx context.Context, tx warehouse.Tx, id string, t *
 	rows := make([]tidegate.Row, 0, len(u.order))
 	for _, id := range u.order {
 		cells := u.byID[id].cells
-		rows = append(rows, slices.Concat(cells, make([]any, len(t.Columns)-len(cells))))
+		rows = append(rows, slices.Concat(cells, make([]any, len(u.columns)-len(cells))))
 	}
-	_, err = tx.Load(ctx, warehouse.Load{ID: id, Table: t.Name, Key: []string{"id"}}, tidegate.Rows(t.Columns, rows...))
+	_, err = tx.Load(ctx, warehouse.Load{ID: id, Table: u.table, Key: []string{"id"}}, tidegate.Rows(u.columns, rows...))
 	return err
 }
 
 // lay puts what an earlier row holds under the batch's values.
-func (w *user) lay(t *shape.Table, schema tidegate.Schema, row tidegate.Row, at arrival) {
+func (w *user) lay(columns, schema tidegate.Schema, row tidegate.Row, at arrival) {
 	for from, c := range schema {
-		i := slices.IndexFunc(t.Columns, func(own tidegate.Column) bool { return strings.EqualFold(own.Name, c.Name) })
-		if i < 0 || row[from] == nil || c.Name == "id" || t.Columns[i].Type != c.Type {
+		i := slices.IndexFunc(columns, func(own tidegate.Column) bool { return strings.EqualFold(own.Name, c.Name) })
+		if i < 0 || row[from] == nil || c.Name == "id" || columns[i].Type != c.Type {
 			continue
 		}
 		w.set(i, row[from], at)

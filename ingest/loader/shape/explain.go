@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -26,16 +27,16 @@ type ExplainedColumn struct {
 // Explain tells what the loader would make of ev, by the loader's own code.
 // describe returns the columns that a table has in the warehouse, or nil when there
 // is no such table; it may be nil itself, and then no table is there.
-func Explain(ev tidegate.Event, opts Options, at time.Time, describe func(warehouse.Table) (tidegate.Schema, error)) ([]Explained, error) {
+func Explain(ctx context.Context, ev tidegate.Event, opts Options, at time.Time, describe func(context.Context, warehouse.Table) (tidegate.Schema, error)) ([]Explained, error) {
 	tables := make(map[warehouse.Table]*Table)
-	lookup := func(name warehouse.Table) (*Table, error) {
+	lookup := func(ctx context.Context, name warehouse.Table) (*Table, error) {
 		if t, ok := tables[name]; ok {
 			return t, nil
 		}
 		var existing tidegate.Schema
 		if describe != nil {
 			var err error
-			if existing, err = describe(name); err != nil {
+			if existing, err = describe(ctx, name); err != nil {
 				return nil, fmt.Errorf("describing %s: %w", name, err)
 			}
 		}
@@ -51,13 +52,13 @@ func Explain(ev tidegate.Event, opts Options, at time.Time, describe func(wareho
 	batch := Batch{LoadID: ev.Offset.String(), LoadedAt: at}
 	id, kind, err := Peek(&ev)
 	if err == nil && ev.Refusal == "" {
-		err = s.Shape(&ev, id, kind, batch, emit)
+		err = s.Shape(ctx, &ev, id, kind, batch, emit)
 	}
 	switch code := DeadCode(err); {
 	case ev.Refusal != "":
-		err = s.Dead(&ev, id, ev.Refusal, "refused on arrival", batch, emit)
+		err = s.Dead(ctx, &ev, id, ev.Refusal, "refused on arrival", batch, emit)
 	case code != "":
-		err = s.Dead(&ev, id, code, err.Error(), batch, emit)
+		err = s.Dead(ctx, &ev, id, code, err.Error(), batch, emit)
 	}
 	return rows, err
 }

@@ -2,6 +2,7 @@ package shape
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -250,8 +251,8 @@ func FuzzShape(f *testing.F) {
 	} {
 		f.Add([]byte(seed), []byte(`{"ip":"1.2.3.4","a":{"b":1}}`))
 	}
-	f.Fuzz(func(t *testing.T, body, context []byte) {
-		ev := tidegate.Event{Source: "web", ReceivedAt: received(), Body: body, Context: context}
+	f.Fuzz(func(t *testing.T, body, batch []byte) {
+		ev := tidegate.Event{Source: "web", ReceivedAt: received(), Body: body, Context: batch}
 		id, kind, err := Peek(&ev)
 		if (err == nil) != validObject(body) && nesting(body) < maxDepth && !bytes.Contains(body, []byte(`\`)) {
 			t.Fatalf("Peek says %v, encoding/json says valid: %v", err, err != nil)
@@ -264,7 +265,7 @@ func FuzzShape(f *testing.F) {
 		}
 		for _, k := range append(tidegate.EventTypes(), kind) {
 			r := newRig(Options{ContextTraits: true, JSONPaths: []string{"a"}})
-			err := r.shaper.Shape(&ev, id, k, Batch{LoadID: "0:0", LoadedAt: received()}, r.emit)
+			err := r.shaper.Shape(context.Background(), &ev, id, k, Batch{LoadID: "0:0", LoadedAt: received()}, r.emit)
 			if err != nil && DeadCode(err) == "" {
 				t.Fatal(err)
 			}
@@ -302,7 +303,7 @@ func BenchmarkShape(b *testing.B) {
 	for b.Loop() {
 		id, kind, err := Peek(&ev)
 		if err == nil {
-			err = r.shaper.Shape(&ev, id, kind, Batch{LoadID: "0:0", LoadedAt: received()}, func(row Row) error { cells += len(row.Cells); return nil })
+			err = r.shaper.Shape(context.Background(), &ev, id, kind, Batch{LoadID: "0:0", LoadedAt: received()}, func(row Row) error { cells += len(row.Cells); return nil })
 		}
 		if err != nil {
 			b.Fatal(err)

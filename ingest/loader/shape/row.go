@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/tidegate/tidegate"
@@ -285,11 +286,11 @@ func (s *Shaper) object(pairs []pair) []byte {
 }
 
 // emitDiscards hands out the rows of tidegate_discards.
-func (s *Shaper) emitDiscards(emit func(Row) error) error {
+func (s *Shaper) emitDiscards(ctx context.Context, emit func(Row) error) error {
 	if len(s.discards) == 0 {
 		return nil
 	}
-	t, err := s.table(DiscardsTable)
+	t, err := s.table(ctx, DiscardsTable)
 	if err != nil {
 		return err
 	}
@@ -320,8 +321,8 @@ func (v Value) typeName() string {
 
 // Dead gives emit the row of tidegate_dead_letters for an event that does not
 // become rows: code is stable, reason is for people.
-func (s *Shaper) Dead(ev *tidegate.Event, id, code, reason string, batch Batch, emit func(Row) error) error {
-	t, err := s.lookup(warehouse.Table{Schema: s.schemaName(ev.Source), Name: DeadLettersTable})
+func (s *Shaper) Dead(ctx context.Context, ev *tidegate.Event, id, code, reason string, batch Batch, emit func(Row) error) error {
+	t, err := s.lookup(ctx, warehouse.Table{Schema: s.schemaName(ev.Source), Name: DeadLettersTable})
 	if err != nil {
 		return fmt.Errorf("finding the dead letters of %s: %w", ev.Source, err)
 	}

@@ -2,6 +2,7 @@ package shape
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -34,7 +35,7 @@ func newRig(opts Options) *rig {
 	if opts.Reserved == nil {
 		opts.Reserved = func(name string) bool { return name == "order" || name == "select" || name == "user" }
 	}
-	r.shaper = New(opts, func(name warehouse.Table) (*Table, error) {
+	r.shaper = New(opts, func(_ context.Context, name warehouse.Table) (*Table, error) {
 		if r.tables[name] == nil {
 			r.tables[name] = NewTable(name, nil)
 		}
@@ -56,10 +57,10 @@ func (r *rig) event(ev tidegate.Event) error {
 	batch := Batch{LoadID: "0:0", LoadedAt: received().Add(time.Second)}
 	id, kind, err := Peek(&ev)
 	if err == nil {
-		err = r.shaper.Shape(&ev, id, kind, batch, r.emit)
+		err = r.shaper.Shape(context.Background(), &ev, id, kind, batch, r.emit)
 	}
 	if code := DeadCode(err); code != "" {
-		return r.shaper.Dead(&ev, id, code, err.Error(), batch, r.emit)
+		return r.shaper.Dead(context.Background(), &ev, id, code, err.Error(), batch, r.emit)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ type Options struct {
 // should remember; the same name must give the same *Table until the caller
 // starts anew. A nil table with a nil error says that the source has as many
 // tables as it may have.
-type Lookup func(name warehouse.Table) (*Table, error)
+type Lookup func(ctx context.Context, name warehouse.Table) (*Table, error)
 
 // Row is one row of one table; columns without a cell are NULL. It is valid until
 // the Shaper's next call.
@@ -137,7 +138,7 @@ func (s *Shaper) begin() {
 // Shape gives emit the rows of an event whose id and type are what Peek
 // returned. An error that wraps ErrJSON or ErrType concerns this event alone; any
 // other is emit's or the lookup's.
-func (s *Shaper) Shape(ev *tidegate.Event, id string, kind tidegate.EventType, batch Batch, emit func(Row) error) error {
+func (s *Shaper) Shape(ctx context.Context, ev *tidegate.Event, id string, kind tidegate.EventType, batch Batch, emit func(Row) error) error {
 	if !kind.Valid() {
 		return fmt.Errorf("%w: %q", ErrType, string(kind))
 	}
@@ -155,22 +156,22 @@ func (s *Shaper) Shape(ev *tidegate.Event, id string, kind tidegate.EventType, b
 	var err error
 	switch kind {
 	case tidegate.Track:
-		err = s.track(emit)
+		err = s.track(ctx, emit)
 	case tidegate.Identify:
-		err = s.identify(emit)
+		err = s.identify(ctx, emit)
 	case tidegate.Page:
-		err = s.own(PagesTable, s.pageName(), emit)
+		err = s.own(ctx, PagesTable, s.pageName(), emit)
 	case tidegate.Screen:
-		err = s.own(ScreensTable, s.pageName(), emit)
+		err = s.own(ctx, ScreensTable, s.pageName(), emit)
 	case tidegate.Group:
-		err = s.own(GroupsTable, f.groupID, emit)
+		err = s.own(ctx, GroupsTable, f.groupID, emit)
 	case tidegate.Alias:
-		err = s.own(AliasesTable, f.previousID, emit)
+		err = s.own(ctx, AliasesTable, f.previousID, emit)
 	}
 	if err != nil {
 		return err
 	}
-	return s.emitDiscards(emit)
+	return s.emitDiscards(ctx, emit)
 }
 
 // pageName is the event's own name, else its properties'.
@@ -187,17 +188,17 @@ func (s *Shaper) pageName() Value {
 // track writes a row with the common columns to tracks and one with everything
 // to the event's own table. An event that can have no table of its own keeps its
 // properties in tracks' `_unmapped`.
-func (s *Shaper) track(emit func(Row) error) error {
+func (s *Shaper) track(ctx context.Context, emit func(Row) error) error {
 	f := &s.fields
 	name := s.eventTable(string(f.event.Text))
 	var own *Table
 	var err error
 	if name != "" {
-		if own, err = s.table(name); err != nil {
+		if own, err = s.table(ctx, name); err != nil {
 			return err
 		}
 	}
-	tracks, err := s.table(TracksTable)
+	tracks, err := s.table(ctx, TracksTable)
 	if err != nil {
 		return err
 	}
@@ -225,8 +226,8 @@ func (s *Shaper) track(emit func(Row) error) error {
 
 // own writes the one row of a page, screen, group or alias; value is what the
 // table's own reserved column holds.
-func (s *Shaper) own(name string, value Value, emit func(Row) error) error {
-	t, err := s.table(name)
+func (s *Shaper) own(ctx context.Context, name string, value Value, emit func(Row) error) error {
+	t, err := s.table(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -240,8 +241,8 @@ func (s *Shaper) own(name string, value Value, emit func(Row) error) error {
 
 // identify writes the row of identifies and, when there is a user id, the row that
 // is to be merged into users.
-func (s *Shaper) identify(emit func(Row) error) error {
-	t, err := s.table(IdentifiesTable)
+func (s *Shaper) identify(ctx context.Context, emit func(Row) error) error {
+	t, err := s.table(ctx, IdentifiesTable)
 	if err != nil {
 		return err
 	}
@@ -256,7 +257,7 @@ func (s *Shaper) identify(emit func(Row) error) error {
 	if user.Kind == tidegate.Unknown {
 		return nil
 	}
-	if t, err = s.table(UsersTable); err != nil {
+	if t, err = s.table(ctx, UsersTable); err != nil {
 		return err
 	}
 	s.start(t)
@@ -283,8 +284,8 @@ func (s *Shaper) eventTable(event string) string {
 
 // table returns a table of the event's source. Only an event's own table may be
 // missing, when the source has too many.
-func (s *Shaper) table(name string) (*Table, error) {
-	t, err := s.lookup(warehouse.Table{Schema: s.schema, Name: name})
+func (s *Shaper) table(ctx context.Context, name string) (*Table, error) {
+	t, err := s.lookup(ctx, warehouse.Table{Schema: s.schema, Name: name})
 	if err != nil {
 		return nil, fmt.Errorf("finding table %s.%s: %w", s.schema, name, err)
 	}

@@ -33,8 +33,8 @@ const (
 type Table struct {
 	Name    warehouse.Table
 	Columns tidegate.Schema
-	// Known is how many of Columns the warehouse has; the rest must be ensured
-	// before rows of this table are loaded.
+	// Known is how many of Columns the warehouse has, or has been asked for; the rest
+	// must be ensured before rows of this table are loaded.
 	Known int
 
 	index    map[string]int // by lower-case name
