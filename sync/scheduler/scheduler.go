@@ -66,17 +66,19 @@ type Scheduler struct {
 }
 
 type entry struct {
-	sync    tidegate.Sync
-	plan    Plan
-	next    time.Time // next fire of the plan
-	settled time.Time // when a load becomes a run; zero: none waits
-	notYet  time.Time // no start before this: the last one failed
-	pending string    // trigger of the run that follows the current one
-	running bool
-	fault   *tidegate.RunFault
-	tables  []warehouse.Table // read by the model, once known
-	loads   bool              // a load of its tables was seen since the start
-	fresh   bool              // not yet asked for what was loaded before it was set
+	sync     tidegate.Sync
+	plan     Plan
+	next     time.Time // next fire of the plan
+	settled  time.Time // when a load becomes a run; zero: none waits
+	notYet   time.Time // no start before this: the last one failed
+	again    time.Time // see After; zero: nothing is planned
+	againFor string
+	pending  string // trigger of the run that follows the current one
+	running  bool
+	fault    *tidegate.RunFault
+	tables   []warehouse.Table // read by the model, once known
+	loads    bool              // a load of its tables was seen since the start
+	fresh    bool              // not yet asked for what was loaded before it was set
 }
 
 // New makes a Scheduler; Set gives it syncs and Run makes it work.
@@ -120,6 +122,7 @@ func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
 				e.next = old.next
 			}
 			if old.sync.Model == e.sync.Model {
+				e.again, e.againFor = old.again, old.againFor
 				e.settled, e.fresh = old.settled, e.fresh && (old.fresh || !old.sync.Schedule.AfterLoad)
 			}
 		}
@@ -166,6 +169,17 @@ func (s *Scheduler) Trigger(name, trigger string) error {
 	return nil
 }
 
+// After starts a sync once delay has passed, unless another start comes first
+// or it is paused. A later call replaces an earlier one.
+func (s *Scheduler) After(name, trigger string, delay time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[name]; e != nil && !e.sync.Paused {
+		e.again, e.againFor = s.o.Now().Add(delay), trigger
+		s.nudge()
+	}
+}
+
 // Why says how a sync stands; ok is false when there is none of the name.
 func (s *Scheduler) Why(name string) (_ Status, ok bool) {
 	s.mu.Lock()
@@ -194,6 +208,8 @@ func (e *entry) reason(now time.Time) string {
 		return "it is paused: it runs by hand only"
 	case !e.settled.IsZero():
 		return "a table it reads was loaded; it starts within a second"
+	case !e.again.IsZero():
+		return fmt.Sprintf("records of the last run are tried again at %s", e.again.UTC().Format(time.RFC3339))
 	case e.sync.Schedule.AfterLoad && !e.next.IsZero():
 		return fmt.Sprintf("it waits for %s, or for a load of %s", e.next.UTC().Format(time.RFC3339), e.reads())
 	case e.sync.Schedule.AfterLoad && e.fault != nil:
@@ -276,8 +292,15 @@ func (s *Scheduler) startDue(ctx context.Context, runs *sync.WaitGroup) time.Dur
 					e.pending = TriggerAfterLoad
 				}
 			}
+			if !e.again.IsZero() && !now.Before(e.again) {
+				if e.pending == "" {
+					e.pending = e.againFor
+				}
+				e.again = time.Time{}
+			}
 			until(e.next)
 			until(e.settled)
+			until(e.again)
 		}
 		switch {
 		case e.pending == "" || e.running: // the end of a run nudges the loop
@@ -293,7 +316,7 @@ func (s *Scheduler) startDue(ctx context.Context, runs *sync.WaitGroup) time.Dur
 // start runs one sync in a goroutine of its own; the caller holds the lock.
 func (s *Scheduler) start(ctx context.Context, name string, e *entry, runs *sync.WaitGroup) {
 	trigger := e.pending
-	e.pending, e.running = "", true
+	e.pending, e.running, e.again = "", true, time.Time{}
 	runs.Go(func() {
 		err := s.o.Run(ctx, name, trigger)
 		s.mu.Lock()

@@ -269,3 +269,23 @@ func TestSetKeepsTheNextFireOfAnUnchangedSchedule(t *testing.T) {
 		want(t, h, "a schedule", "a schedule")
 	})
 }
+
+func TestWhatARunLeftBehindIsTriedAgain(t *testing.T) {
+	h := newHub()
+	play(t, h, []tidegate.Sync{{Name: "a"}}, func(s *Scheduler) {
+		s.After("a", "retry", time.Minute)
+		pass(59 * time.Second)
+		want(t, h)
+		if st, _ := s.Why("a"); !strings.Contains(st.Reason, "tried again at") {
+			t.Errorf("status %+v, want when it is tried again", st)
+		}
+		pass(2 * time.Second)
+		want(t, h, "a retry")
+		s.After("a", "retry", time.Minute)
+		if err := s.Trigger("a", TriggerManual); err != nil {
+			t.Fatal(err)
+		}
+		pass(10 * time.Minute)
+		want(t, h, "a manual", "a retry") // the start by hand took the place of the planned one
+	})
+}
