@@ -149,8 +149,8 @@ func TestBadTokensAndOrigins(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusForbidden || len(r.hub.runs) != 0 {
-		t.Errorf("another website's page: %s, runs %v", resp.Status, r.hub.runs)
+	if resp.StatusCode != http.StatusForbidden || len(r.hub.Started) != 0 {
+		t.Errorf("another website's page: %s, runs %v", resp.Status, r.hub.Started)
 	}
 }
 
@@ -163,12 +163,12 @@ func TestProjectLifecycle(t *testing.T) {
 	if err != nil || plan.Base != 0 || len(plan.Changes) != 3 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
-	if len(r.hub.activated) != 0 {
+	if len(r.hub.Activated) != 0 {
 		t.Fatal("a plan activated something")
 	}
 	applied, err := r.admin.ApplyProject(ctx, p, plan.Base)
-	if err != nil || applied.Revision != 1 || len(r.hub.activated) != 1 {
-		t.Fatalf("%+v, %v, %d", applied, err, len(r.hub.activated))
+	if err != nil || applied.Revision != 1 || len(r.hub.Activated) != 1 {
+		t.Fatalf("%+v, %v, %d", applied, err, len(r.hub.Activated))
 	}
 	if _, err := r.admin.ApplyProject(ctx, p, 0); err == nil {
 		t.Error("an old plan was applied")
@@ -195,7 +195,7 @@ func TestRefusedActivationChangesNothing(t *testing.T) {
 	if _, err := r.admin.ApplyProject(ctx, r.project(t, smallest), catalog.AnyBase); err != nil {
 		t.Fatal(err)
 	}
-	r.hub.refuse = &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.invalid", Message: "no", Hint: "mend it"}
+	r.hub.Refuse = &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.invalid", Message: "no", Hint: "mend it"}
 	changed := r.project(t, `{"warehouse":{"kind":"duckdb"},"sources":[{"name":"app","write_key":"X"}]}`)
 	_, err := r.admin.ApplyProject(ctx, changed, catalog.AnyBase)
 	if p := wantCode(t, err, "warehouse.invalid"); p.Status != http.StatusUnprocessableEntity || p.Hint != "mend it" {
@@ -296,7 +296,7 @@ func TestQueryStreams(t *testing.T) {
 	r := newRig(t)
 	schema := tidegate.Schema{{Name: "n", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: "v", Type: tidegate.Type{Kind: tidegate.String}}}
 	row := func(v any) tidegate.Row { return tidegate.Row{int64(1), v} }
-	r.hub.rows = tidegate.Rows(schema, row(nil), row("<a>"), row(tidegate.DecimalText("1.10")), row(math.NaN()), row(tidegate.JSONText(`{"a":1}`)),
+	r.hub.Results = tidegate.Rows(schema, row(nil), row("<a>"), row(tidegate.DecimalText("1.10")), row(math.NaN()), row(tidegate.JSONText(`{"a":1}`)),
 		row([]byte{1}), row(tidegate.CalendarDate(0)), row(time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC)), row(true), row(int64(math.MaxInt64)))
 	var columns []api.ColumnInfo
 	var cells []string
@@ -325,11 +325,11 @@ func TestQueryEndsLoudly(t *testing.T) {
 		end, err := r.admin.Query(t.Context(), api.QueryRequest{SQL: sql, Limit: limit}, ignore, func([]json.RawMessage) error { n++; return nil })
 		return n, end, err
 	}
-	r.hub.rows = tidegate.Rows(schema, tidegate.Row{int64(1)}, tidegate.Row{int64(2)}, tidegate.Row{int64(3)})
+	r.hub.Results = tidegate.Rows(schema, tidegate.Row{int64(1)}, tidegate.Row{int64(2)}, tidegate.Row{int64(3)})
 	if n, end, err := ask("SELECT 1", 2); n != 2 || !end.Truncated || err != nil {
 		t.Errorf("at the limit: %d %+v %v", n, end, err)
 	}
-	r.hub.rows = &brokenRows{RowReader: tidegate.Rows(schema, tidegate.Row{int64(1)}), left: 1, err: errBoom}
+	r.hub.Results = &brokenRows{RowReader: tidegate.Rows(schema, tidegate.Row{int64(1)}), left: 1, err: errBoom}
 	if n, _, err := ask("SELECT 1", 0); n != 1 || err == nil || !strings.Contains(err.Error(), errBoom.Error()) {
 		t.Errorf("an error half way: %d rows, %v", n, err)
 	}
@@ -357,7 +357,7 @@ func TestTail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for i := range 3 {
-		r.hub.events = append(r.hub.events, api.TailedEvent{Offset: fmt.Sprint("0:", i), Source: "web", Event: json.RawMessage(`{"type":"track"}`)})
+		r.hub.Events = append(r.hub.Events, api.TailedEvent{Offset: fmt.Sprint("0:", i), Source: "web", Event: json.RawMessage(`{"type":"track"}`)})
 	}
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var got []string
@@ -369,7 +369,7 @@ func TestTail(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	want := api.TailRequest{Source: "web", From: &tidegate.Offset{Position: 7}, Since: since, Refused: true, Limit: 2}
-	if d := cmp.Diff(want, r.hub.tailed); d != "" {
+	if d := cmp.Diff(want, r.hub.Tailed); d != "" {
 		t.Error(d)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -389,17 +389,17 @@ func TestLend(t *testing.T) {
 	r := newRig(t)
 	errChild := errors.New("exit status 3")
 	err := r.admin.Lend(t.Context(), func(_ context.Context, path string) error {
-		r.hub.mu.Lock()
-		defer r.hub.mu.Unlock()
-		if path != "/data/warehouse.duckdb" || !r.hub.lent {
-			t.Errorf("path %q, lent %v", path, r.hub.lent)
+		r.hub.Lock()
+		defer r.hub.Unlock()
+		if path != "/data/warehouse.duckdb" || !r.hub.Lent {
+			t.Errorf("path %q, lent %v", path, r.hub.Lent)
 		}
 		return errChild
 	})
 	if !errors.Is(err, errChild) {
 		t.Errorf("got %v", err)
 	}
-	if r.hub.lent {
+	if r.hub.Lent {
 		t.Error("Lend returned before the file was back")
 	}
 }
@@ -417,7 +417,7 @@ func TestLendEndsWithItsClient(t *testing.T) {
 		t.Error("a killed client heard no error")
 	}
 	select {
-	case <-r.hub.returned:
+	case <-r.hub.Returned:
 	case <-t.Context().Done():
 		t.Error("the file was not given back")
 	}
@@ -496,7 +496,7 @@ func TestReadyz(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for ready, want := range map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable} {
-		r.hub.ready = ready
+		r.hub.IsReady = ready
 		resp, err := r.server.Client().Get(r.server.URL + "/readyz")
 		if err != nil {
 			t.Fatal(err)

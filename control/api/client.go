@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/catalog"
 	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/sync/ledger"
 )
@@ -338,4 +339,19 @@ func (c *Client) Lend(ctx context.Context, use func(ctx context.Context, path st
 		return release.Close()
 	})
 	return errors.Join(used, err)
+}
+
+// Tokens lists the API tokens.
+func (c *Client) Tokens(ctx context.Context) ([]store.Token, error) {
+	return items(get[list[store.Token]](ctx, c, "/v1/tokens", nil))
+}
+
+// CreateToken makes an API token.
+func (c *Client) CreateToken(ctx context.Context, t NewToken) (IssuedToken, error) {
+	return post[IssuedToken](ctx, c, "/v1/tokens", nil, t)
+}
+
+// RevokeToken ends an API token.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil, nil, nil)
 }

@@ -2,167 +2,23 @@ package api_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/api/apitest"
 	"github.com/tidegate/tidegate/control/auth"
 	"github.com/tidegate/tidegate/control/catalog"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
-	"github.com/tidegate/tidegate/sync/ledger"
 )
-
-// fakeHub remembers what it was asked and answers from its fields.
-type fakeHub struct {
-	mu        sync.Mutex
-	activated []*project.Project
-	refuse    error // what Activate returns
-	ready     bool
-	rows      tidegate.RowReader
-	events    []api.TailedEvent
-	tailed    api.TailRequest
-	runs      map[string]tidegate.Run
-	lent      bool // the file is out
-	returned  chan struct{}
-}
-
-func (h *fakeHub) Activate(_ context.Context, p *project.Project) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.refuse != nil {
-		return h.refuse
-	}
-	h.activated = append(h.activated, p)
-	return nil
-}
-
-func (h *fakeHub) Ready(context.Context) api.Readiness {
-	return api.Readiness{Ready: h.ready, Stages: []api.Stage{{Name: "loader", Ready: h.ready, LagEvents: 7}}, Sources: []api.SourceCounts{{Source: "web", Accepted: 3, Loaded: 3}}}
-}
-
-func (h *fakeHub) Doctor(context.Context) []api.Finding {
-	return []api.Finding{{Check: "journal.fsync", Level: "ok", Detail: "168 µs"}}
-}
-
-func (h *fakeHub) Query(_ context.Context, sql string) (tidegate.RowReader, error) {
-	if sql == "DROP TABLE t" {
-		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "query.not_read_only", Message: "only SELECT", Hint: "write a SELECT"}
-	}
-	return h.rows, nil
-}
-
-func (h *fakeHub) Tables(context.Context) ([]api.TableInfo, error) {
-	return []api.TableInfo{{Schema: "web", Name: "tracks", Columns: []api.ColumnInfo{{Name: "id", Type: "string"}}}}, nil
-}
-
-func (h *fakeHub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) error {
-	h.mu.Lock()
-	h.tailed = req
-	h.mu.Unlock()
-	for i, e := range h.events {
-		if req.Limit > 0 && i == req.Limit {
-			return nil
-		}
-		if err := emit(e); err != nil {
-			return err
-		}
-	}
-	if req.Follow {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	return nil
-}
-
-func (h *fakeHub) Explain(_ context.Context, source string, event json.RawMessage) (api.Explanation, error) {
-	return api.Explanation{Tables: []api.ExplainedTable{{Schema: source, Name: "tracks", Columns: []api.ExplainedColumn{{Name: "event", Type: "string", Value: string(event)}}}}}, nil
-}
-
-func (h *fakeHub) Syncs(context.Context) ([]api.SyncStatus, error) {
-	return []api.SyncStatus{{Name: "crm", State: "idle"}}, nil
-}
-
-func (h *fakeHub) Sync(_ context.Context, name string) (api.SyncStatus, error) {
-	if name != "crm" {
-		return api.SyncStatus{}, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
-	}
-	return api.SyncStatus{Name: "crm", State: "idle", Reason: "waiting for 06:00"}, nil
-}
-
-func (h *fakeHub) SyncPlan(_ context.Context, name string, sample int) (api.SyncPlan, error) {
-	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
-}
-
-func (h *fakeHub) SyncRun(_ context.Context, name string) (tidegate.Run, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range h.runs {
-		if r.Sync == name && !r.State.Finished() {
-			return tidegate.Run{}, &tidegate.Fault{Action: tidegate.Retry, Code: "run.conflict", Subject: "sync " + name, Message: "a run is going on"}
-		}
-	}
-	r := tidegate.Run{ID: "run_2", Workspace: "default", Sync: name, State: tidegate.RunHeld}
-	h.runs[r.ID] = r
-	return r, nil
-}
-
-func (h *fakeHub) change(id string, to tidegate.RunState) (tidegate.Run, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, ok := h.runs[id]
-	if !ok {
-		return tidegate.Run{}, &tidegate.Fault{Action: tidegate.Halt, Code: "run.not_found", Subject: "run " + id, Message: "there is no such run"}
-	}
-	if to != "" {
-		r.State = to
-		h.runs[id] = r
-	}
-	return r, nil
-}
-
-func (h *fakeHub) Approve(_ context.Context, id string) (tidegate.Run, error) {
-	return h.change(id, tidegate.RunRunning)
-}
-
-func (h *fakeHub) Cancel(_ context.Context, id string) (tidegate.Run, error) {
-	return h.change(id, tidegate.RunCanceled)
-}
-
-func (h *fakeHub) Run(_ context.Context, id string) (tidegate.Run, error) { return h.change(id, "") }
-
-func (h *fakeHub) Runs(_ context.Context, sync, _ string, limit int) ([]tidegate.Run, error) {
-	return []tidegate.Run{{ID: "run_1", Sync: sync, State: tidegate.RunSucceeded}}[:min(1, limit)], nil
-}
-
-func (h *fakeHub) Rejections(context.Context, string, int) ([]ledger.Rejection, error) {
-	return nil, nil
-}
-
-func (h *fakeHub) RetryRejections(_ context.Context, _, cluster string) (int64, error) {
-	return int64(len(cluster)), nil
-}
-
-func (h *fakeHub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
-	h.mu.Lock()
-	h.lent = true
-	h.mu.Unlock()
-	err := use(ctx, "/data/warehouse.duckdb")
-	h.mu.Lock()
-	h.lent = false
-	h.mu.Unlock()
-	close(h.returned)
-	return err
-}
 
 // brokenRows ends in an error after some rows.
 type brokenRows struct {
@@ -180,7 +36,7 @@ func (b *brokenRows) Next(ctx context.Context) (tidegate.Row, error) {
 }
 
 type rig struct {
-	hub    *fakeHub
+	hub    *apitest.Hub
 	store  *store.Workspace
 	server *httptest.Server
 	keeper *auth.Keeper
@@ -209,7 +65,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	r := &rig{hub: &fakeHub{runs: map[string]tidegate.Run{}, ready: true, returned: make(chan struct{})}, store: st.In("default"), now: now}
+	r := &rig{hub: apitest.New(), store: st.In("default"), now: now}
 	r.keeper = auth.New(r.store, now)
 	if err := r.keeper.EnsureAdmin(t.Context(), dir); err != nil {
 		t.Fatal(err)

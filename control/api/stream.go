@@ -93,7 +93,7 @@ func (l *lines) put(v Line) error {
 // QueryRequest asks for rows.
 type QueryRequest struct {
 	SQL   string `json:"sql" minLength:"1" maxLength:"65535" doc:"One read-only statement."`
-	Limit int64  `json:"limit,omitempty" minimum:"0" maximum:"10000000" doc:"At most so many rows; 0 means 10,000."`
+	Limit int64  `json:"limit,omitempty" minimum:"0" maximum:"1000000000" doc:"At most so many rows; 0 means 10,000."`
 }
 
 const (

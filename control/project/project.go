@@ -38,13 +38,14 @@ type Warehouse struct {
 
 // Settings configure the hub. Zero values mean the defaults that the tags name.
 type Settings struct {
-	IngestAddr     string    `json:"ingest_addr,omitempty" default:"127.0.0.1:8080" doc:"Where SDKs send events, HOST:PORT."`
-	AdminAddr      string    `json:"admin_addr,omitempty" default:"127.0.0.1:8081" doc:"Where the API, the metrics and the CLI meet, HOST:PORT."`
-	UnknownKeys    string    `json:"unknown_keys,omitempty" default:"strict" enum:"strict,segment" doc:"What an unknown write key is answered: strict says 401, segment says 200 and drops, as Segment does."`
-	TrustedProxies []string  `json:"trusted_proxies,omitempty" doc:"Address ranges whose X-Forwarded-For is believed (CIDR)."`
-	AllowPrivate   []string  `json:"allow_private,omitempty" doc:"Private address ranges that destinations may reach (CIDR); all others are refused."`
-	Limits         Limits    `json:"limits,omitzero" doc:"Limits of the collection API."`
-	Retention      Retention `json:"retention,omitzero" doc:"How long finished things are kept."`
+	IngestAddr      string    `json:"ingest_addr,omitempty" default:"127.0.0.1:8080" doc:"Where SDKs send events, HOST:PORT."`
+	AdminAddr       string    `json:"admin_addr,omitempty" default:"127.0.0.1:8081" doc:"Where the API, the metrics and the CLI meet, HOST:PORT."`
+	UnknownKeys     string    `json:"unknown_keys,omitempty" default:"strict" enum:"strict,segment" doc:"What an unknown write key is answered: strict says 401, segment says 200 and drops, as Segment does."`
+	TrustedProxies  []string  `json:"trusted_proxies,omitempty" doc:"Address ranges whose X-Forwarded-For is believed (CIDR)."`
+	AllowPrivate    []string  `json:"allow_private,omitempty" doc:"Private address ranges that destinations may reach (CIDR); all others are refused."`
+	Limits          Limits    `json:"limits,omitzero" doc:"Limits of the collection API."`
+	CheckpointEvery string    `json:"checkpoint_every,omitempty" default:"1m" format:"duration" doc:"How often an embedded warehouse's file is made whole on disk, after which the journal before it may go."`
+	Retention       Retention `json:"retention,omitzero" doc:"How long finished things are kept."`
 }
 
 // Limits bound what the collection API accepts.

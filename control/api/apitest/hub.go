@@ -1,0 +1,165 @@
+// Package apitest holds a hub for tests: one that remembers what it was asked
+// and answers from its fields. It measures, loads and sends nothing.
+//
+// A Hub is safe for concurrent use; tests lock it before they look at it.
+package apitest
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/sync/ledger"
+)
+
+var _ api.Hub = (*Hub)(nil)
+
+// New returns a hub that is ready.
+func New() *Hub {
+	return &Hub{IsReady: true, Started: map[string]tidegate.Run{}, Returned: make(chan struct{}, 1)}
+}
+
+// Hub is the fake.
+type Hub struct {
+	sync.Mutex
+	Activated []*project.Project
+	Refuse    error // what Activate returns
+	IsReady   bool
+	Results   tidegate.RowReader
+	Events    []api.TailedEvent
+	Tailed    api.TailRequest
+	Started   map[string]tidegate.Run
+	Lent      bool // the file is out
+	Returned  chan struct{}
+}
+
+func (h *Hub) Activate(_ context.Context, p *project.Project) error {
+	h.Lock()
+	defer h.Unlock()
+	if h.Refuse != nil {
+		return h.Refuse
+	}
+	h.Activated = append(h.Activated, p)
+	return nil
+}
+
+func (h *Hub) Ready(context.Context) api.Readiness {
+	return api.Readiness{Ready: h.IsReady, Stages: []api.Stage{{Name: "loader", Ready: h.IsReady, LagEvents: 7}}, Sources: []api.SourceCounts{{Source: "web", Accepted: 3, Loaded: 3}}}
+}
+
+func (h *Hub) Doctor(context.Context) []api.Finding {
+	return []api.Finding{{Check: "journal.fsync", Level: "ok", Detail: "168 µs"}}
+}
+
+func (h *Hub) Query(_ context.Context, sql string) (tidegate.RowReader, error) {
+	if sql == "DROP TABLE t" {
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "query.not_read_only", Message: "only SELECT", Hint: "write a SELECT"}
+	}
+	return h.Results, nil
+}
+
+func (h *Hub) Tables(context.Context) ([]api.TableInfo, error) {
+	return []api.TableInfo{{Schema: "web", Name: "tracks", Columns: []api.ColumnInfo{{Name: "id", Type: "string"}}}}, nil
+}
+
+func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) error {
+	h.Lock()
+	h.Tailed = req
+	h.Unlock()
+	for i, e := range h.Events {
+		if req.Limit > 0 && i == req.Limit {
+			return nil
+		}
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+	if req.Follow {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (h *Hub) Explain(_ context.Context, source string, event json.RawMessage) (api.Explanation, error) {
+	return api.Explanation{Tables: []api.ExplainedTable{{Schema: source, Name: "tracks", Columns: []api.ExplainedColumn{{Name: "event", Type: "string", Value: string(event)}}}}}, nil
+}
+
+func (h *Hub) Syncs(context.Context) ([]api.SyncStatus, error) {
+	return []api.SyncStatus{{Name: "crm", State: "idle"}}, nil
+}
+
+func (h *Hub) Sync(_ context.Context, name string) (api.SyncStatus, error) {
+	if name != "crm" {
+		return api.SyncStatus{}, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
+	}
+	return api.SyncStatus{Name: "crm", State: "idle", Reason: "waiting for 06:00"}, nil
+}
+
+func (h *Hub) SyncPlan(_ context.Context, name string, sample int) (api.SyncPlan, error) {
+	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
+}
+
+func (h *Hub) SyncRun(_ context.Context, name string) (tidegate.Run, error) {
+	h.Lock()
+	defer h.Unlock()
+	for _, r := range h.Started {
+		if r.Sync == name && !r.State.Finished() {
+			return tidegate.Run{}, &tidegate.Fault{Action: tidegate.Retry, Code: "run.conflict", Subject: "sync " + name, Message: "a run is going on"}
+		}
+	}
+	r := tidegate.Run{ID: "run_2", Workspace: "default", Sync: name, State: tidegate.RunHeld}
+	h.Started[r.ID] = r
+	return r, nil
+}
+
+func (h *Hub) change(id string, to tidegate.RunState) (tidegate.Run, error) {
+	h.Lock()
+	defer h.Unlock()
+	r, ok := h.Started[id]
+	if !ok {
+		return tidegate.Run{}, &tidegate.Fault{Action: tidegate.Halt, Code: "run.not_found", Subject: "run " + id, Message: "there is no such run"}
+	}
+	if to != "" {
+		r.State = to
+		h.Started[id] = r
+	}
+	return r, nil
+}
+
+func (h *Hub) Approve(_ context.Context, id string) (tidegate.Run, error) {
+	return h.change(id, tidegate.RunRunning)
+}
+
+func (h *Hub) Cancel(_ context.Context, id string) (tidegate.Run, error) {
+	return h.change(id, tidegate.RunCanceled)
+}
+
+func (h *Hub) Run(_ context.Context, id string) (tidegate.Run, error) { return h.change(id, "") }
+
+func (h *Hub) Runs(_ context.Context, sync, _ string, limit int) ([]tidegate.Run, error) {
+	return []tidegate.Run{{ID: "run_1", Sync: sync, State: tidegate.RunSucceeded}}[:min(1, limit)], nil
+}
+
+func (h *Hub) Rejections(context.Context, string, int) ([]ledger.Rejection, error) {
+	return nil, nil
+}
+
+func (h *Hub) RetryRejections(_ context.Context, _, cluster string) (int64, error) {
+	return int64(len(cluster)), nil
+}
+
+func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
+	h.Lock()
+	h.Lent = true
+	h.Unlock()
+	err := use(ctx, "/data/warehouse.duckdb")
+	h.Lock()
+	h.Lent = false
+	h.Unlock()
+	h.Returned <- struct{}{}
+	return err
+}

@@ -1,0 +1,230 @@
+// Package cli is the command line: a tree of commands over the admin API's
+// client, and over a few functions that work without a server (Local).
+//
+// Invariants: what a program reads goes to standard output and, with --json,
+// is JSON and nothing else; everything for people goes to standard error; the
+// exit code is one of the table in docs/reference/cli.md; an error shows its
+// code, its place and what to do.
+//
+// It holds no logic of the hub. Run uses nothing of the process but what Env
+// gives it, so that tests run it as it is; it starts no goroutine that outlives it.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/config"
+)
+
+// Env is the outside world.
+type Env struct {
+	Args    []string // without the program's name
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Getenv  func(string) string
+	Environ []string // for the command of exec
+	Now     func() time.Time
+	Version string
+	HTTP    *http.Client // for the admin API
+	Local   Local
+}
+
+// Local is what works in this process, without a server.
+type Local struct {
+	Kinds        project.Kinds
+	Destinations []destinations.Kind
+	// Serve runs the hub until ctx ends.
+	Serve func(ctx context.Context, o ServeOptions) error
+	// Demo shows the whole loop and, unless o.Once, stays up until ctx ends.
+	Demo func(ctx context.Context, o DemoOptions) error
+	// Explain says what an event becomes, against no tables.
+	Explain func(source string, event json.RawMessage) (api.Explanation, error)
+	// Query opens the warehouse of p in dataDir itself; the caller calls done.
+	Query func(ctx context.Context, p *project.Project, dataDir, sql string) (rows tidegate.RowReader, done func() error, err error)
+	// Lend calls use with the path of the warehouse's file of p while nobody has it open.
+	Lend func(ctx context.Context, p *project.Project, dataDir string, use func(ctx context.Context, path string) error) error
+	// Doctor examines a project and a data folder that no server uses.
+	Doctor func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
+}
+
+// ServeOptions are the flags of serve.
+type ServeOptions struct {
+	Project, Data         string
+	IngestAddr, AdminAddr string
+	Log                   *slog.Logger
+	// Ready is called once, when both listeners answer.
+	Ready func(ingestURL, adminURL string)
+}
+
+// DemoOptions are the flags of demo.
+type DemoOptions struct {
+	Once, JSON bool
+	Data       string // empty: a folder of its own that is removed afterwards
+	Stdout     io.Writer
+	Stderr     io.Writer
+}
+
+// The exit codes.
+const (
+	ExitOK          = 0
+	ExitError       = 1
+	ExitUsage       = 2
+	ExitInvalid     = 3
+	ExitHeld        = 4
+	ExitUnreachable = 5
+	ExitDenied      = 6
+	ExitDisk        = 74
+)
+
+// exitCodes is the table of the reference.
+func exitCodes() []struct {
+	Code    int
+	Meaning string
+} {
+	return []struct {
+		Code    int
+		Meaning string
+	}{
+		{ExitOK, "Done."},
+		{ExitError, "Something failed; standard error says what."},
+		{ExitUsage, "The command line is wrong."},
+		{ExitInvalid, "The project or its configuration is invalid."},
+		{ExitHeld, "Not everything was delivered: the run is held, partial or was canceled, or `doctor` found an error."},
+		{ExitUnreachable, "No server answers."},
+		{ExitDenied, "The token is missing, wrong, or may not do this."},
+		{ExitDisk, "`serve` only: the journal's disk failed. Start it again; acknowledged events are read back."},
+	}
+}
+
+// codedError carries an exit code; a nil Err was said already.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *codedError) Unwrap() error { return e.err }
+
+// ExitCode is asked by exitCode.
+func (e *codedError) ExitCode() int { return e.code }
+
+func usage(err error) error { return &codedError{code: ExitUsage, err: err} }
+
+func exitCode(err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
+	var invalid *config.Error
+	if errors.As(err, &invalid) {
+		return ExitInvalid
+	}
+	f := tidegate.FaultOf(err)
+	switch {
+	case strings.HasPrefix(f.Code, "server."):
+		return ExitUnreachable
+	case strings.HasPrefix(f.Code, "auth."):
+		return ExitDenied
+	case strings.HasPrefix(f.Code, "project."), strings.HasPrefix(f.Code, "config."), strings.HasPrefix(f.Code, "secret."), strings.HasSuffix(f.Code, ".invalid"):
+		return ExitInvalid
+	}
+	return ExitError
+}
+
+// Run runs one command line and returns the exit code.
+func Run(ctx context.Context, env Env) int {
+	c := &command{env: env}
+	root := c.tree()
+	root.SetArgs(env.Args)
+	err := root.ExecuteContext(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return ExitOK // ended by the person who started it
+	}
+	c.report(err)
+	return exitCode(err)
+}
+
+// command is one command line while it runs.
+type command struct {
+	env     Env
+	json    bool
+	project string
+	data    string
+	server  string
+}
+
+const longRoot = `Tidegate collects events into your warehouse and sends changed rows of it to
+the tools that need them.
+
+Commands that need a running server find it through the data folder, or through
+--server and TIDEGATE_TOKEN.`
+
+func (c *command) tree() *cobra.Command {
+	root := &cobra.Command{
+		Use: "tidegate", Short: "Events into your warehouse, changed rows out of it", Long: longRoot,
+		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(c.env.Stdin)
+	root.SetOut(c.env.Stdout)
+	root.SetErr(c.env.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	flags := root.PersistentFlags()
+	flags.BoolVar(&c.json, "json", false, "print JSON")
+	flags.StringVar(&c.project, "project", c.env.Getenv("TIDEGATE_PROJECT"), "the project folder (TIDEGATE_PROJECT)")
+	flags.StringVar(&c.data, "data", orDefault(c.env.Getenv("TIDEGATE_DATA"), "tidegate-data"), "the data folder (TIDEGATE_DATA)")
+	flags.StringVar(&c.server, "server", c.env.Getenv("TIDEGATE_SERVER"), "the server's admin address, as http://HOST:PORT (TIDEGATE_SERVER)")
+	root.AddCommand(
+		c.serveCommand(), c.demoCommand(),
+		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
+		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(),
+		c.syncCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.tokenCommand(), c.versionCommand(),
+	)
+	wrapUsage(root)
+	return root
+}
+
+// wrapUsage gives wrong arguments the exit code of wrong flags.
+func wrapUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage(errors.New(err.Error() + "; see `" + cmd.CommandPath() + " --help`"))
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		wrapUsage(sub)
+	}
+}
+
+func orDefault(s, d string) string {
+	if s == "" {
+		return d
+	}
+	return s
+}

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/internal/config"
+)
+
+// say prints a line for people: to standard error when standard output is for
+// a program.
+func (c *command) say(format string, args ...any) {
+	w := c.env.Stdout
+	if c.json {
+		w = c.env.Stderr
+	}
+	_, _ = fmt.Fprintf(w, format+"\n", args...)
+}
+
+// printJSON prints v as one JSON document.
+func (c *command) printJSON(v any) error {
+	enc := json.NewEncoder(c.env.Stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
+}
+
+// table prints aligned columns under a header in capitals. A cell is shown on
+// one line and cut at 80 characters.
+func table(w io.Writer, header []string, rows [][]string) error {
+	widths := make([]int, len(header))
+	clean := make([][]string, 0, len(rows)+1)
+	for _, row := range append([][]string{header}, rows...) {
+		line := make([]string, len(header))
+		for i := range header {
+			if i < len(row) {
+				line[i] = oneLine(row[i])
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(line[i]))
+		}
+		clean = append(clean, line)
+	}
+	for _, line := range clean {
+		var b strings.Builder
+		for i, cell := range line {
+			b.WriteString(cell)
+			if i < len(line)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			}
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
+			return fmt.Errorf("writing the answer: %w", err)
+		}
+	}
+	return nil
+}
+
+const maxCell = 80
+
+// oneLine makes text that a stranger wrote safe to show on a terminal.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0:
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+	if utf8.RuneCountInString(s) > maxCell {
+		return string([]rune(s)[:maxCell-1]) + "…"
+	}
+	return s
+}
+
+// failure is an error as --json shows it.
+type failure struct {
+	Code     string           `json:"code"`
+	Subject  string           `json:"subject,omitempty"`
+	Message  string           `json:"message"`
+	Hint     string           `json:"hint,omitempty"`
+	Problems []config.Problem `json:"problems,omitempty"`
+}
+
+// report tells an error on standard error.
+func (c *command) report(err error) {
+	if err == nil || err.Error() == "" {
+		return
+	}
+	f, problems := explainError(err)
+	if c.json {
+		enc := json.NewEncoder(c.env.Stderr)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(map[string]failure{"error": f}) // there is nowhere else to say it
+		return
+	}
+	if len(problems) > 0 {
+		for _, p := range problems {
+			_, _ = fmt.Fprintln(c.env.Stderr, p)
+		}
+		_, _ = fmt.Fprintf(c.env.Stderr, "%s\n", plural(int64(len(problems)), "problem"))
+		return
+	}
+	_, _ = fmt.Fprintf(c.env.Stderr, "error: %s\n", err)
+	if f.Hint != "" {
+		_, _ = fmt.Fprintf(c.env.Stderr, "  %s\n", f.Hint)
+	}
+}
+
+func explainError(err error) (failure, []config.Problem) {
+	var p *api.Problem
+	if errors.As(err, &p) && len(p.List) > 0 {
+		return failure{Code: p.Code, Message: fmt.Sprintf("%d problems", len(p.List)), Problems: p.List}, p.List
+	}
+	var invalid *config.Error
+	if errors.As(err, &invalid) {
+		return failure{Code: "project.invalid", Message: fmt.Sprintf("%d problems", len(invalid.Problems)), Problems: invalid.Problems}, invalid.Problems
+	}
+	var coded *codedError
+	if errors.As(err, &coded) && coded.code == ExitUsage {
+		return failure{Code: "usage", Message: err.Error()}, nil
+	}
+	f := tidegate.FaultOf(err)
+	return failure{Code: f.Code, Subject: f.Subject, Message: orDefault(f.Message, err.Error()), Hint: f.Hint}, nil
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// cellText shows a JSON value in a table: texts without quotes, null as NULL.
+func cellText(v json.RawMessage) string {
+	if string(v) == "null" || len(v) == 0 {
+		return "NULL"
+	}
+	var s string
+	if json.Unmarshal(v, &s) == nil {
+		return s
+	}
+	return string(v)
+}
+
+// valueText shows any value in a table.
+func valueText(v any) string {
+	if v == nil {
+		return "NULL"
+	}
+	if s, ok := v.(string); ok {
+		return s
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}

@@ -1,0 +1,303 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+)
+
+func (c *command) syncCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "sync", Short: "Look at syncs and run them", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(c.syncStatus(), c.syncPlan(), c.syncRun(), c.syncRuns(), c.syncRejections(), c.syncRetry(), c.syncApprove(), c.syncCancel())
+	return cmd
+}
+
+// withClient makes the function of a command that needs a server.
+func (c *command) withClient(use func(ctx context.Context, client *api.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		return use(cmd.Context(), client, args)
+	}
+}
+
+func (c *command) syncStatus() *cobra.Command {
+	return &cobra.Command{
+		Use: "status [NAME]", Short: "Show how syncs are now, and how their last run went", Args: cobra.MaximumNArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			if len(args) == 1 {
+				s, err := client.Sync(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return c.showSync(s)
+			}
+			list, err := client.Syncs(ctx)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(list)
+			}
+			rows := make([][]string, len(list))
+			for i, s := range list {
+				rows[i] = []string{s.Name, s.State, lastRun(s.Last), fmt.Sprint(s.LedgerRows), fmt.Sprint(s.Pending), s.Reason}
+			}
+			return table(c.env.Stdout, []string{"SYNC", "NOW", "LAST RUN", "CONFIRMED", "PENDING", "WHY"}, rows)
+		}),
+	}
+}
+
+func lastRun(r *tidegate.Run) string {
+	if r == nil {
+		return "never"
+	}
+	return fmt.Sprintf("%s %s", r.State, r.EndedAt.UTC().Format(time.DateTime))
+}
+
+func (c *command) showSync(s api.SyncStatus) error {
+	if c.json {
+		return c.printJSON(s)
+	}
+	rows := [][]string{
+		{"sync", s.Name}, {"model", s.Model}, {"destination", s.Destination + " " + s.Object}, {"mode", s.Mode},
+		{"now", s.State}, {"why", s.Reason}, {"last run", lastRun(s.Last)},
+		{"confirmed", plural(s.LedgerRows, "record")}, {"pending", plural(s.Pending, "record")},
+	}
+	if !s.NextRun.IsZero() {
+		rows = append(rows, []string{"next run", s.NextRun.UTC().Format(time.RFC3339)})
+	}
+	if s.Current != nil {
+		rows = append(rows, []string{"current run", s.Current.ID + " " + string(s.Current.State)})
+	}
+	return table(c.env.Stdout, []string{"", ""}, rows)
+}
+
+func (c *command) syncPlan() *cobra.Command {
+	var sample int
+	cmd := &cobra.Command{
+		Use: "plan NAME", Short: "Show what a run would send, and send nothing", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			plan, err := client.SyncPlan(ctx, args[0], sample)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(plan)
+			}
+			return c.showSyncPlan(plan)
+		}),
+	}
+	cmd.Flags().IntVar(&sample, "sample", 20, "how many changes to show")
+	return cmd
+}
+
+func (c *command) showSyncPlan(p api.SyncPlan) error {
+	marks := map[tidegate.Op]string{tidegate.Added: "+", tidegate.Changed: "~", tidegate.Removed: "-"}
+	for _, ch := range p.Sample {
+		c.say("%s %s", marks[ch.Op], oneLine(string(ch.Key)))
+		for _, f := range ch.Fields {
+			c.say("    %s: %s → %s", oneLine(f.Field), oneLine(valueText(f.Before)), oneLine(valueText(f.After)))
+		}
+		if ch.Fault != nil {
+			c.say("    would be rejected: %s: %s", ch.Fault.Code, oneLine(ch.Fault.Message))
+		}
+	}
+	s := p.Summary
+	if more := s.Added + s.Changed + s.Removed - int64(len(p.Sample)); more > 0 && len(p.Sample) > 0 {
+		c.say("… and %d more", more)
+	}
+	c.say("%d read: %d unchanged, %d added, %d changed, %d removed, %d with bad keys, %d that cannot be mapped, %d tried again.",
+		s.Read, s.Unchanged, s.Added, s.Changed, s.Removed, s.BadKeys, s.BadRows, s.Retries)
+	c.say("About %s and %s.", plural(p.Calls, "call"), (time.Duration(p.Seconds * float64(time.Second))).Round(100*time.Millisecond))
+	if p.Held != nil {
+		c.say("A run would be held: %s (%s)", p.Held.Message, p.Held.Hint)
+	}
+	return nil
+}
+
+// pollEvery is how often a waiting command asks how its run is.
+const pollEvery = 200 * time.Millisecond
+
+func (c *command) syncRun() *cobra.Command {
+	var async bool
+	cmd := &cobra.Command{
+		Use: "run NAME", Short: "Start a run and wait for its end", Args: cobra.ExactArgs(1),
+		Long: "Run starts a run now, whatever the schedule says, and waits until it has finished or is held by a guard. Ctrl-C ends the waiting, not the run.",
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			run, err := client.SyncRun(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if async {
+				return c.showRun(run, false)
+			}
+			if run, err = c.await(ctx, client, run); err != nil {
+				return err
+			}
+			return c.showRun(run, true)
+		}),
+	}
+	cmd.Flags().BoolVar(&async, "async", false, "do not wait")
+	return cmd
+}
+
+// await returns the run once it has finished or is held.
+func (c *command) await(ctx context.Context, client *api.Client, run tidegate.Run) (tidegate.Run, error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !run.State.Finished() && run.State != tidegate.RunHeld {
+		select {
+		case <-ctx.Done():
+			return run, ctx.Err()
+		case <-timer.C:
+		}
+		var err error
+		if run, err = client.Run(ctx, run.ID); err != nil {
+			return run, err
+		}
+		timer.Reset(pollEvery)
+	}
+	return run, nil
+}
+
+// showRun prints a run; judge turns its end into the exit code.
+func (c *command) showRun(run tidegate.Run, judge bool) error {
+	if c.json {
+		if err := c.printJSON(run); err != nil {
+			return err
+		}
+	} else {
+		n := run.Counts
+		c.say("%s %s: %d read, %d added, %d changed, %d removed; %d delivered, %d rejected, %d in doubt, %d deferred, %d held, %d excluded, %d bad keys.",
+			run.ID, run.State, n.Read, n.Added, n.Changed, n.Removed, n.Delivered, n.Rejected, n.InDoubt, n.Deferred, n.Held, n.Excluded, n.BadKeys)
+		if f := run.Fault; f != nil {
+			c.say("  %s: %s", strings.TrimSpace(f.Code+" "+f.Subject), f.Message)
+			if f.Hint != "" {
+				c.say("  %s", f.Hint)
+			}
+		}
+		if run.State == tidegate.RunHeld {
+			c.say("  look at it with `tidegate sync plan %s`, then `tidegate sync approve %s` or `tidegate sync cancel %s`", run.Sync, run.ID, run.ID)
+		}
+	}
+	if !judge {
+		return nil
+	}
+	switch run.State {
+	case tidegate.RunFailed:
+		return &codedError{code: ExitError}
+	case tidegate.RunHeld, tidegate.RunPartial, tidegate.RunCanceled:
+		return &codedError{code: ExitHeld}
+	case tidegate.RunQueued, tidegate.RunRunning, tidegate.RunSucceeded:
+	}
+	return nil
+}
+
+func (c *command) syncRuns() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use: "runs NAME", Short: "List a sync's runs, newest first", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			runs, err := client.Runs(ctx, args[0], limit)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(runs)
+			}
+			rows := make([][]string, len(runs))
+			for i, r := range runs {
+				why := ""
+				if r.Fault != nil {
+					why = r.Fault.Code + ": " + r.Fault.Message
+				}
+				n := r.Counts
+				rows[i] = []string{
+					r.ID, r.CreatedAt.UTC().Format(time.DateTime), r.Trigger, string(r.State), fmt.Sprint(n.Read), fmt.Sprint(n.Added), fmt.Sprint(n.Changed), fmt.Sprint(n.Removed),
+					fmt.Sprint(n.Delivered), fmt.Sprint(n.Rejected), fmt.Sprint(n.InDoubt + n.Deferred), why,
+				}
+			}
+			return table(c.env.Stdout, []string{"RUN", "CREATED", "TRIGGER", "STATE", "READ", "ADDED", "CHANGED", "REMOVED", "DELIVERED", "REJECTED", "LATER", "WHY"}, rows)
+		}),
+	}
+	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
+	return cmd
+}
+
+func (c *command) syncRejections() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use: "rejections NAME", Short: "List records that the destination does not hold as it should", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			list, err := client.Rejections(ctx, args[0], limit)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(list)
+			}
+			rows := make([][]string, len(list))
+			for i, r := range list {
+				rows[i] = []string{string(r.Key), string(r.Op), r.State, fmt.Sprint(r.Attempts), r.Fault.Code, r.Fault.Message, r.Fault.Hint}
+			}
+			return table(c.env.Stdout, []string{"KEY", "OP", "STATE", "ATTEMPTS", "CODE", "MESSAGE", "MEND"}, rows)
+		}),
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
+	return cmd
+}
+
+func (c *command) syncRetry() *cobra.Command {
+	var cluster string
+	cmd := &cobra.Command{
+		Use: "retry NAME", Short: "Let the next run try rejected records again", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			n, err := client.RetryRejections(ctx, args[0], cluster)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(api.Retried{Retried: n})
+			}
+			c.say("The next run tries %s again.", plural(n, "record"))
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster, as `rejections --json` names it")
+	return cmd
+}
+
+func (c *command) syncApprove() *cobra.Command {
+	return &cobra.Command{
+		Use: "approve RUN", Short: "Let a held run deliver exactly its stored plan", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			run, err := client.Approve(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return c.showRun(run, false)
+		}),
+	}
+}
+
+func (c *command) syncCancel() *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel RUN", Short: "Stop a run; what was not sent stays to be sent", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			run, err := client.Cancel(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return c.showRun(run, false)
+		}),
+	}
+}
