@@ -44,6 +44,7 @@ type Options struct {
 
 	LeaseTTL    time.Duration // 30 s
 	CallTimeout time.Duration // of one call of a destination, 60 s
+	Grace       time.Duration // for calls under way when Run's context ends, 5 s
 	Tuning      Tuning
 }
 
@@ -105,6 +106,9 @@ func New(opts Options) (*Runner, error) {
 	if opts.CallTimeout <= 0 {
 		opts.CallTimeout = time.Minute
 	}
+	if opts.Grace <= 0 {
+		opts.Grace = 5 * time.Second
+	}
 	m, err := newMeters(opts.Meter)
 	if err != nil {
 		return nil, fmt.Errorf("making a runner's meters: %w", err)
@@ -132,6 +136,32 @@ func (r *Runner) config(run tidegate.Run, o *Opened, until time.Time) Config {
 		Object: o.Object.Name, IdentifierField: o.IdentifierField, Limit: o.Object.Limit, Safety: o.Object.Safety,
 		LeaseUntil: until, Seed: r.opts.Random(), Tuning: r.opts.Tuning,
 	}
+}
+
+// resumeEvery is how often runs are looked for that another node left behind.
+const resumeEvery = time.Minute
+
+// Run resumes what was left unfinished, at once and then every minute, until
+// ctx ends; then it stops every run where it stands and waits for them, as
+// Close does with Options.Grace.
+func (r *Runner) Run(ctx context.Context) error {
+	every := time.NewTicker(resumeEvery)
+	defer every.Stop()
+	for ctx.Err() == nil {
+		if err := r.Resume(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("resuming runs failed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-every.C:
+		}
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Grace)
+	defer cancel()
+	if err := r.Close(grace); err != nil {
+		r.log.Warn("calls of a destination were aborted", "grace", r.opts.Grace)
+	}
+	return nil
 }
 
 // Start begins a run of sync and returns it at once; what follows is seen by
