@@ -31,18 +31,24 @@ type batch struct {
 
 const chunkBytes = 1 << 20
 
+// clear empties the batch. It keeps about as much memory as was used, so that a
+// backlog once worked off does not stay in memory.
 func (b *batch) clear() {
-	b.events = b.events[:0]
-	b.bytes, b.used = 0, 0
-	b.oldest = time.Time{}
 	kept := b.chunks[:0]
-	for _, c := range b.chunks {
-		if cap(c) == chunkBytes && len(kept) < 64 {
+	for i, c := range b.chunks {
+		if cap(c) == chunkBytes && i <= b.used {
 			kept = append(kept, c[:0])
 		}
 	}
 	clear(b.chunks[len(kept):])
 	b.chunks = kept
+	clear(b.events)
+	if cap(b.events) > 4*len(b.events)+1024 {
+		b.events = nil
+	}
+	b.events = b.events[:0]
+	b.bytes, b.used = 0, 0
+	b.oldest = time.Time{}
 }
 
 // keep copies payload into the batch's memory.

@@ -59,7 +59,7 @@ func BenchmarkLoad(b *testing.B) {
 func BenchmarkFreshness(b *testing.B) {
 	tp := newTape()
 	o := options(tp, tempDuck(b))
-	o.Now, o.Linger = time.Now, 0
+	o.Now, o.Linger = time.Now, time.Nanosecond
 	l, err := New(o)
 	if err != nil {
 		b.Fatal(err)

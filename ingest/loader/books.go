@@ -69,7 +69,8 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	}
 	l.position, l.reading, l.open = position, position, true
 	l.forgetTables()
-	l.checkpoint = checkpoint{opts: &l.opts}
+	// What an earlier process or attempt loaded may not be checkpointed yet.
+	l.checkpoint.loaded(l.opts.Now(), 0, false)
 	l.advance(func(*Stats) {})
 	return nil
 }
@@ -208,7 +209,7 @@ func (l *Loader) runCheckpoint(ctx context.Context) error {
 		return fmt.Errorf("telling the journal that everything below %s is loaded: %w", position, err)
 	}
 	crashpoint.Hit(crashpoint.LoadAfterTrim)
-	l.checkpoint = checkpoint{opts: &l.opts}
+	l.checkpoint = checkpoint{opts: l.checkpoint.opts}
 	l.advance(func(s *Stats) { s.Checkpointed = position })
 	return nil
 }

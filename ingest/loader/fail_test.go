@@ -166,6 +166,10 @@ func TestFailureAnywhereLoadsOnce(t *testing.T) {
 			if diff := cmp.Diff(want, everything(t, f.duck, "web")); diff != "" {
 				t.Fatalf("call %d failed (after its work: %v): tables differ (-want +got):\n%s", failAt, afterward, diff)
 			}
+			counts, err := ReadCounts(t.Context(), f.duck)
+			if err != nil || len(counts) != 1 || counts[0].Accepted != int64(len(events)) || counts[0].Loaded+counts[0].Duplicate+counts[0].Dead != counts[0].Accepted {
+				t.Fatalf("call %d failed (after its work: %v): counts %+v (error %v)", failAt, afterward, counts, err)
+			}
 			if err := f.duck.Warehouse.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -10,14 +10,11 @@ import (
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/warehouse"
-	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // load is one transaction in the making.
@@ -410,116 +407,4 @@ func (l *Loader) lookup(ctx context.Context, name warehouse.Table) (*shape.Table
 	t := shape.NewTable(name, existing)
 	l.tables[name] = t
 	return t, nil
-}
-
-// ensure makes the tables and columns that ld's rows need. It is additive and may
-// be done twice, so it needs no transaction of its own with the rows.
-func (l *Loader) ensure(ctx context.Context, ld *load) error {
-	for _, m := range ld.missing {
-		actual, err := l.opts.Warehouse.Ensure(ctx, m.table, m.columns)
-		if err != nil {
-			return fmt.Errorf("making sure of %s: %w", m.table, err)
-		}
-		for _, c := range m.columns {
-			i := slices.IndexFunc(actual, func(a tidegate.Column) bool { return strings.EqualFold(a.Name, c.Name) })
-			if i < 0 || actual[i].Type != c.Type {
-				return fmt.Errorf("making sure of column %s of %s: %w", c.Name, m.table, errStale)
-			}
-		}
-		ld.ddl = true
-	}
-	if ld.ddl {
-		crashpoint.Hit(crashpoint.LoadAfterDDL)
-	}
-	return nil
-}
-
-// write does everything of ld inside tx.
-func (l *Loader) write(ctx context.Context, tx warehouse.Tx, ld *load) error {
-	// First, so that a loader that lost its place stops before it writes rows.
-	if err := l.moveCursor(ctx, tx, ld.next, ld.id, ld.at); err != nil {
-		return err
-	}
-	for _, r := range ld.sheetsOut {
-		if err := l.writeRecord(ctx, tx, ld.once, r); err != nil {
-			return err
-		}
-	}
-	for t, u := range ld.users {
-		if err := l.mergeUsers(ctx, tx, ld.once, u); err != nil {
-			return fmt.Errorf("merging into %s: %w", t.Name, err)
-		}
-	}
-	if len(ld.prints) > 0 {
-		if err := l.writeRecord(ctx, tx, ld.once, rows{seenTable, printsRecord(ld.prints), seenSchema()}); err != nil {
-			return err
-		}
-	}
-	return l.count(ctx, tx, ld.tallies, ld.at)
-}
-
-func printsRecord(prints []fingerprint) arrow.RecordBatch {
-	hi, lo := array.NewInt64Builder(memory.DefaultAllocator), array.NewInt64Builder(memory.DefaultAllocator)
-	hi.Reserve(len(prints))
-	lo.Reserve(len(prints))
-	for _, p := range prints {
-		hi.Append(p.hi)
-		lo.Append(p.lo)
-	}
-	h, w := hi.NewArray(), lo.NewArray()
-	defer h.Release()
-	defer w.Release()
-	fields := []arrow.Field{{Name: "hi", Type: h.DataType()}, {Name: "lo", Type: w.DataType()}}
-	return array.NewRecordBatch(arrow.NewSchema(fields, nil), []arrow.Array{h, w}, int64(len(prints)))
-}
-
-// writeRecord appends the rows of record to a table: as a whole where the engine
-// scans Arrow, otherwise row by row.
-func (l *Loader) writeRecord(ctx context.Context, tx warehouse.Tx, id string, r rows) error {
-	table, record, schema := r.table, r.record, r.schema
-	at, ok := tx.(warehouse.ArrowTx)
-	if !ok {
-		_, err := tx.Load(ctx, warehouse.Load{ID: id, Table: table}, &recordRows{record: record, schema: schema})
-		if err != nil {
-			return fmt.Errorf("loading rows into %s: %w", table, err)
-		}
-		return nil
-	}
-	insert, err := l.insertFrom("tidegate_rows", table, schema)
-	if err != nil {
-		return err
-	}
-	rdr, err := array.NewRecordReader(record.Schema(), []arrow.RecordBatch{record})
-	if err != nil {
-		return fmt.Errorf("reading rows for %s: %w", table, err)
-	}
-	defer rdr.Release()
-	err = at.ScanArrow(ctx, "tidegate_rows", rdr, func(ctx context.Context) error {
-		_, err := tx.Exec(ctx, string(insert))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("inserting rows into %s: %w", table, err)
-	}
-	return nil
-}
-
-// insertFrom writes INSERT … SELECT for the columns of schema.
-func (l *Loader) insertFrom(view sqltext.Text, table warehouse.Table, schema tidegate.Schema) (sqltext.Text, error) {
-	names, err := l.dialect.Idents(schema.Names())
-	if err != nil {
-		return "", fmt.Errorf("naming the columns of %s: %w", table, err)
-	}
-	values := make([]sqltext.Text, len(names))
-	for i, name := range names {
-		values[i] = name
-		if k := schema[i].Type.Kind; k == tidegate.Decimal || k == tidegate.JSON { // they travel as text
-			typ, err := l.dialect.Type(schema[i].Type)
-			if err != nil {
-				return "", fmt.Errorf("naming the type of column %s of %s: %w", schema[i].Name, table, err)
-			}
-			values[i] = "CAST(" + name + " AS " + typ + ")"
-		}
-	}
-	return "INSERT INTO " + l.table(table) + " (" + sqltext.Join(names, ", ") + ") SELECT " + sqltext.Join(values, ", ") + " FROM " + view, nil
 }

@@ -183,6 +183,7 @@ func New(o Options) (*Loader, error) {
 	}
 	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), poison: make(map[tidegate.Offset]string)}
 	l.stats.LagEvents = -1
+	l.checkpoint.opts = &l.opts
 	l.reset()
 	return l, nil
 }
