@@ -110,7 +110,7 @@ func (l *Loader) collect(ctx context.Context, b *batch) error {
 		first = until
 	}
 	if err := l.take(first, b); err != nil || len(b.events) == 0 {
-		return l.woken(ctx, b, wait, first, err)
+		return l.woken(ctx, b, wait.Err() != nil, first.Err() != nil, err)
 	}
 	l.setPending(b.oldest)
 	linger, stop := context.WithTimeout(wait, l.opts.Linger)
@@ -120,7 +120,7 @@ func (l *Loader) collect(ctx context.Context, b *batch) error {
 			return err
 		}
 		if err := l.take(linger, b); err != nil {
-			return l.woken(ctx, b, wait, linger, err)
+			return l.woken(ctx, b, wait.Err() != nil, linger.Err() != nil, err)
 		}
 	}
 }
@@ -171,16 +171,16 @@ func (l *Loader) accept(b *batch, e journal.Entry) error {
 	return nil
 }
 
-// woken turns the end of one of our own waits into no error.
-func (l *Loader) woken(ctx context.Context, b *batch, wait, own context.Context, err error) error {
-	if ctx.Err() != nil {
+// woken turns the end of one of our own waits into no error: interrupted when the
+// warehouse recovered, over when the time was up.
+func (l *Loader) woken(ctx context.Context, b *batch, interrupted, over bool, err error) error {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if wait.Err() != nil { // the warehouse recovered: what is held belongs to the past
+	case interrupted: // what is held belongs to the past
 		b.clear()
 		return nil
-	}
-	if own.Err() != nil && errors.Is(err, own.Err()) {
+	case over && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
 		return nil
 	}
 	return err

@@ -271,8 +271,10 @@ func TestLostLoadsAreLoadedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-loads
-	for _, sql := range []string{"DELETE FROM web.e", "DELETE FROM web.tracks", "DELETE FROM _tidegate.seen", "DELETE FROM _tidegate.loads", "DELETE FROM _tidegate.counts",
-		"UPDATE _tidegate.cursor SET next_position = 0"} {
+	for _, sql := range []string{
+		"DELETE FROM web.e", "DELETE FROM web.tracks", "DELETE FROM _tidegate.seen", "DELETE FROM _tidegate.loads", "DELETE FROM _tidegate.counts",
+		"UPDATE _tidegate.cursor SET next_position = 0",
+	} {
 		if _, err := f.duck.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}

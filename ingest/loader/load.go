@@ -269,7 +269,7 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 				ld.tallies[source] = t
 			}
 		}
-		code, reason := "", ""
+		var code, reason string
 		switch {
 		case ev.Refusal != "":
 			code, reason = ev.Refusal, "refused on arrival"

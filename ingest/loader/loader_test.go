@@ -1,12 +1,22 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/internal/vfs"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -43,8 +53,13 @@ func TestEventsBecomeRows(t *testing.T) {
 	if s.Loaded != 2 || s.Duplicate != 1 || s.Dead != 2 || s.Position.Position != 5 || s.LagEvents != 0 || s.Fault != nil {
 		t.Errorf("stats %+v", s)
 	}
-	want := []warehouse.Table{{Schema: "web", Name: "identifies"}, {Schema: "web", Name: "order_completed"},
-		{Schema: "web", Name: "tidegate_dead_letters"}, {Schema: "web", Name: "tracks"}, {Schema: "web", Name: "users"}}
+	want := []warehouse.Table{
+		{Schema: "web", Name: "identifies"},
+		{Schema: "web", Name: "order_completed"},
+		{Schema: "web", Name: "tidegate_dead_letters"},
+		{Schema: "web", Name: "tracks"},
+		{Schema: "web", Name: "users"},
+	}
 	if diff := cmp.Diff(want, loaded); diff != "" {
 		t.Errorf("OnLoad (-want +got):\n%s", diff)
 	}
@@ -105,6 +120,109 @@ func TestUsersHoldTheLatestOfEveryColumn(t *testing.T) {
 		got := table(t, wh, "SELECT id, received_at, a, b, c FROM web.users ORDER BY id")
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("one batch: %v: users (-want +got):\n%s", together, diff)
+		}
+	}
+}
+
+// TestGoldenEventsLoad loads the events of package shape's golden cases: what it
+// makes of them is what the engine takes.
+func TestGoldenEventsLoad(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("shape/testdata/*.txtar")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("found %d cases (error %v)", len(files), err)
+	}
+	wh, tp := tempDuck(t), newTape()
+	var end tidegate.Offset
+	n := 0
+	for i, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range archive.Files {
+			if f.Name != "events" {
+				continue
+			}
+			for line := range strings.Lines(string(f.Data)) {
+				if _, body, ok := strings.Cut(line, " <- "); ok {
+					line = body
+				}
+				end = tp.add(fmt.Sprint("source_", i), epoch(), strings.TrimSpace(line))
+				n++
+			}
+		}
+	}
+	l := loadAll(t, options(tp, wh), end)
+	if s := l.Stats(); s.Loaded+s.Dead+s.Duplicate != int64(n) || s.Dead != 5 {
+		t.Errorf("%d events, stats %+v", n, s)
+	}
+}
+
+// TestHostileNamesLoad: names of strangers stay names.
+func TestHostileNamesLoad(t *testing.T) {
+	t.Parallel()
+	wh, tp := tempDuck(t), newTape()
+	names := []string{`a"; DROP TABLE web.tracks; --`, "'; DELETE FROM _tidegate.cursor; --", "x\" INTEGER, \"y", "select", "Ta\x00b", "\u202eevil", "%s%n", "`", "a.b.c", "🙂 ok"}
+	properties := make(map[string]any)
+	for i := range 500 {
+		properties[names[i%len(names)]+fmt.Sprint("_", i)] = i
+	}
+	for i, name := range names {
+		tp.add("web", epoch(), track(name, fmt.Sprint("m", i), "u", map[string]any{name: i}))
+	}
+	end := tp.add("web", epoch(), track("many", "m", "u", properties))
+	l := loadAll(t, options(tp, wh), end)
+	if s := l.Stats(); s.Loaded != end.Position || s.Dead != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	schema, err := wh.Describe(t.Context(), warehouse.Table{Schema: "web", Name: "many"})
+	if err != nil || len(schema) != shape.DefaultMaxColumns {
+		t.Errorf("%d columns (error %v)", len(schema), err)
+	}
+	if got := table(t, wh, "SELECT count(*) AS n FROM web.tracks"); got[0] != fmt.Sprint("n=", end.Position) {
+		t.Errorf("web.tracks: %v", got)
+	}
+}
+
+// TestFromTheJournal runs over the real journal, through a restart of everything.
+func TestFromTheJournal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log := slog.New(slog.DiscardHandler)
+	for life := range 2 {
+		j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(dir, "journal"), FS: vfs.OS(), Log: log, Now: time.Now, SegmentBytes: 1 << 20, Fatal: func(err error) { t.Error(err) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := j.Reader("loader")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wh := openDuck(t, filepath.Join(dir, "w.duckdb"))
+		l, err := New(Options{Reader: reader, Warehouse: wh, Log: log, Now: time.Now, Head: j.Durable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(t, l)
+		for i := range 50 {
+			e := envelope.Envelope{Source: "web", ReceivedAt: epoch(), Events: []envelope.Event{{Body: []byte(track("e", fmt.Sprint(life, "-", i), "u", nil))}, {Body: []byte(track("e", "same", "u", nil))}}}
+			if _, err := j.Append(t.Context(), envelope.Append(nil, &e), 2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Wait(t.Context(), j.Durable()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := table(t, wh, "SELECT count(*) AS n FROM web.e")[0], fmt.Sprint("n=", 50*(life+1)+1); got != want {
+			t.Errorf("life %d: %s, want %s", life, got, want)
+		}
+		stop()
+		if got := reader.Committed(); got != j.Durable() {
+			t.Errorf("life %d: the journal was told %s of %s", life, got, j.Durable())
+		}
+		if err := errors.Join(reader.Close(), j.Close(t.Context()), wh.Warehouse.Close()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

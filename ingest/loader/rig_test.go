@@ -32,7 +32,6 @@ type tape struct {
 	mu        sync.Mutex
 	frames    []journal.Entry
 	next      tidegate.Offset
-	at        int
 	grown     chan struct{}
 	committed []tidegate.Offset
 }

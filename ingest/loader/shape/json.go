@@ -308,11 +308,10 @@ func unicodeEscape(b []byte) (rune, bool) {
 func appendCompact(dst, raw []byte) ([]byte, error) {
 	p := parser{b: raw}
 	for p.i < len(raw) {
-		from := p.i
 		switch c := p.peek(); {
 		case p.i == len(raw):
 		case c == '"':
-			from = p.i
+			from := p.i
 			if err := p.skipString(); err != nil {
 				return dst, err
 			}
@@ -328,7 +327,7 @@ func appendCompact(dst, raw []byte) ([]byte, error) {
 			}
 			dst = appendQuoted(dst, decoded)
 		case c == '-' || digit(c):
-			from = p.i
+			from := p.i
 			if err := p.number(); err != nil {
 				return dst, err
 			}

@@ -67,7 +67,7 @@ func isSnake(name string) bool {
 	if name == "" || name[0] == '_' || name[len(name)-1] == '_' {
 		return false
 	}
-	for i := 0; i < len(name); i++ {
+	for i := range len(name) {
 		c := name[i]
 		if c >= 'a' && c <= 'z' || c == '_' && name[i-1] != '_' {
 			continue

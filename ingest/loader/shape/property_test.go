@@ -53,8 +53,10 @@ func drawValue(t *rapid.T, n *int, depth int) any {
 
 // names that fall onto each other, onto reserved columns, or onto nothing
 func drawObject(t *rapid.T, n *int, depth int) map[string]any {
-	names := []string{"a", "b", "a_b", "aB", "id", "user_id", "userId", "name", "Name", "цена", "!", "select", "_x",
-		"received_at", "price", "context", "context_ip", "ip", "_unmapped", "event", "timestamp", strings.Repeat("long", 40)}
+	names := []string{
+		"a", "b", "a_b", "aB", "id", "user_id", "userId", "name", "Name", "цена", "!", "select", "_x",
+		"received_at", "price", "context", "context_ip", "ip", "_unmapped", "event", "timestamp", strings.Repeat("long", 40),
+	}
 	o := make(map[string]any)
 	for range rapid.IntRange(0, 6).Draw(t, "members") {
 		o[rapid.SampledFrom(names).Draw(t, "name")] = drawValue(t, n, depth)

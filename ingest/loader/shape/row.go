@@ -298,7 +298,8 @@ func (s *Shaper) emitDiscards(ctx context.Context, emit func(Row) error) error {
 		s.start(t)
 		for i, v := range []Value{
 			text(d.table.Name.Name), text(s.id), text(d.column),
-			{Kind: tidegate.String, Text: d.value.AppendText(nil)}, text(d.typ), text(d.value.typeName()),
+			{Kind: tidegate.String, Text: d.value.AppendText(nil)},
+			text(d.typ), text(d.value.typeName()),
 			text(d.reason), text(s.id), text(s.ev.Offset.String()),
 			moment(s.times.ReceivedAt), moment(s.batch.LoadedAt),
 		} {

@@ -224,7 +224,7 @@ func fit(t tidegate.Type, v Value) (Value, string) {
 			break
 		}
 		if d := parseDecimal(v.raw); d.fits(t.Precision, t.Scale) {
-			out.Text, out.rounded = d.plain(0), false
+			out.Text, out.rounded = d.plain(), false
 			return out, ""
 		}
 		return v, NeedsWidening

@@ -195,14 +195,14 @@ func (d decimal) int64() (int64, bool) {
 	if d.exponent < 0 || len(d.digits)+d.exponent > 19 {
 		return 0, false
 	}
-	plain := d.plain(0)
+	plain := d.plain()
 	n, err := strconv.ParseInt(string(plain), 10, 64)
 	return n, err == nil
 }
 
 // plain writes d without an exponent: canonical decimal text.
-func (d decimal) plain(extra int) []byte {
-	out := make([]byte, 0, len(d.digits)+24+extra)
+func (d decimal) plain() []byte {
+	out := make([]byte, 0, len(d.digits)+24)
 	if d.negative {
 		out = append(out, '-')
 	}
@@ -245,7 +245,7 @@ func appendNumber(dst, raw []byte) []byte {
 			return appendQuoted(dst, raw)
 		}
 	}
-	if bytes.IndexAny(raw, "eE") >= 0 {
+	if bytes.ContainsAny(raw, "eE") {
 		if _, err := strconv.ParseFloat(string(raw), 64); err != nil {
 			return appendQuoted(dst, raw)
 		}
