@@ -1,0 +1,25 @@
+// Package all lists the warehouses that are built in. It is a list and nothing
+// else: no state, no registration by import.
+package all
+
+import (
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/duckdb"
+)
+
+// All returns every kind, sorted by name.
+func All() []warehouse.Kind {
+	return []warehouse.Kind{
+		duckdb.Kind(),
+	}
+}
+
+// Find returns the kind called name.
+func Find(name string) (warehouse.Kind, bool) {
+	for _, k := range All() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return warehouse.Kind{}, false
+}
