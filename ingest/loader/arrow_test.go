@@ -1,0 +1,95 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// arrowDuck has transactions that scan Arrow, in the slowest way there is, so that
+// what the loader does with that capability is tested in every build.
+type arrowDuck struct{ duck }
+
+func (w arrowDuck) Begin(ctx context.Context) (warehouse.Tx, error) {
+	tx, err := w.duck.Begin(ctx)
+	return arrowTx{tx}, err
+}
+
+type arrowTx struct{ warehouse.Tx }
+
+func (tx arrowTx) ScanArrow(ctx context.Context, view string, rdr array.RecordReader, use func(context.Context) error) error {
+	types := map[arrow.Type]string{arrow.STRING: "VARCHAR", arrow.INT64: "BIGINT", arrow.FLOAT64: "DOUBLE", arrow.BOOL: "BOOLEAN", arrow.DATE32: "DATE", arrow.TIMESTAMP: "TIMESTAMPTZ"}
+	var columns []string
+	var schema tidegate.Schema
+	for _, f := range rdr.Schema().Fields() {
+		columns = append(columns, fmt.Sprintf("%q %s", f.Name, types[f.Type.ID()]))
+		schema = append(schema, tidegate.Column{Name: f.Name, Type: tidegate.Type{Kind: tidegate.String}})
+	}
+	if _, err := tx.Exec(ctx, fmt.Sprintf("CREATE TEMP TABLE %s (%s)", view, strings.Join(columns, ", "))); err != nil {
+		return err
+	}
+	insert := fmt.Sprintf("INSERT INTO %s VALUES (%s)", view, strings.Join(slices.Repeat([]string{"?"}, len(columns)), ", "))
+	for rdr.Next() {
+		r := &recordRows{record: rdr.RecordBatch(), schema: schema}
+		if err := drain(ctx, r, func(row tidegate.Row) error {
+			_, err := tx.Exec(ctx, insert, row...)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	err := errors.Join(rdr.Err(), use(ctx))
+	if _, dropErr := tx.Exec(ctx, "DROP TABLE "+view); dropErr != nil {
+		err = errors.Join(err, dropErr)
+	}
+	return err
+}
+
+// Load is for users only once Arrow is there.
+func (tx arrowTx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
+	if l.Table.Name != "users" {
+		return 0, fmt.Errorf("rows of %s came one by one", l.Table)
+	}
+	return tx.Tx.Load(ctx, l, rows)
+}
+
+func TestArrowAndRowsGiveTheSameTables(t *testing.T) {
+	t.Parallel()
+	events := append(mixed(30), track("typed", "t1", "u", map[string]any{"d": 1.25, "day": "2026-01-02", "flag": true, "list": []int{1}}))
+	prepare := func(wh duck) {
+		if _, err := wh.Exec(t.Context(), "CREATE SCHEMA web"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wh.Exec(t.Context(), "CREATE TABLE web.typed (d DECIMAL(10,2), day DATE, list JSON)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []map[string][]string
+	for _, arrowed := range []bool{false, true} {
+		d, tp := tempDuck(t), newTape()
+		prepare(d)
+		end := tp.add("web", epoch(), events...)
+		o := options(tp, d)
+		if arrowed {
+			o.Warehouse = arrowDuck{d}
+		}
+		loadAll(t, o, end)
+		got = append(got, everything(t, d, "web"))
+	}
+	if diff := cmp.Diff(got[0], got[1]); diff != "" {
+		t.Errorf("tables differ (-rows +arrow):\n%s", diff)
+	}
+	if line := got[1]["typed"]; len(line) != 1 || !strings.Contains(line[0], "d=1.25 day=2026-01-02 list=[1]") {
+		t.Errorf("web.typed: %q", line)
+	}
+}
