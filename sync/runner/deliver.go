@@ -41,12 +41,15 @@ func (s *step) readAll() bool {
 	return false
 }
 
+// moving is how many changes are on their way; late ones stand still.
+func (s *step) moving() int { return s.flow.buffered - len(s.flow.late) }
+
 // read asks for the next window while there is room for it.
 func (s *step) read() {
 	if s.plan.busy || s.phase != Delivering || s.readAll() {
 		return
 	}
-	if s.flow.buffered >= s.tune.WindowRows || len(s.results) >= 4*s.tune.FlushRows {
+	if s.moving() >= s.tune.WindowRows || len(s.results) >= 4*s.tune.FlushRows {
 		return
 	}
 	s.plan.busy = true
@@ -196,12 +199,14 @@ func (s *step) send() {
 // late changes once everything else is settled.
 func (s *step) flushAll() {
 	f := &s.flow
-	if !s.readAll() && f.buffered > len(f.open[0].units)+len(f.open[1].units) {
+	if !s.readAll() && s.moving() > len(f.open[0].units)+len(f.open[1].units) {
 		return
 	}
 	s.flush(&f.open[0])
 	s.flush(&f.open[1])
-	if len(f.late) > 0 && len(f.late) == f.buffered && s.readAll() {
+	// The removal's outcome is durable first: a resumed run must not repeat it
+	// after the record was written anew.
+	if len(f.late) > 0 && s.moving() == 0 && s.readAll() && len(s.results) == 0 && !s.storing {
 		late := f.late
 		f.late = nil
 		for i := range late {
@@ -223,7 +228,7 @@ func (s *step) save() {
 	if s.storing || len(s.results) == 0 {
 		return
 	}
-	idle := s.flow.buffered == 0
+	idle := s.moving() == 0
 	if !idle && len(s.results) < s.tune.FlushRows && s.now.Before(s.lastSave.Add(s.tune.FlushEvery)) {
 		return
 	}

@@ -152,6 +152,10 @@ func (d *driver) perform(cs contexts, e Effect, runID string) (Event, error) {
 		crashpoint.Hit(crashpoint.SyncAfterOutcome)
 		return ResultsStored{}, nil
 	case DropPlan:
+		// Finish carries no epoch; an empty Record does, and is refused when stale.
+		if err := led.Record(cs.work, runID, d.lease.Epoch, nil); err != nil {
+			return nil, fmt.Errorf("checking the lease before finishing run %s: %w", runID, err)
+		}
 		if err := led.Finish(cs.work, runID); err != nil {
 			return nil, fmt.Errorf("finishing the plan of run %s: %w", runID, err)
 		}

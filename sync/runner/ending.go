@@ -122,9 +122,10 @@ func (s *step) advance() {
 		}
 	case Delivering:
 		s.deliver()
-	case Abandoning:
+	case Starting, Closing, Dropping, Ending, Holding, Abandoning, Done:
+	}
+	if s.phase == Abandoning { // perhaps only since deliver found the lease run out
 		s.abandon()
-	case Starting, Closing, Dropping, Ending, Holding, Done:
 	}
 	s.sleep()
 }

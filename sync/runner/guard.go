@@ -20,10 +20,7 @@ const guardCode = "guard."
 // delivered (Invariant 6). Removals count only where the mode delivers them. A limit of
 // -1 takes no part; the guard of removals is off when both of its limits are.
 func Guard(sum ledger.Summary, g tidegate.Guards, mode tidegate.Mode) *tidegate.Fault {
-	if sum.LedgerRows == 0 {
-		return nil
-	}
-	if sum.Read == 0 && !g.AllowEmpty {
+	if sum.Read == 0 && sum.LedgerRows > 0 && !g.AllowEmpty {
 		return hold("empty", "set guards.allow_empty on the sync if an empty result is normal",
 			"the model returned no rows although the destination holds %d", sum.LedgerRows)
 	}
@@ -31,7 +28,7 @@ func Guard(sum ledger.Summary, g tidegate.Guards, mode tidegate.Mode) *tidegate.
 		return hold("removals", "raise guards.max_removed_rows or guards.max_removed_percent if such plans are normal",
 			"the plan removes %d of %d records, more than the limit of %d", sum.Removed, sum.LedgerRows, int64(limit))
 	}
-	if p := g.MaxChangedPercent; p > 0 && float64(sum.Changed) > p/100*float64(sum.LedgerRows) {
+	if p := g.MaxChangedPercent; p > 0 && sum.LedgerRows > 0 && float64(sum.Changed) > p/100*float64(sum.LedgerRows) {
 		return hold("churn", "raise guards.max_changed_percent if such plans are normal",
 			"the plan changes %d of %d records, more than %g %%", sum.Changed, sum.LedgerRows, p)
 	}

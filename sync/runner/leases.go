@@ -28,10 +28,10 @@ func (r *Runner) reserve(a *active) error {
 	if r.closed {
 		return &tidegate.Fault{Code: "runner.closed", Message: "the runner is going down", Hint: "try again when it is up"}
 	}
-	if other := r.active[a.run.Sync]; other != nil {
-		return conflict(other.run, "is going on", "wait for it, or cancel it")
+	if other := r.active[a.sync]; other != nil {
+		return conflict(other.current(), "is going on", "wait for it, or cancel it")
 	}
-	r.active[a.run.Sync] = a
+	r.active[a.sync] = a
 	r.wg.Add(1)
 	return nil
 }
@@ -39,7 +39,7 @@ func (r *Runner) reserve(a *active) error {
 func (r *Runner) free(a *active) {
 	a.cancel()
 	r.mu.Lock()
-	delete(r.active, a.run.Sync)
+	delete(r.active, a.sync)
 	r.mu.Unlock()
 	close(a.done)
 	r.wg.Done()
@@ -49,7 +49,7 @@ func (r *Runner) find(runID string) *active {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range r.active {
-		if a.run.ID == runID {
+		if a.id == runID {
 			return a
 		}
 	}

@@ -48,8 +48,9 @@ type Runs interface {
 	// CreateRun stores a new run. A run with this ID is ErrConflict.
 	CreateRun(ctx context.Context, run tidegate.Run) error
 	// UpdateRun replaces State, Counts, StartedAt, EndedAt, Fault and Epoch of the
-	// stored run when its state is from and its epoch is not above run.Epoch;
-	// otherwise nothing changes and the error wraps ErrConflict.
+	// stored run when its state is from and neither its epoch nor the highest
+	// epoch that a lease of its sync had is above run.Epoch; otherwise nothing
+	// changes and the error wraps ErrConflict. The check and the write are one.
 	UpdateRun(ctx context.Context, run tidegate.Run, from tidegate.RunState) error
 	// Run returns one run; the error of an unknown one wraps ErrNoRun.
 	Run(ctx context.Context, workspace, id string) (tidegate.Run, error)

@@ -38,7 +38,7 @@ type Preview struct {
 func (r *Runner) Plan(ctx context.Context, sync string, sample int) (Preview, error) {
 	now := r.now()
 	run := tidegate.Run{ID: "plan_" + newRunID(now, r.opts.Random)[len("run_"):], Workspace: r.opts.Workspace, Sync: sync, State: tidegate.RunRunning, CreatedAt: now}
-	a := &active{run: run, shown: run, events: make(chan Event, 64), done: make(chan struct{}), cancel: func() {}}
+	a := newActive(run, func() {})
 	if err := r.reserve(a); err != nil {
 		return Preview{}, err
 	}

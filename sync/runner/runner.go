@@ -63,13 +63,21 @@ type Runner struct {
 
 // active is a run that this Runner is carrying.
 type active struct {
-	run    tidegate.Run // as it was taken on
-	events chan Event
-	done   chan struct{}
-	cancel context.CancelFunc
+	id, sync string
+	run      tidegate.Run // as it was taken on; touched by the one who carries it
+	events   chan Event
+	done     chan struct{}
+	cancel   context.CancelFunc
 
 	mu    sync.Mutex
 	shown tidegate.Run
+}
+
+func newActive(run tidegate.Run, cancel context.CancelFunc) *active {
+	return &active{
+		id: run.ID, sync: run.Sync, run: run, shown: run,
+		events: make(chan Event, 64), done: make(chan struct{}), cancel: cancel,
+	}
 }
 
 func (a *active) show(run tidegate.Run) {
@@ -304,7 +312,7 @@ func (r *Runner) Close(ctx context.Context) error {
 func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, create bool, first ...Event) (tidegate.Run, error) {
 	// The run outlives the call that asked for it.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a := &active{run: run, shown: run, events: make(chan Event, 64), done: make(chan struct{}), cancel: cancel}
+	a := newActive(run, cancel)
 	for _, e := range first {
 		a.events <- e
 	}
@@ -314,12 +322,11 @@ func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, create bool, firs
 	}
 	lease, err := r.lease(ctx, run.Sync)
 	if err == nil {
-		a.run.Epoch = lease.Epoch
 		if create {
+			a.run.Epoch = lease.Epoch
 			err = r.opts.Runs.CreateRun(ctx, a.run)
 		} else {
-			// It may have ended between the list and the lease.
-			err = r.unchanged(ctx, run)
+			err = r.refresh(ctx, a, lease.Epoch)
 		}
 		if err != nil {
 			err = errors.Join(err, r.release(ctx, lease))
@@ -334,11 +341,15 @@ func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, create bool, firs
 	return a.run, nil
 }
 
-func (r *Runner) unchanged(ctx context.Context, run tidegate.Run) error {
-	now, err := r.run(ctx, run.ID)
-	if err == nil && now.State != run.State {
-		err = conflict(now, "has become "+string(now.State), "")
+// refresh reads the run again under its new lease: whoever had the lease before
+// can change it no more, but may have until now.
+func (r *Runner) refresh(ctx context.Context, a *active, epoch int64) error {
+	now, err := r.run(ctx, a.run.ID)
+	if err == nil && now.State != a.run.State {
+		return conflict(now, "has become "+string(now.State), "")
 	}
+	a.run = now
+	a.run.Epoch = epoch
 	return err
 }
 
@@ -403,7 +414,7 @@ func (r *Runner) failUnopened(ctx context.Context, a *active, cause error) {
 
 // refuse cancels a held run: its plan is put away and nothing of it was sent.
 func (r *Runner) refuse(ctx context.Context, run tidegate.Run) (tidegate.Run, error) {
-	a := &active{run: run, shown: run, events: make(chan Event, 64), done: make(chan struct{}), cancel: func() {}}
+	a := newActive(run, func() {})
 	if err := r.reserve(a); err != nil {
 		return run, err
 	}

@@ -1,0 +1,825 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/retry"
+	"github.com/tidegate/tidegate/sync/ledger"
+)
+
+// The simulator drives the production Step with a seeded scheduler over a model
+// ledger and a model destination. One schedule is a few runs of one sync whose
+// model changes between them, with faults of every kind, and then a quiet end.
+//
+// Checked all along: an intent is durable before its change arrives; per record
+// no older value after a newer; nothing is removed beyond the guard's limit
+// without an approval; what the ledger calls confirmed is what the destination
+// holds; nothing is rejected that the destination did not reject; an operation
+// that must not be repeated is not. In the end the destination holds the model.
+
+// step1 is Step, or a planted bug around it.
+type stepper func(State, Input) (State, []Effect)
+
+// simRunner is one process that carries the run.
+type simRunner struct {
+	state   State
+	pending []Effect
+	wake    time.Time
+	lease   Lease
+	runID   string
+	frozen  bool
+}
+
+type world struct {
+	rng   *rand.Rand
+	step  stepper
+	now   time.Time
+	src   *source
+	led   *modelLedger
+	runs  *memoryRuns
+	dest  *modelDestination
+	def   tidegate.Sync
+	limit destinations.Limit
+	safe  destinations.Safety
+
+	quiet    bool
+	active   []*simRunner // the last one is the latest
+	runSeq   int
+	approved map[string]bool
+	removed  map[string]int64 // removals applied per run
+	fired    map[string]int
+	events   int
+	trace    func(format string, args ...any)
+	wrong    []string
+}
+
+// modelDestination remembers records by identifier.
+type modelDestination struct {
+	w        *world
+	records  map[string]tidegate.Record
+	version  map[string]int          // newest version applied per identifier
+	applied  map[string]int          // key+version → times
+	refused  map[tidegate.Key]bool   // keys that were ever rejected
+	owner    map[string]tidegate.Key // identifier → key that wrote it
+	poisoned func(tidegate.Key) bool
+}
+
+func newWorld(seed uint64, step stepper) *world {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	w := &world{
+		rng: rng, step: step, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), src: newSource(), runs: newMemoryRuns(),
+		approved: map[string]bool{}, removed: map[string]int64{}, fired: map[string]int{},
+	}
+	w.led = newModelLedger(w.src, func() time.Time { return w.now })
+	w.dest = &modelDestination{
+		w: w, records: map[string]tidegate.Record{}, version: map[string]int{}, applied: map[string]int{},
+		refused: map[tidegate.Key]bool{}, owner: map[string]tidegate.Key{},
+	}
+	modes := []tidegate.Mode{tidegate.Mirror, tidegate.Mirror, tidegate.Mirror, tidegate.Upsert, tidegate.Insert}
+	w.def = tidegate.Sync{Name: "s", Mode: modes[rng.IntN(len(modes))], Guards: tidegate.Guards{MaxRemovedRows: 2}}
+	w.limit = destinations.Limit{Records: 1 + rng.IntN(4), Concurrency: 1 + rng.IntN(3)}
+	if rng.IntN(4) == 0 {
+		w.limit.Bytes = 300
+	}
+	w.safe = destinations.Idempotent
+	if rng.IntN(6) == 0 {
+		w.safe = destinations.Unsafe
+	}
+	w.dest.poisoned = func(k tidegate.Key) bool { return !w.quiet && w.src.rows[k].poisoned }
+	w.led.planErr = w.planFault
+	return w
+}
+
+func (w *world) violation(format string, args ...any) {
+	if w.trace != nil {
+		w.trace("VIOLATION "+format, args...)
+	}
+	if len(w.wrong) < 5 {
+		w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// fault says whether a fault of this kind strikes now, and counts it.
+func (w *world) fault(kind string, oneIn int) bool {
+	if w.quiet || w.rng.IntN(oneIn) != 0 {
+		return false
+	}
+	w.fired[kind]++
+	return true
+}
+
+func (w *world) planFault() error {
+	switch {
+	case w.fault("query error", 15):
+		return errors.New("connection lost half way")
+	case w.fault("query refused", 30):
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "model.query", Message: "no such table"}
+	}
+	return nil
+}
+
+// mutate changes the model.
+func (w *world) mutate() {
+	for range 1 + w.rng.IntN(6) {
+		key := tidegate.Key(fmt.Sprintf("[%d]", w.rng.IntN(9)))
+		r, present := w.src.rows[key]
+		switch w.rng.IntN(8) {
+		case 0, 1, 2, 3:
+			id := r.identifier
+			if !present {
+				id = "id" + string(key)
+				if w.taken(id) {
+					continue
+				}
+			}
+			w.src.put(key, id)
+		case 4, 5:
+			if present {
+				w.src.remove(key)
+			}
+		case 6:
+			if present {
+				w.src.put(key, r.identifier)
+				if w.rng.IntN(2) == 0 {
+					w.poison(key, true, false)
+				} else {
+					w.poison(key, false, true)
+				}
+			}
+		case 7: // the row comes back under another key
+			other := tidegate.Key(fmt.Sprintf("[%d]", 100+w.src.version))
+			if present && w.def.Mode == tidegate.Mirror {
+				w.src.remove(key)
+				w.src.put(other, r.identifier)
+				w.fired["rekeyed"]++
+			}
+		}
+	}
+	if w.fault("empty result", 10) {
+		for key := range w.src.rows {
+			w.src.remove(key)
+		}
+	}
+	w.src.bad = int64(w.rng.IntN(2))
+}
+
+func (w *world) taken(id string) bool {
+	for _, r := range w.src.rows {
+		if r.identifier == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) poison(key tidegate.Key, poisoned, unmappable bool) {
+	r := w.src.rows[key]
+	r.poisoned, r.unmappable = poisoned, unmappable
+	w.src.rows[key] = r
+	if unmappable {
+		w.dest.refused[key] = true
+	}
+	w.fired["poisoned"]++
+}
+
+const simTTL = 30 * time.Second
+
+// begin starts or resumes the run in a new process.
+func (w *world) begin(run tidegate.Run) {
+	lease, err := w.runs.AcquireLease(context.Background(), "", "s", "node"+strconv.Itoa(w.rng.IntN(1<<30)), w.now, simTTL)
+	if err != nil {
+		w.violation("taking the lease: %v", err)
+		return
+	}
+	if stored, exists := w.runs.runs[run.ID]; exists {
+		run = stored
+	}
+	run.Epoch = lease.Epoch
+	if _, exists := w.runs.runs[run.ID]; !exists {
+		w.runs.runs[run.ID] = run
+	}
+	r := &simRunner{lease: lease, runID: run.ID}
+	r.state = NewState(Config{
+		Run: run, Mode: w.def.Mode, Guards: w.def.Guards, Object: "o", IdentifierField: "id", Limit: w.limit, Safety: w.safe,
+		LeaseUntil: lease.Expires, Seed: w.rng.Uint64(),
+		Tuning: Tuning{
+			WindowRows: 2 + w.rng.IntN(4), FlushRows: 1 + w.rng.IntN(4), Tries: 3, Down: 6, Throttles: 4,
+			Backoff: retry.Backoff{Base: time.Second}, Patience: 20 * time.Second,
+		},
+	})
+	w.active = append(w.active, r)
+	w.feed(r, Begin{})
+}
+
+func (w *world) newRun() tidegate.Run {
+	w.runSeq++
+	return tidegate.Run{ID: fmt.Sprintf("run_%04d", w.runSeq), Sync: "s", State: tidegate.RunQueued}
+}
+
+func (w *world) feed(r *simRunner, e Event) {
+	w.events++
+	var effects []Effect
+	r.state, effects = w.step(r.state, Input{At: w.now, Event: e})
+	if w.trace != nil {
+		w.trace("%s %s epoch %d: %T%+v → phase %d, effects %+v", w.now.Format("15:04:05.000"), r.runID, r.lease.Epoch, e, e, r.state.phase, effects)
+	}
+	for _, effect := range effects {
+		switch effect := effect.(type) {
+		case WakeAt:
+			r.wake = effect.At
+		case Interrupt:
+			for i, p := range r.pending {
+				if kind := kindOf(p); kind == "plan" || kind == "survey" {
+					r.pending[i] = interrupted{p}
+				}
+			}
+		case GiveUpLease:
+			_ = w.runs.ReleaseLease(context.Background(), r.lease)
+		case SendBatch:
+			if !w.now.Before(r.lease.Expires) {
+				w.violation("%s sends although its lease ran out", r.runID)
+			}
+			r.pending = append(r.pending, effect)
+		default:
+			r.pending = append(r.pending, effect)
+		}
+	}
+	if r.state.Phase() == Done {
+		w.active = slices.DeleteFunc(w.active, func(o *simRunner) bool { return o == r })
+		w.ended(r)
+	}
+}
+
+// interrupted is an effect that an Interrupt ended.
+type interrupted struct{ Effect }
+
+// run carries everything on until no process is left; it bounds the schedule.
+func (w *world) run() {
+	for steps := 0; len(w.active) > 0; steps++ {
+		if steps > 20_000 {
+			r := w.active[len(w.active)-1]
+			w.violation("the run does not end: phase %d, pending %v, inflight %d", r.state.phase, r.pending, len(r.state.flow.inflight))
+			w.active = nil
+			return
+		}
+		w.disturb()
+		var able []*simRunner
+		for _, r := range w.active {
+			if !r.frozen {
+				able = append(able, r)
+			}
+		}
+		if len(able) == 0 {
+			w.pass(time.Second)
+			continue
+		}
+		r := able[w.rng.IntN(len(able))]
+		if len(r.pending) == 0 || !r.wake.IsZero() && w.rng.IntN(4) == 0 {
+			w.tick(r)
+			continue
+		}
+		i := w.rng.IntN(len(r.pending))
+		effect := r.pending[i]
+		r.pending = slices.Delete(r.pending, i, i+1)
+		w.now = w.now.Add(time.Duration(w.rng.IntN(60)) * time.Millisecond)
+		e := w.perform(r, effect)
+		if w.fault("crash after "+nameOf(effect), 60) {
+			w.crash(r)
+			continue
+		}
+		w.feed(r, e)
+	}
+}
+
+func nameOf(e Effect) string {
+	if _, ok := e.(SendBatch); ok {
+		return "send"
+	}
+	if i, ok := e.(interrupted); ok {
+		return nameOf(i.Effect)
+	}
+	return kindOf(e)
+}
+
+func (w *world) tick(r *simRunner) {
+	if r.wake.IsZero() {
+		if len(r.pending) == 0 {
+			w.violation("nothing is under way and nothing is waited for: phase %d", r.state.phase)
+			w.active = nil
+		}
+		return
+	}
+	if wait := r.wake.Sub(w.now); wait > 0 {
+		w.pass(wait)
+	}
+	r.wake = time.Time{}
+	if slices.Contains(w.active, r) {
+		w.feed(r, Tick{})
+	}
+}
+
+// pass lets time go by; processes that are not frozen keep their lease.
+func (w *world) pass(d time.Duration) {
+	for d > 0 {
+		part := min(d, simTTL/3)
+		d -= part
+		w.now = w.now.Add(part)
+		for _, r := range slices.Clone(w.active) {
+			if r.frozen {
+				continue
+			}
+			l, err := w.runs.RenewLease(context.Background(), r.lease, w.now.Add(simTTL))
+			if err != nil {
+				w.feed(r, LeaseGone{})
+				continue
+			}
+			r.lease = l
+			w.feed(r, LeaseRenewed{Until: l.Expires})
+		}
+	}
+}
+
+// disturb strikes the processes themselves.
+func (w *world) disturb() {
+	if w.quiet {
+		return
+	}
+	r := w.active[len(w.active)-1]
+	switch {
+	case w.fault("cancel", 300):
+		w.feed(r, CancelAsked{})
+	case w.fault("stop", 300):
+		w.feed(r, StopAsked{})
+	case w.fault("crash", 250):
+		w.crash(r)
+	case !r.frozen && len(w.active) == 1 && w.fault("second runner", 200):
+		// The process hangs past its lease; another takes the run over, and then
+		// the first wakes up.
+		r.frozen = true
+		w.now = w.now.Add(simTTL + time.Second)
+		if run := w.runs.runs[r.runID]; run.State == tidegate.RunRunning || run.State == tidegate.RunQueued {
+			w.begin(run)
+		}
+		if w.rng.IntN(2) == 0 {
+			r.frozen = false
+		}
+	}
+	for _, r := range w.active {
+		if r.frozen && w.rng.IntN(10) == 0 {
+			r.frozen = false
+		}
+	}
+}
+
+// crash loses a process and everything it had under way; each call that was on
+// its way may or may not have arrived.
+func (w *world) crash(r *simRunner) {
+	for _, e := range r.pending {
+		if send, ok := e.(SendBatch); ok && w.now.Before(r.lease.Expires) && w.rng.IntN(2) == 0 {
+			w.dest.apply(r, send.Batch, len(send.Batch.Items))
+		}
+	}
+	w.active = slices.DeleteFunc(w.active, func(o *simRunner) bool { return o == r })
+}
+
+// ended looks at a run that its process has let go of.
+func (w *world) ended(r *simRunner) {
+	run := w.runs.runs[r.runID]
+	if run.State == tidegate.RunSucceeded || run.State == tidegate.RunPartial {
+		if err := run.Counts.Check(); err != nil {
+			w.violation("%s ended as %s: %v", run.ID, run.State, err)
+		}
+	}
+	if run.State == tidegate.RunFailed && run.Fault != nil && run.Fault.Code == "counts.mismatch" {
+		w.violation("%s: %s", run.ID, run.Fault.Message)
+	}
+	if c := run.Counts; run.State == tidegate.RunSucceeded && c.Rejected+c.InDoubt+c.Deferred+c.Held > 0 {
+		w.violation("%s succeeded with %+v", run.ID, c)
+	}
+	if p := w.led.plans[run.ID]; p != nil && !p.finished && (run.State == tidegate.RunSucceeded || run.State == tidegate.RunPartial) {
+		w.violation("%s ended as %s before its plan was folded", run.ID, run.State)
+	}
+	w.checkLedger()
+}
+
+// checkLedger holds the ledger to the destination: what is confirmed is there.
+func (w *world) checkLedger() {
+	for key, h := range w.led.keys {
+		if h.acked == nil || h.open == "in_doubt" || w.led.unsettled(key) {
+			continue
+		}
+		id := h.id.(string)
+		if owner := w.dest.owner[id]; owner != key {
+			continue // another key took the record over
+		}
+		if got := w.dest.records[id]; !reflect.DeepEqual(got, h.acked) {
+			w.violation("the ledger says that key %s holds %v, the destination has %v", key, h.acked, got)
+		}
+	}
+}
+
+// unsettled says whether a change of key has left without a recorded outcome.
+func (l *modelLedger) unsettled(key tidegate.Key) bool {
+	for _, p := range l.plans {
+		if p.finished {
+			continue
+		}
+		for o := range p.intended {
+			if _, done := p.results[o]; !done && p.changes[o].Key == key {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// perform executes an effect and returns what came of it.
+func (w *world) perform(r *simRunner, e Effect) Event {
+	if i, ok := e.(interrupted); ok {
+		return EffectFailed{Effect: i.Effect, Err: context.Canceled}
+	}
+	if send, ok := e.(SendBatch); ok {
+		return w.dest.call(r, send)
+	}
+	before := w.fault("ledger away before "+kindOf(e), 80)
+	if before {
+		return EffectFailed{Effect: e, Err: errors.New("database is locked")}
+	}
+	event, err := w.local(r, e)
+	if err == nil && w.fault("ledger away after "+kindOf(e), 80) {
+		err = errors.New("connection reset after commit")
+	}
+	if err != nil {
+		return EffectFailed{Effect: e, Err: err}
+	}
+	return event
+}
+
+func (w *world) local(r *simRunner, e Effect) (Event, error) {
+	ctx := context.Background()
+	switch e := e.(type) {
+	case StoreRun:
+		return RunStored{}, w.runs.UpdateRun(ctx, e.Run, e.From)
+	case MakePlan:
+		if _, err := w.led.Plan(ctx, ledger.PlanRequest{RunID: r.runID, Epoch: r.lease.Epoch}); err != nil {
+			return nil, err
+		}
+		p, err := w.led.Progress(ctx, r.runID)
+		return PlanStored{Progress: p}, err
+	case SurveyPlan:
+		clashes, err := Survey(ctx, func(ctx context.Context) (ledger.PlannedReader, error) { return w.led.Changes(ctx, r.runID, 0) }, w.def.Mode)
+		if len(clashes) > 0 {
+			w.fired["clash"]++
+		}
+		return PlanSurveyed{Clashes: clashes}, err
+	case ReadWindow:
+		reader, err := w.led.Changes(ctx, r.runID, e.From)
+		if err != nil {
+			return nil, err
+		}
+		out := WindowRead{}
+		for len(out.Changes) < e.Max {
+			p, err := reader.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				out.End = true
+				break
+			}
+			out.Changes = append(out.Changes, p)
+		}
+		return out, nil
+	case StoreIntent:
+		return IntentStored{}, w.led.Intend(ctx, r.runID, r.lease.Epoch, e.First, e.Last)
+	case StoreResults:
+		w.checkRejections(r, e.Results)
+		return ResultsStored{}, w.led.Record(ctx, r.runID, r.lease.Epoch, e.Results)
+	case DropPlan:
+		if err := w.led.Record(ctx, r.runID, r.lease.Epoch, nil); err != nil {
+			return nil, err
+		}
+		return PlanDropped{}, w.led.Finish(ctx, r.runID)
+	}
+	return nil, fmt.Errorf("no such effect: %T", e)
+}
+
+func (w *world) checkRejections(r *simRunner, results []ledger.Result) {
+	for _, res := range results {
+		key := w.led.plans[r.runID].changes[res.Ordinal].Key
+		if res.Disposition == destinations.Rejected && !w.dest.refused[key] {
+			w.violation("key %s is called rejected, but nobody rejected it", key)
+		}
+	}
+}
+
+// call makes one call, with whatever befalls it.
+func (d *modelDestination) call(r *simRunner, e SendBatch) Event {
+	w, n := d.w, len(e.Batch.Items)
+	if !w.now.Before(r.lease.Expires) { // the driver aborts calls when the lease runs out
+		return BatchAnswered{ID: e.ID, Err: context.Canceled}
+	}
+	d.checkBatch(r, e.Batch)
+	answer := func(err error) Event { return BatchAnswered{ID: e.ID, Err: err} }
+	switch {
+	case w.fault("unsent", 40):
+		return BatchAnswered{ID: e.ID, Unsent: true}
+	case w.fault("throttle", 12):
+		return answer(&tidegate.Fault{Action: tidegate.Throttle, Code: "rate", After: time.Duration(w.rng.IntN(40)) * time.Second})
+	case w.fault("long throttle", 200):
+		return answer(&tidegate.Fault{Action: tidegate.Throttle, Code: "rate", After: time.Hour})
+	case w.fault("server error", 15):
+		return answer(&tidegate.Fault{Action: tidegate.Retry, Code: "http.503"})
+	case w.fault("unconnected", 30):
+		return answer(fmt.Errorf("posting: %w", &net.OpError{Op: "dial", Err: errors.New("connection refused")}))
+	case w.fault("timeout after apply", 15):
+		d.apply(r, e.Batch, n)
+		return answer(context.DeadlineExceeded)
+	case w.fault("partly applied, then reset", 25):
+		d.apply(r, e.Batch, w.rng.IntN(n+1))
+		return answer(errors.New("connection reset"))
+	case w.fault("halt", 80):
+		return answer(&tidegate.Fault{Action: tidegate.Halt, Code: "auth.expired"})
+	case w.fault("too many outcomes", 60):
+		d.apply(r, e.Batch, n)
+		return BatchAnswered{ID: e.ID, Outcomes: make([]destinations.Outcome, n+1)}
+	}
+	if d.anyPoisoned(e.Batch) && w.rng.IntN(2) == 0 {
+		w.fired["whole batch rejected"]++
+		if n == 1 {
+			d.refused[e.Batch.Items[0].Key] = true
+		}
+		return answer(&tidegate.Fault{Action: tidegate.Reject, Code: "http.400"})
+	}
+	outcomes := d.apply(r, e.Batch, n)
+	if w.fault("missing outcomes", 20) {
+		outcomes = outcomes[:w.rng.IntN(n+1)]
+	}
+	return BatchAnswered{ID: e.ID, Outcomes: outcomes}
+}
+
+func (d *modelDestination) anyPoisoned(b destinations.Batch) bool {
+	return slices.ContainsFunc(b.Items, func(i destinations.Item) bool { return d.poisoned(i.Key) })
+}
+
+// checkBatch holds a call to the contract, and to the promise that its intent is durable.
+func (d *modelDestination) checkBatch(r *simRunner, b destinations.Batch) {
+	w, seen, size := d.w, map[tidegate.Key]bool{}, 0
+	plan := w.led.plans[r.runID]
+	for _, item := range b.Items {
+		if seen[item.Key] {
+			w.violation("key %s is twice in one call", item.Key)
+		}
+		seen[item.Key] = true
+		if (item.Op == tidegate.Removed) != (b.Items[0].Op == tidegate.Removed) {
+			w.violation("a call mixes writes and removals")
+		}
+		if !w.def.Mode.Lets(item.Op) {
+			w.violation("mode %s sent %s", w.def.Mode, item.Op)
+		}
+		i := slices.IndexFunc(plan.changes, func(c ledger.Planned) bool { return c.Key == item.Key })
+		if i < 0 || int64(i) >= plan.intended {
+			w.violation("key %s left before its intent was durable", item.Key)
+		}
+		size += itemSize(&unit{Planned: plan.changes[max(i, 0)]})
+	}
+	if len(b.Items) > w.limit.Records || w.limit.Bytes > 0 && size > w.limit.Bytes && len(b.Items) > 1 {
+		w.violation("a call of %d items, %d bytes passes the limit", len(b.Items), size)
+	}
+}
+
+// apply takes the first n items.
+func (d *modelDestination) apply(r *simRunner, b destinations.Batch, n int) []destinations.Outcome {
+	outcomes := make([]destinations.Outcome, 0, n)
+	for _, item := range b.Items[:n] {
+		outcomes = append(outcomes, d.applyItem(r, item))
+	}
+	return outcomes
+}
+
+func (d *modelDestination) applyItem(r *simRunner, item destinations.Item) destinations.Outcome {
+	w := d.w
+	switch {
+	case d.poisoned(item.Key):
+		d.refused[item.Key] = true
+		return destinations.Outcome{Disposition: destinations.Rejected, Fault: &tidegate.Fault{Action: tidegate.Reject, Code: "bad"}}
+	case w.fault("item deferred", 40):
+		return destinations.Outcome{Disposition: destinations.Deferred, Fault: &tidegate.Fault{Action: tidegate.Retry, Code: "busy"}}
+	case w.fault("item throttled", 60):
+		return destinations.Outcome{Disposition: destinations.Deferred, Fault: &tidegate.Fault{Action: tidegate.Throttle, Code: "busy", After: time.Second}}
+	}
+	id, version := item.Identifier.(string), 0
+	version, _ = strconv.Atoi(item.IdempotencyKey)
+	if version < d.version[id] {
+		w.violation("identifier %s got version %d after %d", id, version, d.version[id])
+	}
+	d.version[id] = version
+	once := string(item.Key) + "@" + item.IdempotencyKey
+	if d.applied[once]++; d.applied[once] > 1 && w.safe == destinations.Unsafe {
+		w.violation("key %s was written twice in version %d although a repeat does harm", item.Key, version)
+	}
+	d.owner[id] = item.Key
+	if item.Op == tidegate.Removed {
+		delete(d.records, id)
+		d.countRemoval(r)
+	} else {
+		d.records[id] = item.Record
+	}
+	if w.fault("outcome in doubt", 50) {
+		return destinations.Outcome{Disposition: destinations.InDoubt}
+	}
+	return destinations.Outcome{Disposition: destinations.Delivered}
+}
+
+// countRemoval checks that a run removes no more than the guard allows.
+func (d *modelDestination) countRemoval(r *simRunner) {
+	w := d.w
+	w.removed[r.runID]++
+	sum := w.led.plans[r.runID].summary
+	if !w.approved[r.runID] && (sum.Removed > 2 && float64(sum.Removed) > 0.05*float64(sum.LedgerRows) || sum.Read == 0 && sum.LedgerRows > 0) {
+		w.violation("%s removes %d of %d records and nobody approved it", r.runID, sum.Removed, sum.LedgerRows)
+	}
+}
+
+// schedule runs one seed to its end and returns what went wrong.
+func schedule(seed uint64, step stepper) *world {
+	w := newWorld(seed, step)
+	w.schedule()
+	return w
+}
+
+func (w *world) schedule() {
+	for range 2 + w.rng.IntN(3) {
+		w.mutate()
+		w.startRun()
+		w.settleRuns()
+		w.now = w.now.Add(time.Duration(w.rng.IntN(7200)) * time.Second)
+	}
+	w.quiet = true
+	for range 4 {
+		for key, r := range w.src.rows {
+			r.poisoned, r.unmappable = false, false
+			w.src.rows[key] = r
+		}
+		w.src.bad = 0
+		w.now = w.now.Add(12 * time.Hour)
+		w.led.retryNow(w.safe != destinations.Unsafe)
+		w.startRun()
+		w.settleRuns()
+		if len(w.wrong) > 0 {
+			break
+		}
+	}
+	w.checkEnd()
+	w.wrong = append(w.wrong, w.led.wrong...)
+}
+
+func (w *world) startRun() {
+	w.outlastLease()
+	w.begin(w.newRun())
+	w.run()
+}
+
+// outlastLease waits for the lease of a process that died to run out.
+func (w *world) outlastLease() {
+	if l, held := w.runs.leases["s"]; held {
+		w.now = l.Expires.Add(time.Second)
+	}
+}
+
+// settleRuns resumes what crashed and decides about what is held.
+func (w *world) settleRuns() {
+	for range 200 {
+		open := ""
+		for _, id := range slices.Sorted(maps.Keys(w.runs.runs)) {
+			if !w.runs.runs[id].State.Finished() {
+				open = id
+			}
+		}
+		if open == "" {
+			return
+		}
+		run := w.runs.runs[open]
+		w.outlastLease()
+		switch {
+		case run.State == tidegate.RunHeld && !w.quiet && w.rng.IntN(2) == 0:
+			w.fired["held, refused"]++
+			run.State = tidegate.RunCanceled
+			w.runs.runs[open] = run
+			_ = w.led.Finish(context.Background(), open)
+			continue
+		case run.State == tidegate.RunHeld:
+			w.fired["held, approved"]++
+			w.approved[open] = true
+		}
+		w.begin(run)
+		w.run()
+	}
+	w.violation("runs stay unfinished")
+}
+
+// checkEnd compares the destination with the model after the quiet end.
+func (w *world) checkEnd() {
+	w.checkLedger()
+	want := map[string]tidegate.Record{}
+	for key, r := range w.src.rows {
+		if h := w.led.keys[key]; w.safe == destinations.Unsafe && h != nil && h.open == "in_doubt" {
+			delete(w.dest.records, r.identifier) // waits for a person
+			continue
+		}
+		want[r.identifier] = r.record()
+	}
+	for id, record := range want {
+		got, there := w.dest.records[id]
+		if !there || w.def.Mode != tidegate.Insert && !reflect.DeepEqual(got, record) {
+			w.violation("in the end record %s is %v, the model says %v", id, got, record)
+		}
+	}
+	if w.def.Mode != tidegate.Mirror || w.safe == destinations.Unsafe {
+		return
+	}
+	for id := range w.dest.records {
+		if _, wanted := want[id]; !wanted {
+			w.violation("in the end record %s is there, the model has none", id)
+		}
+	}
+}
+
+// kinds are the faults that must strike in any campaign of some size.
+var kinds = []string{
+	"query error", "query refused", "empty result", "poisoned", "rekeyed", "clash", "cancel", "stop", "crash", "second runner",
+	"crash after run", "crash after plan", "crash after survey", "crash after read", "crash after intent", "crash after send",
+	"crash after results", "crash after drop", "ledger away before intent", "ledger away after results", "ledger away after drop",
+	"ledger away after plan", "ledger away after run", "unsent", "throttle", "long throttle", "server error", "unconnected",
+	"timeout after apply", "partly applied, then reset", "halt", "too many outcomes", "whole batch rejected", "missing outcomes",
+	"item deferred", "item throttled", "outcome in doubt", "held, approved", "held, refused",
+}
+
+// TestSimulation runs 20,000 schedules; TIDEGATE_LONG=1 makes it a million, and
+// TIDEGATE_SEED=N replays one.
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	if text := os.Getenv("TIDEGATE_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(seed, Step)
+		w.trace, w.led.trace = t.Logf, t.Logf
+		if w.schedule(); len(w.wrong) > 0 {
+			t.Errorf("seed %d: %q", seed, w.wrong)
+		}
+		return
+	}
+	schedules, shards := 20_000, 4
+	if os.Getenv("TIDEGATE_LONG") != "" {
+		schedules = 1_000_000
+	}
+	if testing.Short() {
+		schedules = 2_000
+	}
+	fired := make(chan map[string]int, shards)
+	for shard := range shards {
+		go func() {
+			sum := map[string]int{}
+			defer func() { fired <- sum }()
+			for seed := shard; seed < schedules; seed += shards {
+				w := schedule(uint64(seed), Step)
+				sum["steps"] += w.events
+				for kind, n := range w.fired {
+					sum[kind] += n
+				}
+				if len(w.wrong) > 0 {
+					t.Errorf("seed %d (TIDEGATE_SEED=%d replays it): %q", seed, seed, w.wrong)
+					return
+				}
+			}
+		}()
+	}
+	sum := map[string]int{}
+	for range shards {
+		for kind, n := range <-fired {
+			sum[kind] += n
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	for _, kind := range kinds {
+		if sum[kind] < schedules/1000 {
+			t.Errorf("the fault %q struck %d times in %d schedules: the simulation does not test it", kind, sum[kind], schedules)
+		}
+	}
+	t.Logf("%d schedules, %d steps, faults %v", schedules, sum["steps"], sum)
+}
