@@ -213,3 +213,27 @@ func (l *Loader) runCheckpoint(ctx context.Context) error {
 	l.advance(func(s *Stats) { s.Checkpointed = position })
 	return nil
 }
+
+// SetCursor makes the loader of a warehouse go on at next. It is the repair for a
+// warehouse and a journal that no longer belong together (the loader stops with
+// the journal's fault and waits, Invariant 8): events that the warehouse has
+// already are left out by their ids, those below next that it lacks stay out. No
+// loader may be running.
+func SetCursor(ctx context.Context, wh Warehouse, next tidegate.Offset) error {
+	dialect, ok := sqltext.Find(wh.Dialect())
+	if !ok {
+		return fmt.Errorf("setting the cursor: no SQL dialect called %q", wh.Dialect())
+	}
+	name, err := dialect.Table(cursorTable.Schema, cursorTable.Name)
+	if err != nil {
+		return fmt.Errorf("setting the cursor: %w", err)
+	}
+	n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+dialect.Placeholder(1)+" WHERE partition = 0"), next.Position)
+	if err == nil && n == 0 {
+		err = &tidegate.Fault{Action: tidegate.Halt, Code: "load.no_cursor", Subject: "warehouse", Message: "no loader ever worked here, so there is no cursor to set"}
+	}
+	if err != nil {
+		return fmt.Errorf("setting the cursor: %w", err)
+	}
+	return nil
+}

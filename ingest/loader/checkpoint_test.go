@@ -200,3 +200,47 @@ func TestCaptures(t *testing.T) {
 		t.Errorf("%d rows for %d message ids", rows, len(ids))
 	}
 }
+
+// TestAJournalThatBeginsLater: a warehouse that lost more than the journal has left
+// is not passed over in silence.
+func TestAJournalThatBeginsLater(t *testing.T) {
+	t.Parallel()
+	wh, tp := tempDuck(t), newTape()
+	tp.next.Position = 5
+	end := tp.add("web", epoch(), track("e", "m5", "u", nil))
+	o := options(tp, wh)
+	o.Reader = trimmedReader{tp.reader(), 5}
+	l, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, l)
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.Wait(short, end); err == nil {
+		t.Error("events were loaded although earlier ones are missing")
+	}
+	if f := l.Stats().Fault; f == nil || f.Code != "journal.trimmed" {
+		t.Errorf("fault %+v", f)
+	}
+	stop()
+	if err := SetCursor(t.Context(), wh, tidegate.Offset{Position: 5}); err != nil {
+		t.Fatal(err)
+	}
+	loadAll(t, o, end)
+	if got := table(t, wh, "SELECT id FROM web.e"); len(got) != 1 || got[0] != "id=m5" {
+		t.Errorf("web.e: %v", got)
+	}
+}
+
+type trimmedReader struct {
+	*tapeReader
+	oldest int64
+}
+
+func (r trimmedReader) Seek(offset tidegate.Offset) error {
+	if offset.Position < r.oldest {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "journal.trimmed", Message: "gone"}
+	}
+	return r.tapeReader.Seek(offset)
+}

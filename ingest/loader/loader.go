@@ -89,7 +89,7 @@ type Options struct {
 
 	// Linger is how long a batch waits for more events after its first (100 ms).
 	Linger time.Duration
-	// MaxEvents and MaxBytes end a batch at once (50,000 events, 48 MiB).
+	// MaxEvents and MaxBytes end a batch at once (20,000 events, 24 MiB).
 	MaxEvents int
 	MaxBytes  int
 	// CheckpointEvery and CheckpointBytes (1 minute, 256 MiB of events) say when
@@ -108,8 +108,8 @@ type Options struct {
 func (o *Options) fill() {
 	setDefault(&o.MaxTables, shape.DefaultMaxTables)
 	setDefault(&o.Linger, 100*time.Millisecond)
-	setDefault(&o.MaxEvents, 50_000)
-	setDefault(&o.MaxBytes, 48<<20)
+	setDefault(&o.MaxEvents, 20_000)
+	setDefault(&o.MaxBytes, 24<<20)
 	setDefault(&o.CheckpointEvery, time.Minute)
 	setDefault(&o.CheckpointBytes, 256<<20)
 	setDefault(&o.CheckpointAfterDDL, 15*time.Second)
