@@ -27,16 +27,16 @@ type ExplainedColumn struct {
 // Explain tells what the loader would make of ev, by the loader's own code.
 // describe returns the columns that a table has in the warehouse, or nil when there
 // is no such table; it may be nil itself, and then no table is there.
-func Explain(ctx context.Context, ev tidegate.Event, opts Options, at time.Time, describe func(context.Context, warehouse.Table) (tidegate.Schema, error)) ([]Explained, error) {
+func Explain(ev tidegate.Event, opts Options, at time.Time, describe func(warehouse.Table) (tidegate.Schema, error)) ([]Explained, error) {
 	tables := make(map[warehouse.Table]*Table)
-	lookup := func(ctx context.Context, name warehouse.Table) (*Table, error) {
+	lookup := func(_ context.Context, name warehouse.Table) (*Table, error) {
 		if t, ok := tables[name]; ok {
 			return t, nil
 		}
 		var existing tidegate.Schema
 		if describe != nil {
 			var err error
-			if existing, err = describe(ctx, name); err != nil {
+			if existing, err = describe(name); err != nil {
 				return nil, fmt.Errorf("describing %s: %w", name, err)
 			}
 		}
@@ -49,6 +49,7 @@ func Explain(ctx context.Context, ev tidegate.Event, opts Options, at time.Time,
 		return nil
 	}
 	s := New(opts, lookup)
+	ctx := context.Background() // nothing below waits for anything but describe, which has its own
 	batch := Batch{LoadID: ev.Offset.String(), LoadedAt: at}
 	id, kind, err := Peek(&ev)
 	if err == nil && ev.Refusal == "" {

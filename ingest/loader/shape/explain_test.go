@@ -1,7 +1,6 @@
 package shape
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -14,14 +13,14 @@ import (
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	describe := func(_ context.Context, name warehouse.Table) (tidegate.Schema, error) {
+	describe := func(name warehouse.Table) (tidegate.Schema, error) {
 		if name.Name != "e" {
 			return nil, nil
 		}
 		return tidegate.Schema{column("id", tidegate.String), column("price", tidegate.Int)}, nil
 	}
 	ev := tidegate.Event{Source: "web", ReceivedAt: received(), Body: []byte(`{"type":"track","event":"e","messageId":"m","userId":"u","properties":{"price":1.5,"new":true}}`)}
-	rows, err := Explain(t.Context(), ev, Options{}, received(), describe)
+	rows, err := Explain(ev, Options{}, received(), describe)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +52,14 @@ func TestExplain(t *testing.T) {
 
 	for body, code := range map[string]string{`[]`: CodeUndecodable, `{"type":"x"}`: CodeType} {
 		ev.Body = []byte(body)
-		rows, err := Explain(t.Context(), ev, Options{}, received(), nil)
+		rows, err := Explain(ev, Options{}, received(), nil)
 		if err != nil || len(rows) != 1 || rows[0].Table != "web.tidegate_dead_letters" || rows[0].Columns[4].Value != code {
 			t.Errorf("%s: %+v, %v", body, rows, err)
 		}
 	}
 	ev.Body = []byte(`{"type":"page","userId":"u"}`)
 	planted := errors.New("planted")
-	if _, err := Explain(t.Context(), ev, Options{}, received(), func(context.Context, warehouse.Table) (tidegate.Schema, error) { return nil, planted }); !errors.Is(err, planted) {
+	if _, err := Explain(ev, Options{}, received(), func(warehouse.Table) (tidegate.Schema, error) { return nil, planted }); !errors.Is(err, planted) {
 		t.Errorf("error %v", err)
 	}
 }
