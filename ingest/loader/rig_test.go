@@ -141,7 +141,7 @@ func openDuck(tb testing.TB, path string) duck {
 			tb.Error(err)
 		}
 	})
-	return txQuery{wh}
+	return duck{wh}
 }
 
 func tempDuck(tb testing.TB) duck {
