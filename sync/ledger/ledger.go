@@ -1,16 +1,18 @@
-// Package ledger remembers, per key, what the destination last confirmed.
 package ledger
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"regexp"
+	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/sync/mapping"
-	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // Options are the outside world of a Ledger.
@@ -19,87 +21,201 @@ type Options struct {
 	Now func() time.Time
 	// Log hears what a healthy system never says; nil is silent.
 	Log *slog.Logger
-	// KeepLog is how long rows of the run log stay; 0 means 30 days.
+	// KeepLog is how long rows of __log and __runs stay; 0 means 30 days.
 	KeepLog time.Duration
 }
 
-// Ledger is the memory of one sync.
-type Ledger struct{}
+// Ledger is the memory of one sync. Open makes one.
+type Ledger struct {
+	wh        warehouse.Execer
+	workspace string
+	sync      string
+	names     names
+	sql       statements
+	opts      Options
 
-// Open creates the ledger's tables where they are missing.
+	writes sync.Mutex // one transaction at a time touches the fence
+	epoch  int64      // highest epoch that a write of this Ledger carried; guarded by writes
+}
+
+var runIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
+
+// Open creates the ledger's tables where they are missing. When one of __ledger
+// and __records is gone, what the other knows cannot be trusted: both start
+// empty, the next run sends every row again and removes none (Invariant 8).
 func Open(ctx context.Context, wh warehouse.Execer, workspace, sync string, opts Options) (*Ledger, error) {
-	return &Ledger{}, nil
+	if opts.Now == nil {
+		return nil, errors.New("opening a ledger: Options.Now is missing")
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.KeepLog == 0 {
+		opts.KeepLog = 30 * 24 * time.Hour
+	}
+	dialect, ok := sqltext.Find(wh.Dialect())
+	if !ok {
+		return nil, fmt.Errorf("opening the ledger of sync %q: no dialect is called %q", sync, wh.Dialect())
+	}
+	n := namesOf(workspace, sync)
+	if err := dialect.Check(n.of("ledger").Name); err != nil {
+		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
+	}
+	l := &Ledger{wh: wh, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n}, opts: opts}
+	if err := l.transact(ctx, l.create); err != nil {
+		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
+	}
+	return l, nil
 }
 
-// PlanRequest asks for the plan of one run.
-type PlanRequest struct {
-	RunID string
-	// Epoch is the epoch of the lease under which the run works.
-	Epoch   int64
-	Model   *model.Model
-	Mapping *mapping.Mapping
-	// Mode decides when a change that an earlier run excluded is planned again:
-	// when this mode lets it through. Empty means always.
-	Mode tidegate.Mode
-	// IdempotencySalt separates the idempotency keys of one destination account
-	// from those of another.
-	IdempotencySalt string
+func (l *Ledger) create(ctx context.Context, tx warehouse.Tx) error {
+	for kind, schema := range map[string]tidegate.Schema{
+		"ledger": ledgerSchema(), "records": recordsSchema(), "runs": runsSchema(), "intents": intentsSchema(),
+		"log": logSchema(), "bad_keys": badKeysSchema(), "fence": fenceSchema(),
+	} {
+		if _, err := tx.Ensure(ctx, l.names.of(kind), schema); err != nil {
+			return fmt.Errorf("creating %s: %w", l.names.of(kind), err)
+		}
+	}
+	var fences, narrow, wide int64
+	err := one(ctx, tx, string("SELECT (SELECT count(*) FROM "+l.sql.of("fence")+"), (SELECT count(*) FROM "+l.sql.of("ledger")+"), (SELECT count(*) FROM "+l.sql.of("records")+")"), nil, &fences, &narrow, &wide)
+	if err != nil {
+		return err
+	}
+	if narrow != wide && (narrow == 0 || wide == 0) {
+		l.opts.Log.Warn("half of a sync's ledger is lost; every row will be sent again and none removed", "sync", l.sync, "ledger_rows", narrow, "record_rows", wide)
+		for _, kind := range []string{"ledger", "records"} {
+			if _, err := tx.Exec(ctx, string("DELETE FROM "+l.sql.of(kind))); err != nil {
+				return fmt.Errorf("emptying %s: %w", l.names.of(kind), err)
+			}
+		}
+	}
+	if fences > 0 {
+		return nil
+	}
+	_, err = tx.Exec(ctx, string("INSERT INTO "+l.sql.of("fence")+" VALUES ($1, $2, 0, 0)"), l.workspace, l.sync)
+	return err
 }
 
-var errNotYet = errors.New("the ledger is being built")
-
-// Plan reads the model once and stores the changes.
-func (l *Ledger) Plan(ctx context.Context, req PlanRequest) (Summary, error) {
-	return Summary{}, errNotYet
+// transact runs use in one transaction.
+func (l *Ledger) transact(ctx context.Context, use func(ctx context.Context, tx warehouse.Tx) error) error {
+	tx, err := l.wh.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := use(ctx, tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
 }
 
-// Changes streams the stored plan from ordinal from.
-func (l *Ledger) Changes(ctx context.Context, runID string, from int64) (PlannedReader, error) {
-	return nil, errNotYet
+// read runs use in a transaction that is given up afterwards.
+func (l *Ledger) read(ctx context.Context, use func(ctx context.Context, tx warehouse.Tx) error) error {
+	tx, err := l.wh.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(ctx, tx), tx.Rollback())
 }
 
-// Intend makes durable that the ordinals first..last (inclusive) may leave from now on.
-func (l *Ledger) Intend(ctx context.Context, runID string, epoch, first, last int64) error {
-	return errNotYet
+// fenced is transact for the holder of epoch. The update makes the fence a
+// write of this transaction, so that of two concurrent holders one fails.
+func (l *Ledger) fenced(ctx context.Context, epoch int64, use func(ctx context.Context, tx warehouse.Tx) error) error {
+	l.writes.Lock()
+	defer l.writes.Unlock()
+	err := l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		n, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET epoch = $1 WHERE epoch <= $1"), epoch)
+		if err != nil {
+			return fmt.Errorf("checking the epoch: %w", err)
+		}
+		if n == 0 {
+			return &tidegate.Fault{Action: tidegate.Halt, Code: "lease.lost", Subject: "sync " + l.sync, Message: fmt.Sprintf("another holder of the lease has written since epoch %d", epoch), Hint: "nothing: the run that holds the lease continues"}
+		}
+		return use(ctx, tx)
+	})
+	if err == nil {
+		l.epoch = max(l.epoch, epoch)
+	}
+	return err
 }
 
-// Record makes results durable.
-func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results []Result) error {
-	return errNotYet
+// each runs a query and hands over its rows; a row is valid until f returns.
+func each(ctx context.Context, tx warehouse.Tx, sql string, args []any, f func(row tidegate.Row) error) (err error) {
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for {
+		row, err := rows.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(row); err != nil {
+			return err
+		}
+	}
 }
 
-// Progress tells how far the delivery came.
-func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
-	return Progress{}, errNotYet
+var errNoRow = errors.New("the query returned no row")
+
+// one reads the first row of a query into into, which are pointers as scan takes them.
+func one(ctx context.Context, tx warehouse.Tx, sql string, args []any, into ...any) error {
+	found := false
+	err := each(ctx, tx, sql, args, func(row tidegate.Row) error {
+		if found {
+			return nil
+		}
+		found = true
+		return scan(row, into...)
+	})
+	if err == nil && !found {
+		return errNoRow
+	}
+	return err
 }
 
-// Finish folds the results into the ledger and drops the plan.
-func (l *Ledger) Finish(ctx context.Context, runID string) error { return errNotYet }
-
-// Rejections lists records that the destination does not hold as it should, newest first.
-func (l *Ledger) Rejections(ctx context.Context, limit int) ([]Rejection, error) {
-	return nil, errNotYet
+// scan copies cells; NULL gives a zero value. JSON cells go into strings.
+func scan(row tidegate.Row, into ...any) error {
+	if len(row) < len(into) {
+		return fmt.Errorf("reading a row: it has %d cells, not %d", len(row), len(into))
+	}
+	for i, p := range into {
+		ok := true
+		switch p := p.(type) {
+		case *int64:
+			*p, ok = as[int64](row[i])
+		case *int:
+			var n int64
+			n, ok = as[int64](row[i])
+			*p = int(n)
+		case *bool:
+			*p, ok = as[bool](row[i])
+		case *time.Time:
+			*p, ok = as[time.Time](row[i])
+		case *string:
+			if text, isJSON := row[i].(tidegate.JSONText); isJSON {
+				*p = string(text)
+				continue
+			}
+			*p, ok = as[string](row[i])
+		default:
+			ok = false
+		}
+		if !ok {
+			return fmt.Errorf("reading a row: cell %d is a %T", i, row[i])
+		}
+	}
+	return nil
 }
 
-// RetryNow makes the rejections of one cluster (all when empty) due at once and returns how many.
-func (l *Ledger) RetryNow(ctx context.Context, cluster string) (int64, error) { return 0, errNotYet }
-
-// Preview is one change of a plan with the fields that differ.
-type Preview struct {
-	Op     tidegate.Op        `json:"op"`
-	Key    tidegate.Key       `json:"key"`
-	Fields []FieldChange      `json:"fields"`
-	Fault  *tidegate.RunFault `json:"fault,omitempty"`
-}
-
-// FieldChange is one field's old and new value.
-type FieldChange struct {
-	Field  string `json:"field"`
-	Before any    `json:"before"`
-	After  any    `json:"after"`
-}
-
-// Sample returns the first n changes of a stored plan.
-func (l *Ledger) Sample(ctx context.Context, runID string, n int) ([]Preview, error) {
-	return nil, errNotYet
+func as[T any](cell any) (v T, ok bool) {
+	if cell == nil {
+		return v, true
+	}
+	v, ok = cell.(T)
+	return v, ok
 }

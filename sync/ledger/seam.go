@@ -54,7 +54,8 @@ type Result struct {
 	// Excluded changes are not let through by the sync's mode. The ledger does not advance.
 	Excluded bool
 	destinations.Outcome
-	// NextAttempt is when a Rejected, InDoubt or Deferred record may be tried again; zero means not before it changes.
+	// NextAttempt is when a Rejected, InDoubt or Deferred record may be tried again. Zero means: for
+	// Deferred the next run, for the others not before the row changes.
 	NextAttempt time.Time
 }
 

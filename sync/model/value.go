@@ -220,14 +220,20 @@ func (p *parser) value(depth int) (any, error) {
 	case c == '-' || c >= '0' && c <= '9':
 		return p.number()
 	}
-	for word, v := range map[string]any{"null": nil, "true": true, "false": false} {
-		if len(p.src)-p.at >= len(word) && string(p.src[p.at:p.at+len(word)]) == word {
-			p.at += len(word)
-			return v, nil
+	for _, l := range literals {
+		if rest := p.src[p.at:]; len(rest) >= len(l.word) && string(rest[:len(l.word)]) == l.word {
+			p.at += len(l.word)
+			return l.value, nil
 		}
 	}
 	return nil, errors.New("no value begins here")
 }
+
+// literals is read only.
+var literals = [...]struct {
+	word  string
+	value any
+}{{"null", nil}, {"true", true}, {"false", false}}
 
 func (p *parser) object(depth int) (any, error) {
 	object := map[string]any{}

@@ -1,0 +1,450 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+func people(t testing.TB) *world {
+	w := newWorld(t)
+	w.exec("CREATE TABLE people (id INTEGER, email VARCHAR, age INTEGER, note VARCHAR)")
+	w.exec("INSERT INTO people VALUES (1, 'a@x.io', 10, 'n'), (2, 'b@x.io', 20, 'n'), (3, 'c@x.io', NULL, 'n')")
+	return w
+}
+
+// counted is a summary without what no test of counts cares for.
+func counted(s Summary) Summary {
+	s.RunID, s.PlannedAt = "", time.Time{}
+	return s
+}
+
+func want(t *testing.T, got, want Summary) {
+	t.Helper()
+	if d := cmp.Diff(want, counted(got)); d != "" {
+		t.Fatalf("summary (-want +got):\n%s", d)
+	}
+}
+
+func TestOnlyChangedRowsArePlanned(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	want(t, w.run(), Summary{Read: 3, Added: 3})
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	w.exec("UPDATE people SET note = 'other'")
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	w.exec("UPDATE people SET age = 11 WHERE id = 1")
+	w.exec("UPDATE people SET email = '' WHERE id = 2")
+	w.exec("DELETE FROM people WHERE id = 3")
+	w.exec("INSERT INTO people VALUES (4, 'd@x.io', 0, NULL)")
+	id, s := w.plan()
+	if s.BadRows != 1 { // the empty identifier of row 2
+		t.Fatalf("bad rows: %+v", s)
+	}
+	s.BadRows = 0
+	want(t, s, Summary{Read: 3, Added: 1, Changed: 2, Removed: 1, LedgerRows: 3})
+	sample, err := w.l.Sample(w.ctx, id, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[tidegate.Key]Preview{}
+	for _, p := range sample {
+		got[p.Key] = p
+	}
+	wantFields := []FieldChange{{Field: "age", Before: int64(10), After: int64(11)}}
+	if d := cmp.Diff(wantFields, got["[1]"].Fields); d != "" {
+		t.Fatal(d)
+	}
+	if got["[2]"].Fault == nil || got["[3]"].Op != tidegate.Removed || got["[4]"].Op != tidegate.Added {
+		t.Fatalf("%+v", got)
+	}
+	w.deliver(id, delivered)
+	w.finish(id)
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+}
+
+func TestSummaryIsStableOverASecondPlan(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	id, s := w.plan()
+	w.exec("DELETE FROM people")
+	again, err := w.l.Plan(w.ctx, w.request(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(s, again); d != "" {
+		t.Fatal(d)
+	}
+	if n := len(w.changes(id)); n != 3 {
+		t.Fatalf("%d changes", n)
+	}
+}
+
+func TestBadKeys(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.run()
+	// 1 repeats unchanged, 2 repeats with one changed row, 5 is new and repeated, NULL comes twice.
+	w.exec("INSERT INTO people VALUES (1, 'a@x.io', 10, 'again'), (2, 'b@x.io', 21, 'n'), (5, 'e', 1, ''), (5, 'e', 1, ''), (5, 'f', 1, ''), (NULL, 'z', 1, ''), (NULL, 'y', 1, '')")
+	id, s := w.plan()
+	want(t, s, Summary{Read: 10, Unchanged: 1, BadKeys: 9, LedgerRows: 3})
+	list, err := w.l.Rejections(w.ctx, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[tidegate.Key]string{}
+	for _, r := range list {
+		if r.State != "bad_key" {
+			t.Fatalf("%+v", r)
+		}
+		got[r.Key] = r.Fault.Message
+	}
+	wantKeys := map[tidegate.Key]string{
+		"[1]":    "the primary key is repeated in 2 rows",
+		"[2]":    "the primary key is repeated in 2 rows",
+		"[5]":    "the primary key is repeated in 3 rows",
+		"[null]": "the primary key is NULL or empty in 2 rows",
+	}
+	if d := cmp.Diff(wantKeys, got); d != "" {
+		t.Fatal(d)
+	}
+	w.finish(id)
+	w.exec("DELETE FROM people WHERE note = 'again' OR age = 21 OR id = 5 OR id IS NULL")
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	if list, err = w.l.Rejections(w.ctx, 100); err != nil || len(list) != 0 {
+		t.Fatalf("%v %+v", err, list)
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	soon := func(w *world) time.Time { return w.now.Add(90 * time.Second) }
+	for _, tc := range []struct {
+		name    string
+		outcome func(*world) func(Planned) *Result
+		change  string  // run on the model before the second plan
+		second  Summary // a minute later
+		third   Summary // two minutes later
+		state   string
+	}{
+		{name: "rejected for good", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) },
+			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Unchanged: 3}, state: "failed"},
+		{name: "rejected, row changed", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) }, change: "UPDATE people SET age = 99",
+			second: Summary{Read: 3, Added: 3}, third: Summary{Read: 3, Added: 3}, state: "failed"},
+		{name: "rejected with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.Rejected, soon(w)) },
+			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed"},
+		{name: "in doubt with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.InDoubt, soon(w)) },
+			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "in_doubt"},
+		{name: "deferred", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Deferred, time.Time{}) },
+			second: Summary{Read: 3, Added: 3, Retries: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed"},
+		{name: "rejected, then gone", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) }, change: "DELETE FROM people",
+			second: Summary{}, third: Summary{}},
+		{name: "in doubt, then gone", outcome: func(*world) func(Planned) *Result { return outcome(destinations.InDoubt, time.Time{}) }, change: "DELETE FROM people",
+			second: Summary{Removed: 3}, third: Summary{Removed: 3}, state: "in_doubt"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := people(t)
+			id, _ := w.plan()
+			w.deliver(id, tc.outcome(w))
+			before, err := w.l.Rejections(w.ctx, 10) // not folded yet
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.finish(id)
+			after, err := w.l.Rejections(w.ctx, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(before, after); d != "" || len(after) != 3 {
+				t.Fatalf("folding changed what is listed (%d):\n%s", len(after), d)
+			}
+			if tc.change != "" {
+				w.exec(tc.change)
+			}
+			id, s := w.plan()
+			want(t, s, tc.second)
+			w.finish(id) // nothing delivered
+			id, s = w.plan()
+			want(t, s, tc.third)
+			list, err := w.l.Rejections(w.ctx, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range list {
+				if r.State != tc.state {
+					t.Fatalf("state %q, want %q", r.State, tc.state)
+				}
+			}
+			if tc.state == "" && len(list) > 0 {
+				t.Fatalf("%+v", list)
+			}
+			w.finish(id)
+		})
+	}
+}
+
+func TestRetryNowAndStableIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	id, _ := w.plan()
+	first := map[tidegate.Key]string{}
+	for _, p := range w.changes(id) {
+		first[p.Key] = p.IdempotencyKey
+	}
+	w.deliver(id, outcome(destinations.Rejected, time.Time{}))
+	w.finish(id)
+	list, err := w.l.Rejections(w.ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.l.RetryNow(w.ctx, "another"); n != 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	if n, err := w.l.RetryNow(w.ctx, list[0].Cluster); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	w.exec("UPDATE people SET age = 77 WHERE id = 1")
+	id, s := w.plan()
+	want(t, s, Summary{Read: 3, Added: 3, Retries: 2})
+	for _, p := range w.changes(id) {
+		if same := p.IdempotencyKey == first[p.Key]; same != (p.Key != "[1]") {
+			t.Fatalf("key %s: idempotency key kept: %t", p.Key, same)
+		}
+		if p.Attempts != 1 {
+			t.Fatalf("attempts: %+v", p)
+		}
+	}
+	w.deliver(id, delivered)
+	w.finish(id)
+	for _, age := range []int{78, 77} { // the same value again is a new version
+		w.exec("UPDATE people SET age = $1 WHERE id = 1", age)
+		id, _ := w.plan()
+		for _, p := range w.changes(id) {
+			for _, old := range first {
+				if p.IdempotencyKey == old {
+					t.Fatal("an idempotency key came back")
+				}
+			}
+			first[tidegate.Key(p.IdempotencyKey)] = p.IdempotencyKey
+		}
+		w.deliver(id, delivered)
+		w.finish(id)
+	}
+}
+
+func TestInDoubtIsSentAgainAlthoughTheModelWentBack(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.run()
+	w.exec("UPDATE people SET age = 11 WHERE id = 1")
+	id, _ := w.plan()
+	w.deliver(id, func(Planned) *Result { return nil }) // intended, no answer
+	w.finish(id)
+	w.exec("UPDATE people SET age = 10 WHERE id = 1") // as the destination last confirmed
+	_, s := w.plan()
+	want(t, s, Summary{Read: 3, Unchanged: 2, Changed: 1, LedgerRows: 3})
+}
+
+func TestRejectedHealsWhenTheModelGoesBack(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.run()
+	w.exec("UPDATE people SET age = 11 WHERE id = 1")
+	id, _ := w.plan()
+	w.deliver(id, outcome(destinations.Rejected, time.Time{}))
+	w.finish(id)
+	w.exec("UPDATE people SET age = 10 WHERE id = 1")
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	if list, err := w.l.Rejections(w.ctx, 5); err != nil || len(list) != 0 {
+		t.Fatal(err, list)
+	}
+}
+
+func TestExcludedWaitsForAModeThatLets(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.mode = tidegate.Upsert
+	w.run()
+	w.exec("DELETE FROM people WHERE id = 1")
+	id, s := w.plan()
+	want(t, s, Summary{Read: 2, Unchanged: 2, Removed: 1, LedgerRows: 3})
+	w.deliver(id, func(Planned) *Result { return &Result{Excluded: true} })
+	w.finish(id)
+	want(t, w.run(), Summary{Read: 2, Unchanged: 2, LedgerRows: 3})
+	w.mode = tidegate.Mirror
+	want(t, w.run(), Summary{Read: 2, Unchanged: 2, Removed: 1, LedgerRows: 3})
+	want(t, w.run(), Summary{Read: 2, Unchanged: 2, LedgerRows: 2})
+}
+
+func TestMappingChangeSendsOnlyWhatDiffers(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.run()
+	w.fields = []tidegate.FieldMapping{{Field: "email", Column: "email"}, {Field: "age", Column: "age", SkipNull: true}}
+	want(t, w.run(), Summary{Read: 3, Unchanged: 2, Changed: 1, LedgerRows: 3}) // only id 3 has a NULL
+	w.fields = append(w.fields, tidegate.FieldMapping{Field: "note", Column: "note"})
+	want(t, w.run(), Summary{Read: 3, Changed: 3, LedgerRows: 3})
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+}
+
+func TestWidenedTypesAreNoChange(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.run()
+	w.def.SQL = "SELECT id::BIGINT AS id, email, age::HUGEINT AS age FROM people"
+	id, s := w.plan()
+	if s.Added != 0 || s.Removed != 0 {
+		t.Fatalf("the key's width changed the key: %+v", s)
+	}
+	w.finish(id)
+}
+
+func TestFailedQueryIsNeverEmpty(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	w.run()
+	req := w.request(w.newRun())
+	w.exec("DROP TABLE people")
+	if s, err := w.l.Plan(w.ctx, req); err == nil {
+		t.Fatalf("a missing table gave %+v", s)
+	} else if tidegate.FaultOf(err).Action != tidegate.Halt {
+		t.Fatalf("%v", err)
+	}
+	w.exec("CREATE TABLE people (id INTEGER, email VARCHAR, age VARCHAR)")
+	w.exec("INSERT INTO people SELECT range, 'e' || range, CASE WHEN range = 199999 THEN 'x' ELSE '1' END FROM range(200000)")
+	w.def.SQL = "SELECT id, email, age::INTEGER AS age FROM people" // fails half way
+	if s, err := w.l.Plan(w.ctx, w.request(w.newRun())); err == nil {
+		t.Fatalf("a failed query gave %+v", s)
+	}
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	if s, err := w.l.Plan(ctx, w.request(w.newRun())); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a cancelled plan gave %+v, %v", s, err)
+	}
+	w.exec("DROP TABLE people")
+	w.exec("CREATE TABLE people (id INTEGER, email VARCHAR, age INTEGER)")
+	w.exec("INSERT INTO people VALUES (1, 'a@x.io', 10), (2, 'b@x.io', 20), (3, 'c@x.io', NULL)")
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+}
+
+func TestLostLedgerIsUpsertOnly(t *testing.T) {
+	t.Parallel()
+	for _, lost := range [][]string{{"ledger"}, {"records"}, {"ledger", "records"}, {"ledger", "records", "runs", "fence", "log", "intents", "bad_keys"}} {
+		w := people(t)
+		w.run()
+		w.exec("DELETE FROM people WHERE id = 1")
+		for _, kind := range lost {
+			w.exec("DROP TABLE _tidegate.crm__" + kind)
+		}
+		w.open()
+		want(t, w.run(), Summary{Read: 2, Added: 2})
+	}
+}
+
+func TestStaleEpoch(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	id, _ := w.plan()
+	lost := func(what string, err error) {
+		t.Helper()
+		if f := tidegate.FaultOf(err); err == nil || f.Code != "lease.lost" || f.Action != tidegate.Halt {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	if err := w.l.Intend(w.ctx, id, 5, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	other, err := Open(w.ctx, w.wh, tidegate.DefaultWorkspace, "crm", Options{Now: w.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost("intend", other.Intend(w.ctx, id, 4, 1, 1))
+	lost("record", other.Record(w.ctx, id, 4, []Result{{Ordinal: 0, Outcome: destinations.Outcome{Disposition: destinations.Delivered}}}))
+	_, err = other.Plan(w.ctx, w.request("run_other"))
+	lost("plan", err)
+	p, err := w.l.Progress(w.ctx, id)
+	if err != nil || p.Intended != 1 || p.Settled(0) {
+		t.Fatalf("%+v %v", p, err)
+	}
+}
+
+func TestProgressAndResume(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	if _, err := w.l.Progress(w.ctx, "run_none"); !errors.Is(err, ErrNoPlan) {
+		t.Fatal(err)
+	}
+	id, s := w.plan()
+	if err := w.l.Intend(w.ctx, id, 1, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	ok := destinations.Outcome{Disposition: destinations.Delivered, DestinationID: "77"}
+	if err := w.l.Record(w.ctx, id, 1, []Result{{Ordinal: 1, Outcome: ok}, {Ordinal: 1, Outcome: destinations.Outcome{Disposition: destinations.Rejected}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.l.Record(w.ctx, id, 1, []Result{{Ordinal: 1, Outcome: destinations.Outcome{Disposition: destinations.Rejected}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.open() // as after a crash
+	p, err := w.l.Progress(w.ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Intended != 2 || p.Settled(0) || !p.Settled(1) || p.Settled(2) || p.Settled(-1) || p.Settled(99) || p.Counts.Delivered != 1 || p.Counts.Rejected != 0 {
+		t.Fatalf("%+v", p)
+	}
+	if d := cmp.Diff(s, p.Summary); d != "" {
+		t.Fatal(d)
+	}
+	r, err := w.l.Changes(w.ctx, id, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err := r.Next(w.ctx); err != nil || next.Ordinal != 2 {
+		t.Fatal(next, err)
+	}
+	// Never resumed: the next plan finds 1 confirmed, 0 in doubt and 2 not sent.
+	_, s = w.plan()
+	want(t, s, Summary{Read: 3, Unchanged: 1, Added: 2, Retries: 1, LedgerRows: 1})
+	if err := w.l.Record(w.ctx, id, 1, []Result{{Ordinal: 2, Outcome: ok}}); tidegate.FaultOf(err).Code != "plan.stale" {
+		t.Fatal(err)
+	}
+	if _, err := w.l.Changes(w.ctx, id, 0); tidegate.FaultOf(err).Code != "plan.stale" {
+		t.Fatal(err)
+	}
+}
+
+func TestAWaitingPlanSurvivesAPreviewButNotADelivery(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	held, _ := w.plan()
+	preview, _ := w.plan()
+	w.finish(preview)
+	if n := len(w.changes(held)); n != 3 {
+		t.Fatal(n)
+	}
+	w.run()
+	err := w.l.Intend(w.ctx, held, 1, 0, 0)
+	if f := tidegate.FaultOf(err); err == nil || f.Code != "plan.stale" {
+		t.Fatal(err)
+	}
+	w.finish(held) // nothing
+	for range keptPlans + 3 {
+		w.plan()
+	}
+	var tables int64
+	err = w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		return one(ctx, tx, "SELECT count(*) FROM information_schema.tables WHERE table_schema = '_tidegate' AND table_name LIKE 'crm__run_0%'", nil, &tables)
+	})
+	if err != nil || tables > keptPlans+1 {
+		t.Fatalf("%d tables of runs are left: %v", tables, err)
+	}
+}

@@ -1,0 +1,403 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/sync/model"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// ErrNoPlan is wrapped when a run has no stored plan.
+var ErrNoPlan = errors.New("the run has no plan")
+
+// storedPlan is a row of __runs.
+type storedPlan struct {
+	runID, state        string
+	summary             Summary
+	changes             int64
+	generation, current int64 // of the ledger when it was planned, and now
+	sent                bool  // it has intents or results
+}
+
+// stale says whether results of another run came in since. Such a plan may hold
+// older values than the destination has (Invariant 5).
+func (s storedPlan) stale() bool { return s.generation != s.current }
+
+func (l *Ledger) planQuery(where sqltext.Text) sqltext.Text {
+	return "SELECT r.run_id, r.state, r.summary, r.changes, r.generation, f.generation" +
+		", EXISTS (SELECT 1 FROM " + l.sql.of("intents") + " AS i WHERE i.run_id = r.run_id) OR EXISTS (SELECT 1 FROM " + l.sql.of("log") + " AS g WHERE g.run_id = r.run_id)" +
+		" FROM " + l.sql.of("runs") + " AS r CROSS JOIN " + l.sql.of("fence") + " AS f WHERE " + where
+}
+
+func storedPlanOf(row tidegate.Row) (storedPlan, error) {
+	var s storedPlan
+	var summary string
+	if err := scan(row, &s.runID, &s.state, &summary, &s.changes, &s.generation, &s.current, &s.sent); err != nil {
+		return s, err
+	}
+	if summary == "" {
+		return s, nil
+	}
+	if err := json.Unmarshal([]byte(summary), &s.summary); err != nil {
+		return s, fmt.Errorf("reading the summary of run %s: %w", s.runID, err)
+	}
+	return s, nil
+}
+
+func (l *Ledger) findPlan(ctx context.Context, tx warehouse.Tx, runID string) (s storedPlan, err error) {
+	found := false
+	err = each(ctx, tx, string(l.planQuery("r.run_id = $1")), []any{runID}, func(row tidegate.Row) (err error) {
+		found = true
+		s, err = storedPlanOf(row)
+		return err
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("looking for run %s: %w", runID, ErrNoPlan)
+	}
+	return s, err
+}
+
+func (l *Ledger) planOf(ctx context.Context, runID string) (s storedPlan, err error) {
+	err = l.read(ctx, func(ctx context.Context, tx warehouse.Tx) (err error) {
+		s, err = l.findPlan(ctx, tx, runID)
+		return err
+	})
+	return s, err
+}
+
+// live returns the plan of a run that can still be delivered.
+func (l *Ledger) live(ctx context.Context, tx warehouse.Tx, runID string) (storedPlan, error) {
+	s, err := l.findPlan(ctx, tx, runID)
+	switch {
+	case err != nil:
+		return s, err
+	case s.state == runReading:
+		return s, fmt.Errorf("looking for run %s: it is not complete: %w", runID, ErrNoPlan)
+	case s.state != runPlanned:
+		return s, l.gone(runID, "the run is "+s.state)
+	case s.stale():
+		return s, l.gone(runID, "another run has delivered since it was made")
+	}
+	return s, nil
+}
+
+func (l *Ledger) gone(runID, why string) error {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "plan.stale", Subject: "run " + runID, Message: "the plan cannot be used any more: " + why, Hint: "run the sync again; it plans from what the destination holds now"}
+}
+
+// Intend makes durable that the ordinals first to last, both included, may
+// leave from now on. It returns before they do.
+func (l *Ledger) Intend(ctx context.Context, runID string, epoch, first, last int64) error {
+	err := l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error {
+		s, err := l.live(ctx, tx, runID)
+		if err != nil {
+			return err
+		}
+		if first < 0 || last < first || last >= s.changes {
+			return fmt.Errorf("the plan has %d changes", s.changes)
+		}
+		_, err = tx.Exec(ctx, string("INSERT INTO "+l.sql.of("intents")+" VALUES ($1, $2, $3, $4, $5)"), runID, first, last, epoch, l.opts.Now())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("intending ordinals %d to %d of run %s: %w", first, last, runID, err)
+	}
+	return nil
+}
+
+// resultRow is a Result as statements.record takes it.
+type resultRow struct {
+	Ordinal       int64  `json:"ordinal"`
+	Disposition   string `json:"disposition"`
+	DestinationID string `json:"destination_id,omitempty"`
+	NextAttempt   int64  `json:"next_attempt,omitempty"` // microseconds since 1970
+	Action        string `json:"action,omitempty"`
+	Code          string `json:"code,omitempty"`
+	Subject       string `json:"subject,omitempty"`
+	Message       string `json:"message,omitempty"`
+	Hint          string `json:"hint,omitempty"`
+	Cluster       string `json:"cluster,omitempty"`
+}
+
+// Record makes results durable, all or none. A result for an ordinal that has
+// one already is dropped: the first counts. Delivered results advance the
+// ledger from here on (Invariant 4), although the tables follow at Finish.
+func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results []Result) error {
+	if len(results) == 0 {
+		return nil
+	}
+	now := l.opts.Now()
+	rows := make([]resultRow, 0, len(results))
+	seen := make(map[int64]struct{}, len(results))
+	for _, r := range results {
+		if _, twice := seen[r.Ordinal]; twice {
+			continue
+		}
+		seen[r.Ordinal] = struct{}{}
+		rows = append(rows, resultRowOf(r, now))
+	}
+	text, err := json.Marshal(rows)
+	if err != nil {
+		return fmt.Errorf("recording results of run %s: %w", runID, err)
+	}
+	err = l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error {
+		s, err := l.live(ctx, tx, runID)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if r.Ordinal < 0 || r.Ordinal >= s.changes {
+				return fmt.Errorf("ordinal %d is not in the plan, which has %d changes", r.Ordinal, s.changes)
+			}
+		}
+		_, err = tx.Exec(ctx, l.sql.record(runID), runID, string(text), now)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("recording %d results of run %s: %w", len(rows), runID, err)
+	}
+	return nil
+}
+
+func resultRowOf(r Result, now time.Time) resultRow {
+	row := resultRow{Ordinal: r.Ordinal, Disposition: string(r.Disposition), DestinationID: r.DestinationID}
+	if r.Excluded {
+		row.Disposition = stateExcluded
+	}
+	switch {
+	case !r.NextAttempt.IsZero():
+		row.NextAttempt = r.NextAttempt.UnixMicro()
+	case row.Disposition == "deferred":
+		row.NextAttempt = now.UnixMicro() // deferred means "by a later run": never stuck
+	}
+	if f := r.Fault; f != nil {
+		stored := tidegate.StoredFault(f)
+		row.Action, row.Code, row.Subject, row.Message, row.Hint, row.Cluster = stored.Action, stored.Code, stored.Subject, stored.Message, stored.Hint, f.Cluster()
+	}
+	return row
+}
+
+// Progress tells how far the delivery of a stored plan came. An error that
+// wraps ErrNoPlan says that there is none.
+func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
+	var p Progress
+	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		s, err := l.findPlan(ctx, tx, runID)
+		if err != nil {
+			return err
+		}
+		if s.state == runReading {
+			return fmt.Errorf("looking for run %s: it is not complete: %w", runID, ErrNoPlan)
+		}
+		p.Summary = s.summary
+		if p.Counts, err = l.counts(ctx, tx, s); err != nil {
+			return err
+		}
+		if err := one(ctx, tx, string("SELECT coalesce(max(last) + 1, 0) FROM "+l.sql.of("intents")+" WHERE run_id = $1"), []any{runID}, &p.Intended); err != nil {
+			return err
+		}
+		settled := make([]uint64, s.changes/64+1)
+		p.Settled = func(ordinal int64) bool {
+			return ordinal >= 0 && ordinal < s.changes && settled[ordinal/64]>>(ordinal%64)&1 == 1
+		}
+		return each(ctx, tx, string("SELECT ordinal FROM "+l.sql.of("log")+" WHERE run_id = $1"), []any{runID}, func(row tidegate.Row) error {
+			var ordinal int64
+			if err := scan(row, &ordinal); err != nil {
+				return err
+			}
+			if ordinal >= 0 && ordinal < s.changes {
+				settled[ordinal/64] |= 1 << (ordinal % 64)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return Progress{}, fmt.Errorf("reading the progress of run %s: %w", runID, err)
+	}
+	return p, nil
+}
+
+// counts joins what a plan found with the results recorded so far.
+func (l *Ledger) counts(ctx context.Context, tx warehouse.Tx, s storedPlan) (tidegate.Counts, error) {
+	m := s.summary
+	c := tidegate.Counts{Read: m.Read, Unchanged: m.Unchanged, Added: m.Added, Changed: m.Changed, Removed: m.Removed, BadKeys: m.BadKeys}
+	err := each(ctx, tx, string("SELECT disposition, count(*) FROM "+l.sql.of("log")+" WHERE run_id = $1 GROUP BY 1"), []any{s.runID}, func(row tidegate.Row) error {
+		var disposition string
+		var n int64
+		if err := scan(row, &disposition, &n); err != nil {
+			return err
+		}
+		switch disposition {
+		case "delivered":
+			c.Delivered = n
+		case "rejected":
+			c.Rejected = n
+		case "in_doubt":
+			c.InDoubt = n
+		case "deferred":
+			c.Deferred = n
+		case stateExcluded:
+			c.Excluded = n
+		}
+		return nil
+	})
+	return c, err
+}
+
+// Finish folds the results into the ledger, in one transaction, and drops the
+// plan. What was intended and has no result is in doubt from now on. Finishing
+// a finished or superseded run, or one without a plan, does nothing.
+func (l *Ledger) Finish(ctx context.Context, runID string) error {
+	l.writes.Lock()
+	epoch := l.epoch
+	l.writes.Unlock()
+	err := l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error {
+		s, err := l.findPlan(ctx, tx, runID)
+		switch {
+		case errors.Is(err, ErrNoPlan):
+			return nil
+		case err != nil:
+			return err
+		case s.state == runReading:
+			return l.endRun(ctx, tx, s, runSuperseded)
+		case s.state != runPlanned:
+			return nil
+		case s.sent && s.stale():
+			return l.damagedRun(runID)
+		case !s.sent:
+			return l.endRun(ctx, tx, s, runFinished)
+		}
+		return l.fold(ctx, tx, s, runFinished)
+	})
+	if err != nil {
+		return fmt.Errorf("finishing run %s: %w", runID, err)
+	}
+	return nil
+}
+
+// damagedRun reports a run that sent something although another run's results
+// came in between, which Intend and Record refuse.
+func (l *Ledger) damagedRun(runID string) error {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "ledger.damaged", Subject: "run " + runID, Message: "two runs of the sync delivered at once", Hint: "drop the tables of this sync in schema " + Schema + "; the next run sends every row again and removes none"}
+}
+
+// fold advances the ledger by the results of s and ends it.
+func (l *Ledger) fold(ctx context.Context, tx warehouse.Tx, s storedPlan, state string) error {
+	lost := &tidegate.Fault{Code: "run.interrupted", Message: "the run ended before an answer came: the destination may hold this change or not"}
+	if _, err := tx.Exec(ctx, l.sql.doubt(s.runID), s.runID, l.opts.Now(), lost.Code, lost.Message, lost.Cluster()); err != nil {
+		return fmt.Errorf("noting what is in doubt: %w", err)
+	}
+	for i, sql := range l.sql.fold(s.runID) {
+		var args []any
+		if i == 0 {
+			args = []any{s.runID}
+		}
+		if _, err := tx.Exec(ctx, sql, args...); err != nil {
+			return fmt.Errorf("folding results in, step %d: %w", i+1, err)
+		}
+	}
+	if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET generation = generation + 1")); err != nil {
+		return fmt.Errorf("counting the generation: %w", err)
+	}
+	return l.endRun(ctx, tx, s, state)
+}
+
+// endRun drops what the run kept, notes its end and trims the old log.
+func (l *Ledger) endRun(ctx context.Context, tx warehouse.Tx, s storedPlan, state string) error {
+	if err := l.dropRun(ctx, tx, s.runID); err != nil {
+		return err
+	}
+	counts, err := l.counts(ctx, tx, s)
+	if err != nil {
+		return fmt.Errorf("counting results: %w", err)
+	}
+	text, err := json.Marshal(counts)
+	if err != nil {
+		return fmt.Errorf("writing counts: %w", err)
+	}
+	now := l.opts.Now()
+	if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("runs")+" SET state = $2, counts = $3, finished_at = $4 WHERE run_id = $1"), s.runID, state, string(text), now); err != nil {
+		return fmt.Errorf("ending the run: %w", err)
+	}
+	old := now.Add(-l.opts.KeepLog)
+	for _, trim := range []struct {
+		sql  sqltext.Text
+		args []any
+	}{
+		{"DELETE FROM " + l.sql.of("intents") + " WHERE run_id = $1", []any{s.runID}},
+		{"DELETE FROM " + l.sql.of("log") + " WHERE recorded_at < $1 AND run_id NOT IN (SELECT run_id FROM " + l.sql.of("runs") + " WHERE state = 'planned')", []any{old}},
+		{"DELETE FROM " + l.sql.of("runs") + " WHERE finished_at < $1", []any{old}},
+	} {
+		if _, err := tx.Exec(ctx, string(trim.sql), trim.args...); err != nil {
+			return fmt.Errorf("trimming the log: %w", err)
+		}
+	}
+	return nil
+}
+
+// Rejections lists up to limit records that the destination does not hold as it
+// should, newest first; those of a running run included.
+func (l *Ledger) Rejections(ctx context.Context, limit int) ([]Rejection, error) {
+	var list []Rejection
+	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		runID := ""
+		err := each(ctx, tx, string(l.planQuery("r.state = 'planned' ORDER BY r.started_at")), nil, func(row tidegate.Row) error {
+			s, err := storedPlanOf(row)
+			if s.sent && !s.stale() {
+				runID = s.runID // at most one run is being delivered
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		var args []any
+		if runID != "" {
+			args = []any{runID}
+		}
+		return each(ctx, tx, l.sql.rejections(runID, limit), args, func(row tidegate.Row) error {
+			r, err := rejectionOf(row)
+			list = append(list, r)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the rejections of sync %q: %w", l.sync, err)
+	}
+	return list, nil
+}
+
+func rejectionOf(row tidegate.Row) (Rejection, error) {
+	var r Rejection
+	var key, op, payload string
+	f := &r.Fault
+	if err := scan(row, &key, &op, &r.State, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint, &r.Cluster, &payload, &r.Attempts, &r.NextAttempt, &r.RunID, &r.At); err != nil {
+		return r, err
+	}
+	r.Key, r.Op = tidegate.Key(key), tidegate.Op(op)
+	var err error
+	r.Payload, err = model.ParseRecord([]byte(payload))
+	return r, err
+}
+
+// RetryNow makes the failed and in-doubt records of one cluster (of all when
+// empty) due, so that the next plan holds them, and returns how many. Records
+// of a run that is being delivered become due with its own results.
+func (l *Ledger) RetryNow(ctx context.Context, cluster string) (n int64, err error) {
+	l.writes.Lock()
+	defer l.writes.Unlock()
+	err = l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		n, err = tx.Exec(ctx, string("UPDATE "+l.sql.of("records")+" SET next_attempt_at = $1 WHERE state IN ('failed', 'in_doubt') AND ($2 = '' OR cluster = $2)"), l.opts.Now(), cluster)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("making rejections of sync %q due: %w", l.sync, err)
+	}
+	return n, nil
+}

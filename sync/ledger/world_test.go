@@ -1,0 +1,208 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/sync/mapping"
+	"github.com/tidegate/tidegate/sync/model"
+	"github.com/tidegate/tidegate/warehouse/duckdb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a warehouse, one sync's ledger and a destination that remembers.
+type world struct {
+	t   testing.TB
+	ctx context.Context
+	wh  *duckdb.Warehouse
+	l   *Ledger
+	now time.Time
+	// def and fields are what the next plan is compiled from.
+	def    tidegate.Model
+	fields []tidegate.FieldMapping
+	mode   tidegate.Mode
+	runs   int
+	// held is the destination: key → payload.
+	held map[tidegate.Key]string
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{
+		t: t, ctx: t.Context(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), held: map[tidegate.Key]string{},
+		def:    tidegate.Model{Name: "people", SQL: "SELECT * FROM people", PrimaryKey: []string{"id"}},
+		fields: []tidegate.FieldMapping{{Field: "email", Column: "email"}, {Field: "age", Column: "age"}},
+	}
+	wh, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(t.TempDir(), "w.duckdb"), Now: w.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := wh.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.wh = wh
+	w.open()
+	return w
+}
+
+func (w *world) clock() time.Time { return w.now }
+
+func (w *world) open() {
+	w.t.Helper()
+	l, err := Open(w.ctx, w.wh, tidegate.DefaultWorkspace, "crm", Options{Now: w.clock})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.l = l
+}
+
+func (w *world) exec(sql string, args ...any) {
+	w.t.Helper()
+	if _, err := w.wh.Exec(w.ctx, sql, args...); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (w *world) request(runID string) PlanRequest {
+	w.t.Helper()
+	m, err := model.Compile(w.ctx, w.wh, w.def)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	mp, err := mapping.Compile(tidegate.Mapping{Identifier: w.fields[0].Field, Fields: w.fields}, m, destinations.Object{Name: "contacts", Open: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return PlanRequest{RunID: runID, Epoch: 1, Model: m, Mapping: mp, Mode: w.mode}
+}
+
+func (w *world) newRun() string {
+	w.runs++
+	w.now = w.now.Add(time.Minute)
+	return fmt.Sprintf("run_%04d", w.runs)
+}
+
+func (w *world) plan() (string, Summary) {
+	w.t.Helper()
+	id := w.newRun()
+	s, err := w.l.Plan(w.ctx, w.request(id))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.check(id, s)
+	return id, s
+}
+
+// check holds a plan to its counts.
+func (w *world) check(id string, s Summary) {
+	w.t.Helper()
+	if s.Read != s.Unchanged+s.Added+s.Changed+s.BadKeys {
+		w.t.Fatalf("counts do not add up: %+v", s)
+	}
+	ops := map[tidegate.Op]int64{}
+	for i, p := range w.changes(id) {
+		if p.Ordinal != int64(i) {
+			w.t.Fatalf("ordinal %d at place %d", p.Ordinal, i)
+		}
+		ops[p.Op]++
+	}
+	if ops[tidegate.Added] != s.Added || ops[tidegate.Changed] != s.Changed || ops[tidegate.Removed] != s.Removed {
+		w.t.Fatalf("the plan holds %v, the summary says %+v", ops, s)
+	}
+}
+
+func (w *world) changes(id string) []Planned {
+	w.t.Helper()
+	r, err := w.l.Changes(w.ctx, id, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer r.Close()
+	var all []Planned
+	for {
+		p, err := r.Next(w.ctx)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// deliver settles every change of a plan as outcome says; nil leaves it unsettled.
+func (w *world) deliver(id string, outcome func(Planned) *Result) {
+	w.t.Helper()
+	all := w.changes(id)
+	if len(all) == 0 {
+		return
+	}
+	if err := w.l.Intend(w.ctx, id, 1, 0, int64(len(all)-1)); err != nil {
+		w.t.Fatal(err)
+	}
+	var results []Result
+	for _, p := range all {
+		r := outcome(p)
+		if r == nil {
+			continue
+		}
+		r.Ordinal = p.Ordinal
+		if r.Disposition == destinations.Delivered && !r.Excluded {
+			w.hold(p)
+		}
+		results = append(results, *r)
+	}
+	if err := w.l.Record(w.ctx, id, 1, results); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) hold(p Planned) {
+	if p.Op == tidegate.Removed {
+		delete(w.held, p.Key)
+		return
+	}
+	w.held[p.Key] = string(model.AppendJSON(nil, p.After))
+}
+
+func (w *world) finish(id string) {
+	w.t.Helper()
+	if err := w.l.Finish(w.ctx, id); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// run plans, delivers everything that mapped and finishes.
+func (w *world) run() Summary {
+	w.t.Helper()
+	id, s := w.plan()
+	w.deliver(id, delivered)
+	w.finish(id)
+	return s
+}
+
+func delivered(p Planned) *Result {
+	if p.Fault != nil {
+		return &Result{Outcome: destinations.Outcome{Disposition: destinations.Rejected, Fault: p.Fault}}
+	}
+	return &Result{Outcome: destinations.Outcome{Disposition: destinations.Delivered, DestinationID: "d" + string(p.Key)}}
+}
+
+func outcome(d destinations.Disposition, next time.Time) func(Planned) *Result {
+	return func(Planned) *Result {
+		return &Result{NextAttempt: next, Outcome: destinations.Outcome{Disposition: d, Fault: &tidegate.Fault{Action: tidegate.Reject, Code: "dest.no", Message: `value "x" is wrong`}}}
+	}
+}
