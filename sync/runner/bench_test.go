@@ -1,0 +1,165 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/retry"
+	"github.com/tidegate/tidegate/sync/ledger"
+)
+
+// BenchmarkDelivery delivers 200,000 rows to a local HTTP server, paired with a
+// bare client loop that makes the same calls, and to nothing at all, which leaves
+// the engine's own work per row. See B5 of the measured limits.
+func BenchmarkDelivery(b *testing.B) {
+	const rows, records = 200_000, 100
+	for _, latency := range []time.Duration{0, 50 * time.Millisecond} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_ = retry.Wait(r.Context(), latency)
+			w.WriteHeader(http.StatusNoContent)
+		}))
+		for _, workers := range []int{8, 64} {
+			post := &poster{url: server.URL, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}}
+			b.Run(fmt.Sprintf("latency=%v/workers=%d/engine", latency, workers), func(b *testing.B) {
+				deliver(b, rows, post, destinations.Limit{Records: records, Concurrency: workers})
+			})
+			b.Run(fmt.Sprintf("latency=%v/workers=%d/loop", latency, workers), func(b *testing.B) {
+				for b.Loop() {
+					post.loop(b, rows/records, records, workers)
+				}
+				b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+			})
+			post.client.CloseIdleConnections()
+		}
+		server.Close()
+	}
+	for _, per := range []int{1, 100} {
+		b.Run(fmt.Sprintf("nothing/records=%d", per), func(b *testing.B) {
+			deliver(b, rows, nowhere{}, destinations.Limit{Records: per, Concurrency: 32})
+		})
+	}
+}
+
+// deliver runs the real Runner over a ledger that costs next to nothing.
+func deliver(b *testing.B, rows int, dest destinations.Destination, limit destinations.Limit) {
+	b.Helper()
+	led := &flatLedger{changes: make([]ledger.Planned, rows)}
+	for i := range led.changes {
+		id := fmt.Sprintf("user%d@example.com", i)
+		led.changes[i] = ledger.Planned{
+			Ordinal: int64(i), Identifier: id,
+			Change: tidegate.Change{Op: tidegate.Added, Key: tidegate.Key(fmt.Sprintf("[%d]", i)), After: tidegate.Record{"email": id, "value": int64(i)}},
+		}
+	}
+	r, err := New(Options{
+		Node: "bench", Runs: newMemoryRuns(), Now: time.Now, Random: rand.Uint64,
+		Open: func(context.Context, string) (*Opened, error) {
+			return &Opened{
+				Sync: tidegate.Sync{Name: "s", Mode: tidegate.Upsert}, Ledger: led, Destination: dest, Account: "a", IdentifierField: "email",
+				Object: destinations.Object{Name: "o", Safety: destinations.Idempotent, Limit: limit}, Close: func() error { return nil },
+			}, nil
+		},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		run, err := r.Do(b.Context(), "s", TriggerManual)
+		if err != nil || run.State != tidegate.RunSucceeded {
+			b.Fatalf("the run is %s: %+v %v", run.State, run.Fault, err)
+		}
+	}
+	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(rows)/float64(b.N), "µs/row")
+}
+
+// flatLedger plans the same changes for every run.
+type flatLedger struct{ changes []ledger.Planned }
+
+func (l *flatLedger) summary() ledger.Summary {
+	return ledger.Summary{Read: int64(len(l.changes)), Added: int64(len(l.changes))}
+}
+
+func (l *flatLedger) Plan(context.Context, ledger.PlanRequest) (ledger.Summary, error) {
+	return l.summary(), nil
+}
+
+func (l *flatLedger) Changes(_ context.Context, _ string, from int64) (ledger.PlannedReader, error) {
+	return &planReader{changes: l.changes[from:]}, nil
+}
+func (l *flatLedger) Intend(context.Context, string, int64, int64, int64) error    { return nil }
+func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) error { return nil }
+func (l *flatLedger) Finish(context.Context, string) error                         { return nil }
+func (l *flatLedger) Progress(context.Context, string) (ledger.Progress, error) {
+	return ledger.Progress{Summary: l.summary(), Settled: func(int64) bool { return false }}, nil
+}
+
+// nowhere confirms everything at once.
+type nowhere struct{}
+
+func (nowhere) Objects(context.Context) ([]destinations.Object, error) { return nil, nil }
+func (nowhere) Close() error                                           { return nil }
+func (nowhere) Write(_ context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
+	return delivered(len(b.Items)), nil
+}
+
+// poster makes one HTTP call per batch, with a body of 120 bytes a record.
+type poster struct {
+	nowhere
+
+	url    string
+	client *http.Client
+}
+
+var line = strings.Repeat("x", 120)
+
+func (p *poster) post(ctx context.Context, records int) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, strings.NewReader(strings.Repeat(line, records)))
+	if err != nil {
+		return err
+	}
+	res, err := p.client.Do(req)
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
+func (p *poster) Write(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
+	if err := p.post(ctx, len(b.Items)); err != nil {
+		return nil, err
+	}
+	return delivered(len(b.Items)), nil
+}
+
+// loop is the bare client that the engine is measured against.
+func (p *poster) loop(b *testing.B, calls, records, workers int) {
+	b.Helper()
+	next := make(chan struct{})
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for range next {
+				if err := p.post(b.Context(), records); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for range calls {
+		next <- struct{}{}
+	}
+	close(next)
+	wg.Wait()
+}
