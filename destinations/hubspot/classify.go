@@ -1,0 +1,97 @@
+package hubspot
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/egress"
+)
+
+// apiError is the body of an answer that is not 2xx.
+type apiError struct {
+	Category   string `json:"category"`
+	Message    string `json:"message"`
+	ErrorType  string `json:"errorType"`
+	PolicyName string `json:"policyName"`
+}
+
+const maxMessage = 300
+
+// classify says what is to be done about an answer that refuses a whole call.
+func classify(resp *http.Response, raw []byte, now time.Time) *tidegate.Fault {
+	var e apiError
+	isJSON := json.Unmarshal(raw, &e) == nil && e.Message != ""
+	f := &tidegate.Fault{Message: clip(e.Message)}
+	if !isJSON {
+		f.Message = "the answer is " + resp.Status + " without the API's error"
+	}
+	switch status := resp.StatusCode; {
+	case status == http.StatusUnauthorized:
+		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "auth.expired", "token", "make a new access token in the private app's settings and put it where the secret reference points"
+	case status == http.StatusForbidden:
+		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "auth.forbidden", "token", "give the private app the scopes that the reference page of hubspot lists"
+	case status == http.StatusTooManyRequests, e.ErrorType == "RATE_LIMIT":
+		f.Action, f.Code, f.After = tidegate.Throttle, "hubspot.rate_limit", waitFor(resp, e, now)
+	case !isJSON, status >= 500, status == http.StatusRequestTimeout, status == http.StatusLocked:
+		f.Action, f.Code = tidegate.Retry, "hubspot.unavailable"
+	case status == http.StatusNotFound:
+		f.Action, f.Code, f.Hint = tidegate.Halt, "hubspot.not_found", "look whether base_url is right and the account has this object"
+	case status == http.StatusRequestEntityTooLarge:
+		f.Action, f.Code = tidegate.Reject, "hubspot.too_large"
+	default: // 400 VALIDATION_ERROR, 409 CONFLICT, 422: something about the records
+		f.Action, f.Code = tidegate.Reject, "hubspot."+category(e.Category)
+	}
+	return f
+}
+
+// waitFor is how long a 429 asks to stay away.
+func waitFor(resp *http.Response, e apiError, now time.Time) time.Duration {
+	if wait, ok := egress.RetryAfter(resp.Header, now); ok {
+		return wait
+	}
+	switch e.PolicyName {
+	case "DAILY":
+		return time.Hour // it resets at midnight of a zone that the API does not name
+	case "SECONDLY":
+		return time.Second
+	}
+	return 10 * time.Second // TEN_SECONDLY_ROLLING
+}
+
+// recordFault says what is to be done about one record of a 207.
+func recordFault(e batchError) *tidegate.Fault {
+	f := &tidegate.Fault{Action: tidegate.Reject, Code: "hubspot." + category(e.Category), Message: clip(e.Message)}
+	switch e.Category {
+	case "RATE_LIMITS":
+		f.Action, f.After = tidegate.Throttle, 10*time.Second
+	case "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "TIMEOUT":
+		f.Action = tidegate.Retry
+	case "VALIDATION_ERROR":
+		f.Hint = "mend the value in the model or its mapping; the record is tried again when it changes"
+	case "OBJECT_NOT_FOUND":
+		f.Hint = "there is no such record; use the mode upsert to create it"
+	case "CONFLICT":
+		f.Hint = "the record is there already; use the mode upsert to update it"
+	}
+	if f.Message == "" {
+		f.Message = "HubSpot refused the record and gave no reason"
+	}
+	return f
+}
+
+func category(c string) string {
+	if c == "" {
+		return "refused"
+	}
+	return strings.ToLower(c)
+}
+
+func clip(s string) string {
+	if len(s) > maxMessage {
+		return strings.ToValidUTF8(s[:maxMessage], "") + "…"
+	}
+	return s
+}

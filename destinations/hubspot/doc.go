@@ -1,0 +1,22 @@
+// Package hubspot writes contacts, companies and deals of a HubSpot account
+// through the CRM v3 batch endpoints.
+//
+// Facts of the API, from developers.hubspot.com (batch endpoints, properties,
+// usage limits), verified 2026-11-21:
+//   - batch/upsert, batch/update, batch/create, batch/archive and batch/read take
+//     100 inputs a call; upsert matches by a property with unique values
+//     (`idProperty`), for contacts also by email.
+//   - an input may carry an objectWriteTraceId; results and errors repeat it,
+//     and then the errors of single records come in a 207 beside the results of
+//     the others. Without it one bad record fails the call with a 400.
+//   - a private app has 100 calls in ten seconds (190 on the larger plans); a 429
+//     names the policy that was hit: TEN_SECONDLY_ROLLING or DAILY.
+//   - two inputs with one id fail the whole call.
+//
+// Invariants: an outcome is Delivered only when a result of the answer names
+// the record; what the answer does not name is in doubt. The token appears in
+// the Authorization header and nowhere else (Invariant 9).
+//
+// It does not retry, wait or split batches: the runner does. A Destination is
+// safe for concurrent use and starts no goroutine.
+package hubspot

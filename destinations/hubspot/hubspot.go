@@ -1,0 +1,273 @@
+package hubspot
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/egress"
+)
+
+const (
+	maxInputs      = 100
+	maxAnswerBytes = 8 << 20
+	recordID       = "hs_object_id"
+	fieldsFresh    = time.Minute // how long the properties of an object are remembered
+)
+
+// objectNames are the objects that can be written, in the order of the API's documentation.
+var objectNames = []string{"contacts", "companies", "deals"}
+
+// Destination is one HubSpot account.
+type Destination struct {
+	cfg    Config
+	env    destinations.Env
+	base   string
+	closed atomic.Bool
+
+	mu      sync.Mutex
+	objects []destinations.Object
+	readAt  time.Time
+}
+
+var (
+	_ destinations.Destination = (*Destination)(nil)
+	_ destinations.Checker     = (*Destination)(nil)
+	_ destinations.Reader      = (*Destination)(nil)
+	_ destinations.Provisioner = (*Destination)(nil)
+)
+
+func open(cfg Config, env destinations.Env) *Destination {
+	if cfg.BaseURL == "" {
+		cfg.BaseURL = "https://api.hubapi.com"
+	}
+	if cfg.CallsPerTenSec <= 0 {
+		cfg.CallsPerTenSec = 100
+	}
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = 4
+	}
+	return &Destination{cfg: cfg, env: env, base: strings.TrimSuffix(cfg.BaseURL, "/")}
+}
+
+// Close makes later calls fail.
+func (d *Destination) Close() error {
+	d.closed.Store(true)
+	return nil
+}
+
+// property is one entry of the properties API.
+type property struct {
+	Name           string `json:"name"`
+	Label          string `json:"label"`
+	Type           string `json:"type"`
+	FieldType      string `json:"fieldType,omitempty"`
+	GroupName      string `json:"groupName,omitempty"`
+	HasUniqueValue bool   `json:"hasUniqueValue,omitempty"`
+	Modification   struct {
+		ReadOnlyValue bool `json:"readOnlyValue"`
+	} `json:"modificationMetadata"`
+}
+
+// Objects reads the properties of each object from the account.
+func (d *Destination) Objects(ctx context.Context) ([]destinations.Object, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.objects != nil && d.env.Now().Sub(d.readAt) < fieldsFresh && !d.closed.Load() {
+		return d.objects, nil
+	}
+	var list []destinations.Object
+	for _, name := range objectNames {
+		var answer struct {
+			Results []property `json:"results"`
+		}
+		if _, err := d.call(ctx, http.MethodGet, "/crm/v3/properties/"+name, nil, &answer); err != nil {
+			return nil, fmt.Errorf("reading the properties of %s: %w", name, err)
+		}
+		list = append(list, d.object(name, answer.Results))
+	}
+	d.objects, d.readAt = list, d.env.Now()
+	return list, nil
+}
+
+func (d *Destination) object(name string, properties []property) destinations.Object {
+	o := destinations.Object{
+		Name: name, Label: strings.ToUpper(name[:1]) + name[1:], Safety: destinations.Idempotent,
+		Modes: []tidegate.Mode{tidegate.Upsert, tidegate.Update, tidegate.Insert, tidegate.Mirror},
+		Limit: destinations.Limit{Records: maxInputs, Concurrency: d.cfg.Concurrency, Calls: d.cfg.CallsPerTenSec, Per: 10 * time.Second},
+	}
+	hasID := false
+	for _, p := range properties {
+		identifier := p.HasUniqueValue || p.Name == recordID || name == "contacts" && p.Name == "email"
+		hasID = hasID || p.Name == recordID
+		o.Fields = append(o.Fields, destinations.Field{
+			Name: p.Name, Label: p.Label, Type: typeOf(p.Type), Identifier: identifier, ReadOnly: p.Modification.ReadOnlyValue && p.Name != recordID,
+		})
+	}
+	if !hasID {
+		o.Fields = append(o.Fields, destinations.Field{Name: recordID, Label: "Record ID", Type: tidegate.Type{Kind: tidegate.String}, Identifier: true})
+	}
+	return o
+}
+
+func typeOf(hubspot string) tidegate.Type {
+	switch hubspot {
+	case "number":
+		return tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}
+	case "datetime":
+		return tidegate.Type{Kind: tidegate.Timestamp}
+	case "date":
+		return tidegate.Type{Kind: tidegate.Date}
+	case "bool":
+		return tidegate.Type{Kind: tidegate.Bool}
+	default: // string, enumeration, phone_number, json, …: all travel as text
+		return tidegate.Type{Kind: tidegate.String}
+	}
+}
+
+// Check proves the token with a read.
+func (d *Destination) Check(ctx context.Context) error {
+	if _, err := d.call(ctx, http.MethodGet, "/crm/v3/objects/contacts?limit=1", nil, &struct{}{}); err != nil {
+		return fmt.Errorf("checking the token: %w", err)
+	}
+	return nil
+}
+
+// CreateField creates a property in the group that every account has for the object.
+func (d *Destination) CreateField(ctx context.Context, object string, f destinations.Field) error {
+	typ, fieldType := "string", "text"
+	switch f.Type.Kind {
+	case tidegate.Int, tidegate.Float, tidegate.Decimal:
+		typ, fieldType = "number", "number"
+	case tidegate.Timestamp:
+		typ, fieldType = "datetime", "date"
+	case tidegate.Date:
+		typ, fieldType = "date", "date"
+	case tidegate.Bool:
+		typ, fieldType = "bool", "booleancheckbox"
+	case tidegate.Unknown, tidegate.String, tidegate.Bytes, tidegate.JSON:
+	}
+	label := f.Label
+	if label == "" {
+		label = f.Name
+	}
+	group := map[string]string{"contacts": "contactinformation", "companies": "companyinformation", "deals": "dealinformation"}[object]
+	body := map[string]any{"name": f.Name, "label": label, "type": typ, "fieldType": fieldType, "groupName": group, "hasUniqueValue": f.Identifier}
+	if _, err := d.call(ctx, http.MethodPost, "/crm/v3/properties/"+url.PathEscape(object), body, &struct{}{}); err != nil {
+		return fmt.Errorf("creating property %s of %s: %w", f.Name, object, err)
+	}
+	d.mu.Lock()
+	d.objects = nil
+	d.mu.Unlock()
+	return nil
+}
+
+// Read returns the records that the identifiers match, nil where there is none.
+func (d *Destination) Read(ctx context.Context, object, identifierField string, identifiers []any, fields []string) ([]tidegate.Record, error) {
+	out := make([]tidegate.Record, len(identifiers))
+	for start := 0; start < len(identifiers); start += maxInputs {
+		chunk := identifiers[start:min(start+maxInputs, len(identifiers))]
+		found, err := d.read(ctx, object, identifierField, texts(chunk), append([]string{identifierField}, fields...))
+		if err != nil {
+			return nil, err
+		}
+		for i, id := range chunk {
+			if r, ok := found[fold(identifierField, text(id))]; ok {
+				out[start+i] = r.record()
+			}
+		}
+	}
+	return out, nil
+}
+
+// read returns records by folded identifier value.
+func (d *Destination) read(ctx context.Context, object, identifierField string, ids, properties []string) (map[string]result, error) {
+	body := map[string]any{"properties": properties}
+	if identifierField != recordID {
+		body["idProperty"] = identifierField
+	}
+	inputs := make([]map[string]string, len(ids))
+	for i, id := range ids {
+		inputs[i] = map[string]string{"id": id}
+	}
+	body["inputs"] = inputs
+	var answer batchAnswer
+	if _, err := d.call(ctx, http.MethodPost, "/crm/v3/objects/"+url.PathEscape(object)+"/batch/read", body, &answer); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", object, err)
+	}
+	found := make(map[string]result, len(answer.Results))
+	for _, r := range answer.Results {
+		value := r.Properties[identifierField]
+		if identifierField == recordID {
+			value = &r.ID
+		}
+		if value != nil {
+			found[fold(identifierField, *value)] = r
+		}
+	}
+	return found, nil
+}
+
+// fold makes values comparable: HubSpot stores e-mail addresses in lower case.
+func fold(identifierField, value string) string {
+	if identifierField == "email" {
+		return strings.ToLower(strings.TrimSpace(value))
+	}
+	return value
+}
+
+var errClosed = errors.New("the destination is closed")
+
+// call makes one call and decodes a 2xx answer into into; other answers become faults.
+func (d *Destination) call(ctx context.Context, method, path string, body, into any) (status int, err error) {
+	if d.closed.Load() {
+		return 0, errClosed
+	}
+	var reader io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return 0, fmt.Errorf("encoding the call: %w", err)
+		}
+		reader = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, d.base+path, reader)
+	if err != nil {
+		return 0, &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.base_url", Subject: "base_url", Message: "it is no address", Hint: "leave base_url out, or write it as https://HOST"}
+	}
+	req.Header.Set("Authorization", "Bearer "+d.cfg.Token.Reveal())
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := d.env.HTTP.Do(req)
+	if err != nil {
+		return 0, egress.Fault(ctx, err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end or given up
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return 0, egress.Fault(ctx, err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return resp.StatusCode, classify(resp, raw, d.env.Now())
+	}
+	if len(raw) == 0 {
+		return resp.StatusCode, nil // 204 of archive
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return resp.StatusCode, &tidegate.Fault{Action: tidegate.Retry, Code: "hubspot.not_json", Message: "the answer is not the API's JSON", Hint: "look whether base_url is right and no proxy answers instead", Err: err}
+	}
+	return resp.StatusCode, nil
+}
