@@ -1,0 +1,311 @@
+// Package app wires the hub: it is the only package that knows every other.
+//
+//	listeners ─▶ ingest ─▶ journal ─▶ loader ─▶ warehouse ─▶ runner ─▶ destinations
+//	                 (Start opens them from the left, so that events are accepted
+//	                  before the warehouse is open; Stop closes them from the left,
+//	                  so that what was accepted is loaded before the warehouse closes)
+//
+// Invariants: an event is answered only by a journal that was opened and
+// recovered; when the journal's disk fails the process ends with ExitDisk and
+// nothing is retried (Invariant 7); definitions are activated all or none.
+//
+// It decides nothing about events, rows or deliveries. Hub is safe for
+// concurrent use; every goroutine started here is joined by Wait.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/auth"
+	"github.com/tidegate/tidegate/control/catalog"
+	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/ingest"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/internal/obs"
+	"github.com/tidegate/tidegate/internal/vfs"
+)
+
+// ExitDisk is the exit code after a failed fsync: the supervisor must start the
+// process again, and recovery reads what the disk kept.
+const ExitDisk = 74
+
+// Options say what to serve.
+type Options struct {
+	// Project is the folder of definitions to apply at the start; empty: those of the store.
+	Project string
+	// Data is the folder in which everything is kept. One process at a time.
+	Data string
+	// IngestAddr and AdminAddr override the project's settings.
+	IngestAddr, AdminAddr string
+	Version               string
+	Log                   *slog.Logger
+	Now                   func() time.Time
+	// Telemetry is where metrics and traces go; required.
+	Telemetry *obs.Telemetry
+	// Ready is called once, when everything answers.
+	Ready func(Addresses)
+}
+
+// Addresses are where the hub listens.
+type Addresses struct {
+	Ingest string `json:"ingest"` // "127.0.0.1:8080"
+	Admin  string `json:"admin"`
+}
+
+// DiskError says that the journal's disk refused to make events durable.
+type DiskError struct{ Err error }
+
+// Error names the mend.
+func (e *DiskError) Error() string {
+	return fmt.Sprintf("the journal's disk failed: %v; look at the disk, then start again: what was acknowledged is read back", e.Err)
+}
+
+// Unwrap returns the disk's error.
+func (e *DiskError) Unwrap() error { return e.Err }
+
+// ExitCode tells the command line how to end.
+func (e *DiskError) ExitCode() int { return ExitDisk }
+
+// App is a running hub.
+type App struct {
+	Hub       *Hub
+	Catalog   *catalog.Catalog
+	Addresses Addresses
+
+	o        Options
+	store    *store.Store
+	journal  *journal.Journal
+	ingest   *http.Server
+	admin    *http.Server
+	stopAll  context.CancelCauseFunc
+	group    *errgroup.Group
+	withdraw func() error // of the announcement
+	fatal    atomic.Pointer[DiskError]
+}
+
+// Serve runs the hub until ctx ends and everything in flight is finished.
+func Serve(ctx context.Context, o Options) error {
+	a, err := Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	if o.Ready != nil {
+		o.Ready(a.Addresses)
+	}
+	return a.Wait()
+}
+
+// Start opens everything and returns when the hub is ready. It goes on until
+// ctx ends; the caller then calls Wait.
+func Start(ctx context.Context, o Options) (_ *App, err error) {
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	a := &App{o: o}
+	ctx, a.stopAll = context.WithCancelCause(ctx)
+	var opened closers
+	defer func() {
+		if err != nil {
+			a.stopAll(err)
+			err = errors.Join(err, opened.close())
+		}
+	}()
+
+	if a.store, err = store.Open(ctx, store.Options{Path: filepath.Join(o.Data, "control.db"), Log: o.Log, Now: o.Now}); err != nil {
+		return nil, fmt.Errorf("opening the control store: %w", err)
+	}
+	opened.add(a.store.Close)
+	workspace := a.store.In(tidegate.DefaultWorkspace)
+	p, err := a.definitions(ctx, workspace)
+	if err != nil {
+		return nil, err
+	}
+	a.Hub = newHub(o, a.store)
+	a.Hub.sources.set(p.Sources)
+	if err := a.openJournal(ctx); err != nil {
+		return nil, err
+	}
+	opened.add(func() error { return a.journal.Close(context.WithoutCancel(ctx)) })
+	ingestListener, err := listen(first(o.IngestAddr, p.Settings.IngestAddr), "ingest")
+	if err != nil {
+		return nil, err
+	}
+	opened.add(ingestListener.Close)
+	adminListener, err := listen(first(o.AdminAddr, p.Settings.AdminAddr), "admin")
+	if err != nil {
+		return nil, err
+	}
+	opened.add(adminListener.Close)
+	a.Addresses = Addresses{Ingest: ingestListener.Addr().String(), Admin: adminListener.Addr().String()}
+	if err := a.serveIngest(p, ingestListener); err != nil {
+		return nil, err
+	}
+
+	a.Catalog = catalog.New(catalog.Options{Store: workspace, Kinds: Kinds(), Activate: a.Hub.Activate})
+	if err := a.Hub.open(ctx, p, a.journal); err != nil {
+		return nil, err
+	}
+	opened.add(func() error { return a.Hub.close() })
+	if _, err := a.Catalog.Apply(ctx, p, "serve", catalog.AnyBase); err != nil {
+		return nil, err
+	}
+	return a, a.run(ctx, workspace, adminListener)
+}
+
+// definitions are the project's, or those that the store has.
+func (a *App) definitions(ctx context.Context, w *store.Workspace) (*project.Project, error) {
+	if a.o.Project != "" {
+		return project.LoadDir(a.o.Project, Kinds())
+	}
+	p, _, err := catalog.New(catalog.Options{Store: w, Kinds: Kinds()}).Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "project.missing", Subject: "data folder " + a.o.Data,
+			Message: "there are no definitions yet", Hint: "name a project folder: tidegate serve --project DIR",
+		}
+	}
+	return p, nil
+}
+
+func (a *App) openJournal(ctx context.Context) (err error) {
+	a.journal, err = journal.Open(ctx, journal.Options{
+		Dir: filepath.Join(a.o.Data, "journal"), FS: vfs.OS(), Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
+		Fatal: func(err error) {
+			failed := &DiskError{Err: err}
+			a.fatal.Store(failed)
+			a.stopAll(failed)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("opening the journal: %w", err)
+	}
+	return nil
+}
+
+func (a *App) serveIngest(p *project.Project, l net.Listener) error {
+	limits := p.Settings.Limits
+	handler, err := ingest.New(ingest.Options{
+		Journal: a.journal, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
+		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents},
+		Mode:   ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Meter: a.o.Telemetry.Meter("ingest"),
+	})
+	if err != nil {
+		return fmt.Errorf("building the collection API: %w", err)
+	}
+	a.ingest = ingest.Server(handler, a.o.Log)
+	a.group = &errgroup.Group{}
+	a.group.Go(func() error { return served(a.ingest.Serve(l)) })
+	return nil
+}
+
+// run starts what works until the end.
+func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) error {
+	keeper := auth.New(w, a.o.Now)
+	if err := keeper.EnsureAdmin(ctx, a.o.Data); err != nil {
+		return fmt.Errorf("making the admin token: %w", err)
+	}
+	handler, err := api.New(api.Options{
+		Hub: a.Hub, Catalog: a.Catalog, Store: w, Keeper: keeper, Kinds: Kinds(), Metrics: a.o.Telemetry.Handler(), Version: a.o.Version, Log: a.o.Log, Now: a.o.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("building the admin API: %w", err)
+	}
+	a.admin = api.Server(handler, a.o.Log)
+	a.withdraw, err = api.Announce(a.o.Data, api.Announcement{
+		AdminURL: "http://" + a.Addresses.Admin, IngestURL: "http://" + a.Addresses.Ingest, PID: os.Getpid(), Version: a.o.Version, StartedAt: a.o.Now().UTC(),
+	})
+	if err != nil {
+		return err
+	}
+	a.group.Go(func() error { return served(a.admin.Serve(admin)) })
+	a.Hub.run(ctx, a.group, a.stopAll)
+	a.group.Go(func() error { <-ctx.Done(); return a.shutdown(ctx) })
+	return nil
+}
+
+// shutdown stops from the left: no more requests, no more runs, what was
+// accepted is loaded, and only then the files close.
+func (a *App) shutdown(ctx context.Context) error {
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	errs := []error{a.ingest.Shutdown(patient)}
+	if a.fatal.Load() != nil {
+		_ = a.ingest.Close() // nobody in flight will be answered
+	}
+	if a.admin.Shutdown(patient) != nil {
+		_ = a.admin.Close() // streams have no end of their own
+	}
+	a.Hub.stop()
+	return errors.Join(append(errs, a.withdraw())...)
+}
+
+// Wait returns when the hub has stopped: nil after a polite end.
+func (a *App) Wait() error {
+	err := a.group.Wait()
+	err = errors.Join(err, a.Hub.close(), a.journal.Close(context.Background()), a.store.Close())
+	if f := a.fatal.Load(); f != nil {
+		return f
+	}
+	return err
+}
+
+// Stop ends the hub; Wait returns when it has.
+func (a *App) Stop() { a.stopAll(nil) }
+
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving: %w", err)
+}
+
+func listen(addr, name string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "listen.failed", Subject: name + " address " + addr, Message: err.Error(),
+			Hint: "stop what listens there, or choose another address with --" + name + "-addr", Err: err,
+		}
+	}
+	return l, nil
+}
+
+func first(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// closers are closed in the reverse order of their opening.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c closers) close() error {
+	var errs []error
+	for i := len(c) - 1; i >= 0; i-- {
+		errs = append(errs, c[i]())
+	}
+	return errors.Join(errs...)
+}

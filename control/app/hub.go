@@ -1,0 +1,228 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/sync/runner"
+	"github.com/tidegate/tidegate/sync/scheduler"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// Hub is the running machine behind the API. It implements api.Hub.
+type Hub struct {
+	o       Options
+	runs    *store.Store
+	sources sources
+	retries retries
+	active  atomic.Pointer[active]
+
+	journal     *journal.Journal
+	warehouse   loader.Warehouse
+	loader      *loader.Loader
+	runner      *runner.Runner
+	scheduler   *scheduler.Scheduler
+	connections *connections
+
+	stopWork  context.CancelFunc // runs and schedules
+	workDone  chan struct{}
+	stopLoad  context.CancelFunc
+	loadDone  chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var _ api.Hub = (*Hub)(nil)
+
+// active is one activated project with what is looked up in it. It is never
+// changed once stored.
+type active struct {
+	project      *project.Project
+	syncs        map[string]tidegate.Sync
+	models       map[string]tidegate.Model
+	destinations map[string]tidegate.Connection
+}
+
+func index(p *project.Project) *active {
+	a := &active{project: p, syncs: map[string]tidegate.Sync{}, models: map[string]tidegate.Model{}, destinations: map[string]tidegate.Connection{}}
+	for _, s := range p.Syncs {
+		a.syncs[s.Name] = s
+	}
+	for _, m := range p.Models {
+		a.models[m.Name] = m
+	}
+	for _, d := range p.Destinations {
+		a.destinations[d.Name] = d
+	}
+	return a
+}
+
+func newHub(o Options, runs *store.Store) *Hub {
+	return &Hub{o: o, runs: runs, retries: retries{tries: map[string]int{}}}
+}
+
+// open opens the warehouse and builds what works on it. Nothing runs yet.
+func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) error {
+	h.journal = j
+	reader, err := j.Reader("loader")
+	if err != nil {
+		return fmt.Errorf("opening the loader's cursor: %w", err)
+	}
+	wh, err := openWarehouse(ctx, h.o.Data, p.Warehouse, h.o.Log, h.o.Now)
+	if err != nil {
+		return err
+	}
+	h.warehouse = wh
+	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
+	if err := h.openSyncs(); err != nil {
+		return errors.Join(err, wh.Close())
+	}
+	options := loader.Options{
+		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{},
+	}
+	if every, err := time.ParseDuration(p.Settings.CheckpointEvery); err == nil {
+		options.CheckpointEvery, options.CheckpointAfterDDL = every, min(every, 15*time.Second)
+	}
+	if h.loader, err = loader.New(options); err != nil {
+		return errors.Join(fmt.Errorf("building the loader: %w", err), wh.Close())
+	}
+	h.active.Store(index(&project.Project{Warehouse: p.Warehouse}))
+	return nil
+}
+
+// run starts the loader, the schedules and the runs that an earlier process left.
+func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.CancelCauseFunc) {
+	base := context.WithoutCancel(ctx) // each part ends when shutdown says so, in its order
+	work, stopWork := context.WithCancel(base)
+	load, stopLoad := context.WithCancel(base)
+	h.stopWork, h.stopLoad = stopWork, stopLoad
+	h.workDone, h.loadDone = make(chan struct{}), make(chan struct{})
+	var parts errgroup.Group
+	group.Go(func() error {
+		defer close(h.loadDone)
+		err := h.loader.Run(load)
+		if err != nil {
+			fail(err)
+		}
+		return err
+	})
+	parts.Go(func() error { return h.scheduler.Run(work) })
+	parts.Go(func() error {
+		if err := h.runner.Resume(work); err != nil {
+			h.o.Log.Warn("runs of an earlier process cannot go on yet", "error", err)
+		}
+		<-work.Done()
+		patient, cancel := context.WithTimeout(base, 10*time.Second)
+		defer cancel()
+		return h.runner.Close(patient)
+	})
+	group.Go(func() error {
+		defer close(h.workDone)
+		err := parts.Wait()
+		if err != nil {
+			fail(err)
+		}
+		return err
+	})
+}
+
+// stop ends runs first, because they read what the loader writes, then the loader.
+func (h *Hub) stop() {
+	h.stopWork()
+	<-h.workDone
+	h.stopLoad()
+	<-h.loadDone
+}
+
+// close closes what open opened; calling it twice is fine.
+func (h *Hub) close() error {
+	h.closeOnce.Do(func() {
+		if h.warehouse != nil {
+			h.closeErr = errors.Join(h.connections.closeAll(), h.warehouse.Close())
+		}
+	})
+	return h.closeErr
+}
+
+// Activate makes p what the hub runs.
+func (h *Hub) Activate(ctx context.Context, p *project.Project) error {
+	now := h.active.Load()
+	if !reflect.DeepEqual(plain(now.project.Warehouse), plain(p.Warehouse)) {
+		return &tidegate.Fault{
+			Action: tidegate.Halt, Code: "warehouse.conflict", Subject: "tidegate.yaml: warehouse",
+			Message: "the warehouse of a running hub cannot be replaced", Hint: "stop tidegate, then start it with the new project",
+		}
+	}
+	next := index(p)
+	if err := h.scheduler.Set(ctx, p.Syncs); err != nil {
+		return fmt.Errorf("activating the schedules: %w", err)
+	}
+	h.active.Store(next)
+	h.sources.set(p.Sources)
+	return nil
+}
+
+// plain gives equal documents equal Go values, whichever decoder made them.
+func plain(v any) (out any) {
+	if raw, err := json.Marshal(v); err == nil {
+		_ = json.Unmarshal(raw, &out)
+	}
+	return out
+}
+
+// Query runs one read-only statement.
+func (h *Hub) Query(ctx context.Context, sql string) (tidegate.RowReader, error) {
+	return h.warehouse.Query(ctx, sql)
+}
+
+// Tables lists the warehouse's tables with their columns.
+func (h *Hub) Tables(ctx context.Context) ([]api.TableInfo, error) {
+	lister, ok := h.warehouse.(warehouse.Lister)
+	if !ok {
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.not_listable", Message: "this warehouse cannot list its tables"}
+	}
+	tables, err := lister.Tables(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the tables: %w", err)
+	}
+	out := make([]api.TableInfo, 0, len(tables))
+	for _, t := range tables {
+		schema, err := h.warehouse.Describe(ctx, t)
+		if errors.Is(err, warehouse.ErrNoTable) {
+			continue // dropped since
+		} else if err != nil {
+			return nil, fmt.Errorf("describing %s: %w", t, err)
+		}
+		info := api.TableInfo{Schema: t.Schema, Name: t.Name}
+		for _, c := range schema {
+			info.Columns = append(info.Columns, api.ColumnInfo{Name: c.Name, Type: c.Type.String()})
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
+// Lend gives the warehouse's file up while use runs. The loader meets
+// warehouse.ErrYielded and waits; ingest goes on.
+func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
+	y, ok := h.warehouse.(warehouse.Yielder)
+	if !ok {
+		return notLendable()
+	}
+	return y.Yield(ctx, use)
+}

@@ -1,0 +1,244 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// Ready says how far behind each stage is.
+func (h *Hub) Ready(ctx context.Context) api.Readiness {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	j, l := h.journal.Stats(), h.loader.Stats()
+	stages := []api.Stage{h.journalStage(j), h.loaderStage(j, l), h.warehouseStage(ctx)}
+	for name := range h.active.Load().syncs {
+		if st, ok := h.scheduler.Why(name); ok {
+			stage := api.Stage{Name: "sync " + name, Ready: st.Fault == nil, Detail: st.Reason}
+			if st.Running {
+				stage.Detail = "running"
+			}
+			stages = append(stages, stage)
+		}
+	}
+	r := api.Readiness{Ready: true, Stages: stages, Sources: []api.SourceCounts{}}
+	for _, s := range stages[:3] { // a sync that cannot run does not make the hub unready
+		r.Ready = r.Ready && s.Ready
+	}
+	if counts, err := h.accounts(ctx); err == nil {
+		r.Sources = counts
+	}
+	return r
+}
+
+func (h *Hub) journalStage(j journal.Stats) api.Stage {
+	s := api.Stage{Name: "journal", Ready: !j.Full}
+	switch {
+	case j.Full:
+		s.Detail = "its disk is full: events are answered 503 until space returns"
+	case len(j.Damage) > 0:
+		s.Detail = fmt.Sprintf("%d damaged ranges were set aside; see tidegate doctor", len(j.Damage))
+	}
+	return s
+}
+
+func (h *Hub) loaderStage(j journal.Stats, l loader.Stats) api.Stage {
+	s := api.Stage{Name: "loader", Ready: l.Fault == nil, LagEvents: max(l.LagEvents, 0), LagSeconds: l.LagAge.Seconds()}
+	for _, r := range j.Readers {
+		if r.Name == "loader" && s.LagEvents > 0 {
+			s.LagBytes = r.LagBytes
+		}
+	}
+	if l.Fault != nil {
+		s.Detail = l.Fault.Code + ": " + l.Fault.Message
+	}
+	return s
+}
+
+func (h *Hub) warehouseStage(ctx context.Context) api.Stage {
+	s := api.Stage{Name: "warehouse", Ready: true}
+	rows, err := h.warehouse.Query(ctx, "select 1")
+	if err == nil {
+		_, err = rows.Next(ctx)
+		err = errors.Join(err, rows.Close())
+	}
+	switch {
+	case errors.Is(err, warehouse.ErrYielded):
+		s.Detail = "lent to another program; events wait in the journal"
+	case err != nil:
+		s.Ready, s.Detail = false, err.Error()
+	}
+	return s
+}
+
+// accounts balances each source's books (Invariant 2): the loader's counts, and
+// for what it has not read yet the journal itself.
+func (h *Hub) accounts(ctx context.Context) ([]api.SourceCounts, error) {
+	counts, err := loader.ReadCounts(ctx, h.warehouse)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := h.waiting(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []api.SourceCounts{}
+	seen := map[string]bool{}
+	for _, c := range counts {
+		seen[c.Source] = true
+		out = append(out, api.SourceCounts{
+			Source: c.Source, Accepted: c.Accepted + waiting[c.Source], Loaded: c.Loaded, Duplicates: c.Duplicate, Waiting: waiting[c.Source], Dead: c.Dead,
+		})
+	}
+	for _, src := range h.active.Load().project.Sources {
+		if !seen[src.Name] {
+			out = append(out, api.SourceCounts{Source: src.Name, Accepted: waiting[src.Name], Waiting: waiting[src.Name]})
+		}
+	}
+	return out, nil
+}
+
+// maxWaitingFrames bounds the counting of what waits.
+const maxWaitingFrames = 20_000
+
+// waiting counts the events that the loader has not read, by source.
+func (h *Hub) waiting(ctx context.Context) (map[string]int64, error) {
+	out := map[string]int64{}
+	position, end := h.loader.Stats().Position, h.journal.Durable()
+	if position.Position >= end.Position {
+		return out, nil
+	}
+	r, err := h.journal.OpenAt(position)
+	if err != nil {
+		return nil, fmt.Errorf("counting what waits: %w", err)
+	}
+	defer r.Close()
+	var events []tidegate.Event
+	for range maxWaitingFrames {
+		entry, ok, err := r.TryNext()
+		if err != nil || !ok || entry.First.Position >= end.Position {
+			return out, err
+		}
+		if events, err = envelope.Decode(events[:0], entry.Payload, entry.First); err != nil {
+			return nil, fmt.Errorf("counting what waits: %w", err)
+		}
+		for i := range events {
+			if events[i].Offset.Position >= position.Position {
+				out[events[i].Source]++
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, errors.New("counting what waits: too much waits to be counted now")
+}
+
+// WaitLoaded returns when every event that is durable now is queryable.
+func (h *Hub) WaitLoaded(ctx context.Context) error { return h.loader.Wait(ctx, h.journal.Durable()) }
+
+// Doctor examines the hub.
+func (h *Hub) Doctor(ctx context.Context) []api.Finding {
+	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx)}
+	a := h.active.Load()
+	for name, conn := range a.destinations {
+		findings = append(findings, h.checkDestination(ctx, name, conn, a))
+	}
+	for name := range a.syncs {
+		findings = append(findings, h.checkSync(ctx, name))
+	}
+	return findings
+}
+
+func (h *Hub) checkSpace() api.Finding {
+	j := h.journal.Stats()
+	if j.Full {
+		return api.Finding{Check: "journal.space", Level: "error", Detail: "the disk is full: events are answered 503", Hint: "free space or enlarge the disk; it goes on by itself"}
+	}
+	return api.Finding{Check: "journal.space", Level: "ok", Detail: fmt.Sprintf("%d segments hold %.1f MiB", j.Segments, float64(j.Bytes)/(1<<20))}
+}
+
+func (h *Hub) checkDamage() api.Finding {
+	damage := h.journal.Stats().Damage
+	if len(damage) == 0 {
+		return api.Finding{Check: "journal.damage", Level: "ok", Detail: "every frame verifies"}
+	}
+	d := damage[0]
+	return api.Finding{
+		Check: "journal.damage", Level: "error",
+		Detail: fmt.Sprintf("%d ranges do not verify, the first at offsets %s to %s, kept in %s", len(damage), d.First, d.Next, d.Quarantined),
+		Hint:   "the events in them are lost to us: look at the disk, keep the files",
+	}
+}
+
+func (h *Hub) checkWarehouse(ctx context.Context) api.Finding {
+	s := h.warehouseStage(ctx)
+	f := api.Finding{Check: "warehouse.open", Level: "ok", Detail: "it answers"}
+	if s.Detail != "" {
+		f.Level, f.Detail = "warning", s.Detail
+	}
+	if !s.Ready {
+		f.Level, f.Hint = "error", "events wait in the journal; nothing is lost"
+	}
+	return f
+}
+
+func (h *Hub) checkBooks(ctx context.Context) api.Finding {
+	counts, err := h.accounts(ctx)
+	if err != nil {
+		return api.Finding{Check: "books", Level: "warning", Detail: err.Error()}
+	}
+	var accepted, loaded, waiting, dead int64
+	for _, c := range counts {
+		accepted, loaded, waiting, dead = accepted+c.Accepted, loaded+c.Loaded+c.Duplicates, waiting+c.Waiting, dead+c.Dead
+		if c.Accepted != c.Loaded+c.Duplicates+c.Waiting+c.Dead+c.Suppressed {
+			return api.Finding{Check: "books", Level: "error", Detail: fmt.Sprintf("the books of source %s do not balance: %+v", c.Source, c), Hint: "this is a bug of ours: please report it"}
+		}
+	}
+	f := api.Finding{Check: "books", Level: "ok", Detail: fmt.Sprintf("%d accepted = %d loaded or repeated + %d waiting + %d dead", accepted, loaded, waiting, dead)}
+	if dead > 0 {
+		f.Level, f.Hint = "warning", "select * from SOURCE.tidegate_dead_letters says why"
+	}
+	return f
+}
+
+func (h *Hub) checkDestination(ctx context.Context, name string, conn tidegate.Connection, a *active) api.Finding {
+	f := api.Finding{Check: "destination " + name, Level: "ok", Detail: "its credentials are good"}
+	dest, release, err := h.connections.use(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
+	if err == nil {
+		if checker, ok := dest.(destinations.Checker); ok {
+			err = checker.Check(ctx)
+		} else {
+			f.Detail = "this kind cannot prove its credentials without a write"
+		}
+		err = errors.Join(err, release())
+	}
+	if err != nil {
+		fault := tidegate.FaultOf(err)
+		f.Level, f.Detail, f.Hint = "error", fault.Error(), fault.Hint
+	}
+	return f
+}
+
+func (h *Hub) checkSync(ctx context.Context, name string) api.Finding {
+	f := api.Finding{Check: "sync " + name, Level: "ok", Detail: "model, mapping and destination fit"}
+	opened, err := h.openSync(ctx, name)
+	if err != nil {
+		fault := tidegate.FaultOf(err)
+		f.Level, f.Detail, f.Hint = "error", fault.Error(), fault.Hint
+		return f
+	}
+	if err := opened.Close(); err != nil {
+		f.Level, f.Detail = "warning", err.Error()
+	}
+	return f
+}

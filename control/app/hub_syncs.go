@@ -1,0 +1,373 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/sync/mapping"
+	"github.com/tidegate/tidegate/sync/model"
+	"github.com/tidegate/tidegate/sync/runner"
+	"github.com/tidegate/tidegate/sync/scheduler"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// retryWaits are how long after a run that left records behind the next is
+// started; the last one repeats.
+var retryWaits = []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour}
+
+// openSyncs builds the runner and the scheduler over the opened warehouse.
+func (h *Hub) openSyncs() (err error) {
+	node, err := h.nodeName()
+	if err != nil {
+		return err
+	}
+	h.runner, err = runner.New(runner.Options{
+		Node: node, Runs: h.runs, Open: h.openSync, Now: h.o.Now, Random: rand.Uint64, Log: h.o.Log, Meter: h.o.Telemetry.Meter("sync/runner"), OnRun: h.onRun,
+	})
+	if err != nil {
+		return fmt.Errorf("building the runner: %w", err)
+	}
+	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
+	return nil
+}
+
+// nodeName names this process's data folder as a holder of leases: a process
+// that starts again on it takes its own leases over at once.
+func (h *Hub) nodeName() (string, error) {
+	path, err := filepath.Abs(h.o.Data)
+	if err != nil {
+		return "", fmt.Errorf("naming the node: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("naming the node: %w", err)
+	}
+	return host + ":" + path, nil
+}
+
+// openSync makes everything that one run needs.
+func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err error) {
+	a := h.active.Load()
+	def, ok := a.syncs[name]
+	if !ok {
+		return nil, noSync(name)
+	}
+	conn := a.destinations[def.Destination]
+	m, err := model.Compile(ctx, h.warehouse, a.models[def.Model])
+	if err != nil {
+		return nil, fmt.Errorf("compiling model %s: %w", def.Model, err)
+	}
+	dest, release, err := h.connections.use(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, release())
+		}
+	}()
+	object, err := findObject(ctx, dest, def)
+	if err != nil {
+		return nil, err
+	}
+	compiled, err := mapping.Compile(def.Mapping, m, object)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the mapping of sync %s: %w", name, err)
+	}
+	led, err := h.ledger(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &runner.Opened{
+		Sync: def, Ledger: led, Destination: dest, Object: object, IdentifierField: compiled.IdentifierField(), Account: conn.Kind + "/" + conn.Name, Close: release,
+		Request: ledger.PlanRequest{Model: m, Mapping: compiled, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name},
+	}, nil
+}
+
+func (h *Hub) ledger(ctx context.Context, name string) (*ledger.Ledger, error) {
+	led, err := ledger.Open(ctx, h.warehouse, tidegate.DefaultWorkspace, name, ledger.Options{Now: h.o.Now, Log: h.o.Log})
+	if err != nil {
+		return nil, fmt.Errorf("opening the ledger of sync %s: %w", name, err)
+	}
+	return led, nil
+}
+
+// findObject asks the destination, because its fields are live.
+func findObject(ctx context.Context, dest destinations.Destination, def tidegate.Sync) (destinations.Object, error) {
+	objects, err := dest.Objects(ctx)
+	if err != nil {
+		return destinations.Object{}, fmt.Errorf("reading the objects of destination %s: %w", def.Destination, err)
+	}
+	var names []string
+	for _, o := range objects {
+		names = append(names, o.Name)
+		if o.Name != def.Object {
+			continue
+		}
+		if !slices.Contains(o.Modes, def.Mode) {
+			return o, &tidegate.Fault{
+				Action: tidegate.Halt, Code: "sync.mode", Subject: "sync " + def.Name + ": mode",
+				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: fmt.Sprintf("use one of %v", o.Modes),
+			}
+		}
+		return o, nil
+	}
+	return destinations.Object{}, &tidegate.Fault{
+		Action: tidegate.Halt, Code: "sync.object", Subject: "sync " + def.Name + ": object",
+		Message: fmt.Sprintf("destination %s has no object %q", def.Destination, def.Object), Hint: "use one of " + strings.Join(names, ", "),
+	}
+}
+
+func noSync(name string) error {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: fmt.Sprintf("there is no sync %q", name), Hint: "tidegate sync status lists them"}
+}
+
+// runDue is what the scheduler starts. A run that somebody started by hand is
+// waited for: its plan was made before the change that is due now.
+func (h *Hub) runDue(ctx context.Context, name, trigger string) error {
+	for {
+		_, err := h.runner.Do(ctx, name, trigger)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		current, going := h.runner.Current(name)
+		if tidegate.FaultOf(err).Code != "run.conflict" || !going {
+			return err
+		}
+		if _, err := h.runner.Wait(ctx, current.ID); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *Hub) lastRun(ctx context.Context, name string) (time.Time, error) {
+	runs, err := h.runs.ListRuns(ctx, tidegate.DefaultWorkspace, name, "", 1)
+	if err != nil || len(runs) == 0 {
+		return time.Time{}, err
+	}
+	return runs[0].CreatedAt, nil
+}
+
+func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, error) {
+	a := h.active.Load()
+	m, err := model.Compile(ctx, h.warehouse, a.models[a.syncs[name].Model])
+	if err != nil {
+		return nil, err
+	}
+	return m.Tables, nil
+}
+
+// onRun looks after what a run left behind.
+func (h *Hub) onRun(run tidegate.Run) {
+	h.retries.mu.Lock()
+	defer h.retries.mu.Unlock()
+	left := run.State == tidegate.RunPartial && run.Counts.Deferred+run.Counts.InDoubt > 0
+	away := run.State == tidegate.RunFailed && run.Fault != nil && run.Fault.Action != tidegate.Halt.String()
+	if !left && !away {
+		delete(h.retries.tries, run.Sync)
+		if st, ok := h.scheduler.Why(run.Sync); ok && st.Fault != nil && st.Fault.Code == "run.conflict" && run.State.Finished() {
+			h.scheduler.After(run.Sync, runner.TriggerAfterLoad, 0) // what came while a run was held
+		}
+		return
+	}
+	n := h.retries.tries[run.Sync]
+	h.retries.tries[run.Sync] = min(n+1, len(retryWaits)-1)
+	h.scheduler.After(run.Sync, runner.TriggerRetry, retryWaits[n])
+}
+
+// retries counts the runs in a row that left records behind.
+type retries struct {
+	mu    sync.Mutex
+	tries map[string]int
+}
+
+// Syncs returns every sync's status, sorted by name.
+func (h *Hub) Syncs(ctx context.Context) ([]api.SyncStatus, error) {
+	list := []api.SyncStatus{}
+	for _, name := range slices.Sorted(maps.Keys(h.active.Load().syncs)) {
+		st, err := h.Sync(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, st)
+	}
+	return list, nil
+}
+
+// Sync returns one sync's status.
+func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
+	def, ok := h.active.Load().syncs[name]
+	if !ok {
+		return api.SyncStatus{}, noSync(name)
+	}
+	out := api.SyncStatus{Name: name, Model: def.Model, Destination: def.Destination, Object: def.Object, Mode: string(def.Mode), State: "idle"}
+	why, _ := h.scheduler.Why(name)
+	out.NextRun, out.Reason = why.Next, why.Reason
+	if def.Paused {
+		out.State = "paused"
+	}
+	if why.Fault != nil && !why.Running {
+		out.State, out.Reason = "broken", why.Fault.Code+": "+why.Fault.Message
+		if why.Fault.Hint != "" {
+			out.Reason += "; " + why.Fault.Hint
+		}
+	}
+	if last, ok, err := h.runs.LastFinished(ctx, tidegate.DefaultWorkspace, name); err != nil {
+		return out, err
+	} else if ok {
+		out.Last = &last
+	}
+	if err := h.current(ctx, name, &out); err != nil {
+		return out, err
+	}
+	return out, h.ledgerSize(ctx, name, &out)
+}
+
+// current finds the run that is going on, here or held in the store.
+func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) error {
+	if run, ok := h.runner.Current(name); ok && !run.State.Finished() {
+		out.Current = &run
+	} else {
+		unfinished, err := h.runs.UnfinishedRuns(ctx, tidegate.DefaultWorkspace)
+		if err != nil {
+			return err
+		}
+		for _, run := range unfinished {
+			if run.Sync == name {
+				out.Current = &run
+			}
+		}
+	}
+	if out.Current != nil {
+		out.State, out.Reason = string(out.Current.State), ""
+		if f := out.Current.Fault; f != nil {
+			out.Reason = f.Message
+		}
+		if out.Current.State == tidegate.RunHeld {
+			out.Reason += "; look at it with `tidegate sync plan " + name + "`, then `tidegate sync approve " + out.Current.ID + "`"
+		}
+	}
+	return nil
+}
+
+func (h *Hub) ledgerSize(ctx context.Context, name string, out *api.SyncStatus) error {
+	led, err := h.ledger(ctx, name)
+	if errors.Is(err, warehouse.ErrYielded) {
+		return nil // lent: how many there are is not known now
+	} else if err != nil {
+		return err
+	}
+	size, err := led.Size(ctx)
+	if errors.Is(err, warehouse.ErrYielded) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("counting the ledger of sync %s: %w", name, err)
+	}
+	out.LedgerRows, out.Pending = size.Confirmed, size.Pending
+	return nil
+}
+
+// SyncPlan computes what a run would send.
+func (h *Hub) SyncPlan(ctx context.Context, name string, sample int) (api.SyncPlan, error) {
+	p, err := h.runner.Plan(ctx, name, sample)
+	if err != nil {
+		return api.SyncPlan{}, err
+	}
+	out := api.SyncPlan{Sync: name, Summary: p.Summary, Calls: p.Calls, Seconds: p.Seconds, Sample: []api.SampleChange{}}
+	if p.Hold != nil {
+		out.Held = tidegate.StoredFault(p.Hold)
+	}
+	for _, c := range p.Sample {
+		change := api.SampleChange{Op: c.Op, Key: c.Key, Fault: c.Fault, Fields: []api.SampleField{}}
+		for _, f := range c.Fields {
+			change.Fields = append(change.Fields, api.SampleField{Field: f.Field, Before: f.Before, After: f.After})
+		}
+		out.Sample = append(out.Sample, change)
+	}
+	return out, nil
+}
+
+// SyncRun starts a run and returns at once.
+func (h *Hub) SyncRun(ctx context.Context, name string) (tidegate.Run, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return tidegate.Run{}, noSync(name)
+	}
+	return h.runner.Start(ctx, name, runner.TriggerManual)
+}
+
+// Approve lets a held run deliver exactly its stored plan.
+func (h *Hub) Approve(ctx context.Context, runID string) (tidegate.Run, error) {
+	if _, err := h.Run(ctx, runID); err != nil {
+		return tidegate.Run{}, err
+	}
+	return h.runner.Approve(ctx, runID)
+}
+
+// Cancel stops a run.
+func (h *Hub) Cancel(ctx context.Context, runID string) (tidegate.Run, error) {
+	if _, err := h.Run(ctx, runID); err != nil {
+		return tidegate.Run{}, err
+	}
+	return h.runner.Cancel(ctx, runID)
+}
+
+// Run returns one run, with live counts while it goes on here.
+func (h *Hub) Run(ctx context.Context, runID string) (tidegate.Run, error) {
+	run, err := h.runs.Run(ctx, tidegate.DefaultWorkspace, runID)
+	if errors.Is(err, runner.ErrNoRun) {
+		return run, &tidegate.Fault{Action: tidegate.Halt, Code: "run.not_found", Subject: "run " + runID, Message: "there is no such run", Hint: "tidegate sync runs NAME lists them", Err: err}
+	} else if err != nil {
+		return run, err
+	}
+	if live, ok := h.runner.Current(run.Sync); ok && live.ID == runID && !run.State.Finished() {
+		live.State = run.State // what is stored counts; the counts are newer here
+		return live, nil
+	}
+	return run, nil
+}
+
+// Runs lists a sync's runs, newest first.
+func (h *Hub) Runs(ctx context.Context, name, before string, limit int) ([]tidegate.Run, error) {
+	return h.runs.ListRuns(ctx, tidegate.DefaultWorkspace, name, before, limit)
+}
+
+// Rejections lists records that the destination does not hold as it should.
+func (h *Hub) Rejections(ctx context.Context, name string, limit int) ([]ledger.Rejection, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return nil, noSync(name)
+	}
+	led, err := h.ledger(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return led.Rejections(ctx, limit)
+}
+
+// RetryRejections makes rejections due now and starts a run.
+func (h *Hub) RetryRejections(ctx context.Context, name, cluster string) (int64, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return 0, noSync(name)
+	}
+	led, err := h.ledger(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := led.RetryNow(ctx, cluster)
+	if err != nil || n == 0 {
+		return n, err
+	}
+	return n, h.scheduler.Trigger(name, runner.TriggerRetry)
+}

@@ -1,0 +1,96 @@
+// Package local gives the command line what works without a server: running
+// one, the demo, and reading the files of a data folder that no server has open.
+//
+// It holds no logic of its own and no state; every function is called by one
+// command and returns when that is done.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/app"
+	"github.com/tidegate/tidegate/control/cli"
+	"github.com/tidegate/tidegate/control/demo"
+	"github.com/tidegate/tidegate/control/project"
+	destall "github.com/tidegate/tidegate/destinations/all"
+	"github.com/tidegate/tidegate/internal/crashpoint"
+	"github.com/tidegate/tidegate/internal/obs"
+)
+
+// New returns what the command line may do in this process.
+func New(version string, now func() time.Time) cli.Local {
+	return cli.Local{
+		Kinds:        app.Kinds(),
+		Destinations: destall.All(),
+		Serve: func(ctx context.Context, o cli.ServeOptions) error {
+			return telling(ctx, version, func(t *obs.Telemetry) error {
+				return app.Serve(ctx, app.Options{
+					Project: o.Project, Data: o.Data, IngestAddr: o.IngestAddr, AdminAddr: o.AdminAddr, Version: version, Log: o.Log, Now: now, Telemetry: t,
+					Ready: func(a app.Addresses) { o.Ready("http://"+a.Ingest, "http://"+a.Admin) },
+				})
+			})
+		},
+		Demo: func(ctx context.Context, o cli.DemoOptions) (result any, err error) {
+			err = telling(ctx, version, func(t *obs.Telemetry) error {
+				result, err = demo.Run(ctx, demo.Options{
+					Data: o.Data, Once: o.Once, Out: o.Story, Terminal: isTerminal(o.Story), Version: version, Log: o.Log, Now: now, Telemetry: t,
+				})
+				return err
+			})
+			return result, err
+		},
+		Explain: func(source string, event json.RawMessage) (api.Explanation, error) {
+			return app.Explain(app.Options{Now: now}, source, event)
+		},
+		Query: func(ctx context.Context, p *project.Project, data, sql string) (tidegate.RowReader, func() error, error) {
+			return app.QueryFile(ctx, p, data, now, sql)
+		},
+		Lend: func(ctx context.Context, p *project.Project, data string, use func(ctx context.Context, path string) error) error {
+			return app.LendFile(ctx, p, data, use)
+		},
+		Doctor: func(ctx context.Context, p *project.Project, data string) []api.Finding {
+			return app.DoctorFiles(ctx, p, data, now)
+		},
+	}
+}
+
+// telling runs work with telemetry and flushes it, whatever came of the work.
+func telling(ctx context.Context, version string, work func(*obs.Telemetry) error) error {
+	if err := crashpoint.Arm(os.Getenv("TIDEGATE_CRASHPOINT")); err != nil {
+		return err
+	}
+	t, err := obs.New(ctx, version, os.Getenv)
+	if err != nil {
+		return err
+	}
+	err = work(t)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, t.Shutdown(flush))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// Probe is the hidden command by which the process tries a warehouse file in a
+// child, because an engine may abort over a file that it cannot read. ok is
+// false when args are not that command.
+func Probe(ctx context.Context, args []string) (err error, ok bool) {
+	if len(args) != 2 || args[0] != app.ProbeCommand {
+		return nil, false
+	}
+	return app.ProbeFile(ctx, args[1]), true
+}
