@@ -98,7 +98,7 @@ func (s *session) onlyReads(ctx context.Context, st *stmt, sql string) error {
 	default:
 		return refused("the statement is not a query")
 	}
-	parsed, err := s.text(ctx, "SELECT json_serialize_sql($1)", sql)
+	parsed, err := s.text(ctx, "SELECT json_serialize_sql($1::VARCHAR)", sql)
 	if err != nil {
 		return fmt.Errorf("parsing the statement: %w", err)
 	}

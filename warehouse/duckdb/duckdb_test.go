@@ -1,0 +1,93 @@
+package duckdb_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/duckdb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(tb testing.TB) *duckdb.Warehouse {
+	tb.Helper()
+	return openAt(tb, filepath.Join(tb.TempDir(), "w.duckdb"))
+}
+
+func openAt(tb testing.TB, path string) *duckdb.Warehouse {
+	tb.Helper()
+	w, err := duckdb.Open(context.Background(), duckdb.Options{Path: path, MemoryLimit: "1GB", Threads: 2, Now: time.Now})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			tb.Errorf("closing: %v", err)
+		}
+	})
+	return w
+}
+
+// all reads a result to its end.
+func all(tb testing.TB, q interface {
+	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
+}, sql string, args ...any) []tidegate.Row {
+	tb.Helper()
+	r, err := q.Query(context.Background(), sql, args...)
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	defer r.Close()
+	var rows []tidegate.Row
+	for {
+		row, err := r.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return rows
+		}
+		if err != nil {
+			tb.Fatalf("%s: %v", sql, err)
+		}
+		rows = append(rows, append(tidegate.Row{}, row...))
+	}
+}
+
+func TestLoadAndQuery(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	ctx := context.Background()
+	table := warehouse.Table{Schema: "web", Name: "tracks"}
+	schema := tidegate.Schema{
+		{Name: "id", Type: tidegate.Type{Kind: tidegate.String}},
+		{Name: "n", Type: tidegate.Type{Kind: tidegate.Int}},
+		{Name: "amount", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}},
+	}
+	if _, err := w.Ensure(ctx, table, schema); err != nil {
+		t.Fatal(err)
+	}
+	rows := []tidegate.Row{
+		{"a", int64(1), tidegate.DecimalText("12.5")},
+		{"b is a string longer than twelve", int64(2), nil},
+		{"a", int64(3), tidegate.DecimalText("-0.000000001")},
+	}
+	n, err := w.Load(ctx, warehouse.Load{ID: "one", Table: table, Key: []string{"id"}}, tidegate.Rows(schema, rows...))
+	if err != nil || n != 2 {
+		t.Fatalf("got %d, %v", n, err)
+	}
+	n, err = w.Load(ctx, warehouse.Load{ID: "one", Table: table, Key: []string{"id"}}, tidegate.Rows(schema, rows...))
+	if err != nil || n != 0 {
+		t.Fatalf("again: got %d, %v", n, err)
+	}
+	want := []tidegate.Row{rows[2], rows[1]}
+	if d := cmp.Diff(want, all(t, w, "SELECT * FROM web.tracks ORDER BY id")); d != "" {
+		t.Error(d)
+	}
+}
