@@ -49,8 +49,9 @@ type Local struct {
 	Destinations []destinations.Kind
 	// Serve runs the hub until ctx ends.
 	Serve func(ctx context.Context, o ServeOptions) error
-	// Demo shows the whole loop and, unless o.Once, stays up until ctx ends.
-	Demo func(ctx context.Context, o DemoOptions) error
+	// Demo shows the whole loop and, unless o.Once, stays up until ctx ends. Its
+	// result is what --json prints.
+	Demo func(ctx context.Context, o DemoOptions) (result any, err error)
 	// Explain says what an event becomes, against no tables.
 	Explain func(source string, event json.RawMessage) (api.Explanation, error)
 	// Query opens the warehouse of p in dataDir itself; the caller calls done.
@@ -72,10 +73,11 @@ type ServeOptions struct {
 
 // DemoOptions are the flags of demo.
 type DemoOptions struct {
-	Once, JSON bool
-	Data       string // empty: a folder of its own that is removed afterwards
-	Stdout     io.Writer
-	Stderr     io.Writer
+	Once bool
+	Data string // empty: a folder of its own that is removed afterwards
+	// Story is where it tells what it does as it does it.
+	Story io.Writer
+	Log   *slog.Logger
 }
 
 // The exit codes.
@@ -102,7 +104,7 @@ func exitCodes() []struct {
 		{ExitOK, "Done."},
 		{ExitError, "Something failed; standard error says what."},
 		{ExitUsage, "The command line is wrong."},
-		{ExitInvalid, "The project or its configuration is invalid."},
+		{ExitInvalid, "The project, its configuration or the input is invalid."},
 		{ExitHeld, "Not everything was delivered: the run is held, partial or was canceled, or `doctor` found an error."},
 		{ExitUnreachable, "No server answers."},
 		{ExitDenied, "The token is missing, wrong, or may not do this."},

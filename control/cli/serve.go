@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -59,11 +60,18 @@ func (c *command) demoCommand() *cobra.Command {
 		Use: "demo", Short: "Show the whole loop on an example shop", Args: cobra.NoArgs,
 		Long: "Demo starts a hub with an example shop, sends it realistic events, loads them, pushes customers to a simulated CRM, changes some customers, and shows that only those leave again. It stays up until Ctrl-C; --once ends it after the second run.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o := DemoOptions{Once: once, JSON: c.json, Stdout: c.env.Stdout, Stderr: c.env.Stderr}
+			o := DemoOptions{Once: once, Story: c.env.Stdout, Log: slog.New(slog.NewJSONHandler(c.env.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+			if c.json {
+				o.Story = io.Discard
+			}
 			if cmd.Flags().Changed("data") || c.env.Getenv("TIDEGATE_DATA") != "" {
 				o.Data = c.data
 			}
-			return c.env.Local.Demo(cmd.Context(), o)
+			result, err := c.env.Local.Demo(cmd.Context(), o)
+			if err != nil || !c.json {
+				return err
+			}
+			return c.printJSON(result)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the second run")

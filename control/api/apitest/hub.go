@@ -32,8 +32,8 @@ type Hub struct {
 	Events    []api.TailedEvent
 	Tailed    api.TailRequest
 	Started   map[string]tidegate.Run
-	Lent      bool // the file is out
-	Returned  chan struct{}
+	Lent      bool          // the file is out
+	Returned  chan struct{} // told once the file is back
 }
 
 func (h *Hub) Activate(_ context.Context, p *project.Project) error {
@@ -70,11 +70,11 @@ func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.Taile
 	h.Tailed = req
 	h.Unlock()
 	for i, e := range h.Events {
-		if req.Limit > 0 && i == req.Limit {
-			return nil
-		}
 		if err := emit(e); err != nil {
 			return err
+		}
+		if i+1 == req.Limit {
+			return nil
 		}
 	}
 	if req.Follow {
@@ -160,6 +160,9 @@ func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path strin
 	h.Lock()
 	h.Lent = false
 	h.Unlock()
-	h.Returned <- struct{}{}
+	select {
+	case h.Returned <- struct{}{}:
+	default: // nobody took the news of the time before
+	}
 	return err
 }
