@@ -1,13 +1,14 @@
 package runner
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,14 +32,22 @@ func BenchmarkDelivery(b *testing.B) {
 		}))
 		for _, workers := range []int{8, 64} {
 			post := &poster{url: server.URL, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}}
+			rows := rows
+			if latency > 0 {
+				rows = 2000 * workers
+			}
 			b.Run(fmt.Sprintf("latency=%v/workers=%d/engine", latency, workers), func(b *testing.B) {
 				deliver(b, rows, post, destinations.Limit{Records: records, Concurrency: workers})
 			})
 			b.Run(fmt.Sprintf("latency=%v/workers=%d/loop", latency, workers), func(b *testing.B) {
-				for b.Loop() {
-					post.loop(b, rows/records, records, workers)
+				items := make([]destinations.Item, records)
+				for i := range items {
+					items[i] = itemOf(i)
 				}
-				b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+				for b.Loop() {
+					post.loop(b, rows/records, workers, items)
+				}
+				b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 			})
 			post.client.CloseIdleConnections()
 		}
@@ -51,15 +60,23 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
+func itemOf(i int) destinations.Item {
+	id := fmt.Sprintf("user%d@example.com", i)
+	return destinations.Item{
+		Op: tidegate.Added, Key: tidegate.Key(fmt.Sprintf("[%d]", i)), Identifier: id,
+		Record: tidegate.Record{"email": id, "value": int64(i)},
+	}
+}
+
 // deliver runs the real Runner over a ledger that costs next to nothing.
 func deliver(b *testing.B, rows int, dest destinations.Destination, limit destinations.Limit) {
 	b.Helper()
 	led := &flatLedger{changes: make([]ledger.Planned, rows)}
 	for i := range led.changes {
-		id := fmt.Sprintf("user%d@example.com", i)
+		item := itemOf(i)
 		led.changes[i] = ledger.Planned{
-			Ordinal: int64(i), Identifier: id,
-			Change: tidegate.Change{Op: tidegate.Added, Key: tidegate.Key(fmt.Sprintf("[%d]", i)), After: tidegate.Record{"email": id, "value": int64(i)}},
+			Ordinal: int64(i), Identifier: item.Identifier,
+			Change: tidegate.Change{Op: item.Op, Key: item.Key, After: item.Record},
 		}
 	}
 	r, err := New(Options{
@@ -114,7 +131,7 @@ func (nowhere) Write(_ context.Context, b destinations.Batch) ([]destinations.Ou
 	return delivered(len(b.Items)), nil
 }
 
-// poster makes one HTTP call per batch, with a body of 120 bytes a record.
+// poster makes one HTTP call per batch, with the records as JSON.
 type poster struct {
 	nowhere
 
@@ -122,10 +139,12 @@ type poster struct {
 	client *http.Client
 }
 
-var line = strings.Repeat("x", 120)
-
-func (p *poster) post(ctx context.Context, records int) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, strings.NewReader(strings.Repeat(line, records)))
+func (p *poster) post(ctx context.Context, items []destinations.Item) error {
+	body, err := json.Marshal(items)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -137,21 +156,21 @@ func (p *poster) post(ctx context.Context, records int) error {
 }
 
 func (p *poster) Write(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
-	if err := p.post(ctx, len(b.Items)); err != nil {
+	if err := p.post(ctx, b.Items); err != nil {
 		return nil, err
 	}
 	return delivered(len(b.Items)), nil
 }
 
 // loop is the bare client that the engine is measured against.
-func (p *poster) loop(b *testing.B, calls, records, workers int) {
+func (p *poster) loop(b *testing.B, calls, workers int, items []destinations.Item) {
 	b.Helper()
 	next := make(chan struct{})
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
 			for range next {
-				if err := p.post(b.Context(), records); err != nil {
+				if err := p.post(b.Context(), items); err != nil {
 					b.Error(err)
 				}
 			}

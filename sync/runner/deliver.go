@@ -96,7 +96,7 @@ func (s *step) onIntent() {
 			continue
 		}
 		s.flow.buffered++
-		s.sort(unit{Planned: *p, doubt: before})
+		s.sort(unit{Planned: p, doubt: before})
 	}
 }
 
@@ -234,7 +234,7 @@ func (s *step) save() {
 	}
 	s.storing = true
 	s.do(StoreResults{Results: s.results})
-	s.results = nil
+	s.results = make([]ledger.Result, 0, len(s.results))
 }
 
 // dropUnsent settles what was intended and will not be sent by this run.

@@ -173,7 +173,7 @@ func TestSizeBoundsTheEncoding(t *testing.T) {
 			}
 			return map[string]any{rapid.String().Draw(t, "field"): value(depth + 1)}
 		}
-		u := unit{Planned: ledger.Planned{Change: tidegate.Change{Op: tidegate.Added, After: tidegate.Record{
+		u := unit{Planned: &ledger.Planned{Change: tidegate.Change{Op: tidegate.Added, After: tidegate.Record{
 			rapid.String().Draw(t, "field"): value(0), "b": value(0),
 		}}}}
 		text, err := json.Marshal(u.After)

@@ -99,7 +99,7 @@ func (p *Preview) read(ctx context.Context, o *Opened, runID string, sample int)
 		if err != nil {
 			return 0, fmt.Errorf("reading the plan: %w", err)
 		}
-		total += itemSize(&unit{Planned: c})
+		total += itemSize(&unit{Planned: &c})
 		p.Sample = append(p.Sample, ledger.Preview{Op: c.Op, Key: c.Key, Fields: FieldChanges(c.Change), Fault: storedFault(c.Fault)})
 	}
 	if len(p.Sample) == 0 {

@@ -592,7 +592,7 @@ func (d *modelDestination) checkBatch(r *simRunner, b destinations.Batch) {
 		if i < 0 || int64(i) >= plan.intended {
 			w.violation("key %s left before its intent was durable", item.Key)
 		}
-		size += itemSize(&unit{Planned: plan.changes[max(i, 0)]})
+		size += itemSize(&unit{Planned: &plan.changes[max(i, 0)]})
 	}
 	if len(b.Items) > w.limit.Records || w.limit.Bytes > 0 && size > w.limit.Bytes && len(b.Items) > 1 {
 		w.violation("a call of %d items, %d bytes passes the limit", len(b.Items), size)

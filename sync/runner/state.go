@@ -83,9 +83,10 @@ type reading struct {
 	pending []ledger.Planned // read, being intended
 }
 
-// unit is one change on its way.
+// unit is one change on its way. It points into the window that it was read with.
 type unit struct {
-	ledger.Planned
+	*ledger.Planned
+
 	size  int
 	doubt bool // an attempt may have been applied
 	last  *tidegate.Fault
