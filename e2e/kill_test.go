@@ -180,10 +180,10 @@ func TestLoadCrashPoints(t *testing.T) {
 	}
 	for _, point := range points {
 		t.Run(point, func(t *testing.T) {
-			n := newNode(t, map[string]string{"tidegate.yaml": smallProject})
+			n := newNode(t, map[string]string{"tidegate.yaml": smallProject + "settings:\n  checkpoint_every: 200ms\n"})
 			s := &sender{node: n, acked: map[string]bool{}}
 			for pass := 1; pass <= 3; pass++ {
-				n.env = []string{fmt.Sprintf("TIDEGATE_CRASHPOINT=%s:%d", point, pass), "TIDEGATE_CHECKPOINT_EVERY=200ms"}
+				n.env = []string{fmt.Sprintf("TIDEGATE_CRASHPOINT=%s:%d", point, pass)}
 				n.launch()
 				stop := make(chan struct{})
 				done := make(chan struct{})

@@ -78,7 +78,7 @@ func TestDemoKilledAndStarted(t *testing.T) {
 	if len(want) == 0 {
 		t.Fatal("the undisturbed demo left no contacts")
 	}
-	for _, point := range []string{"load.afterCommit:1", "sync.afterPlan:1", "sync.afterIntent:1", "sync.afterSend:2", "sync.afterOutcome:1", "sync.afterSend:12"} {
+	for _, point := range []string{"load.afterCommit:1", "sync.afterPlan:1", "sync.afterIntent:1", "sync.afterSend:2", "sync.afterOutcome:1", "sync.afterSend:4"} {
 		t.Run(point, func(t *testing.T) {
 			data := t.TempDir()
 			cmd := exec.CommandContext(ctx, binary(t), "demo", "--once", "--json", "--data", data)
