@@ -5,12 +5,14 @@ package all
 import (
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/destinations/hubspot"
+	"github.com/tidegate/tidegate/destinations/webhook"
 )
 
 // All returns every kind, sorted by name.
 func All() []destinations.Kind {
 	return []destinations.Kind{
 		hubspot.Kind(),
+		webhook.Kind(),
 	}
 }
 

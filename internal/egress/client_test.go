@@ -157,7 +157,10 @@ func TestResponseLimit(t *testing.T) {
 
 func TestFaultNamesTheCauseAndNotTheURL(t *testing.T) {
 	t.Parallel()
-	silent := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	silent := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then the server notices that the client is gone
+		<-r.Context().Done()
+	})
 	broken := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	truncated := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
