@@ -17,10 +17,9 @@ import (
 func TestIntervalGrowsToTheCap(t *testing.T) {
 	t.Parallel()
 	b := retry.Backoff{Base: 100 * time.Millisecond, Cap: time.Second}
-	want := []time.Duration{100, 200, 400, 800, 1000, 1000}
-	for attempt, ms := range want {
-		if got := b.Interval(attempt); got != ms*time.Millisecond {
-			t.Errorf("interval %d is %v, want %v", attempt, got, ms*time.Millisecond)
+	for attempt, want := range []string{"100ms", "200ms", "400ms", "800ms", "1s", "1s"} {
+		if got := b.Interval(attempt).String(); got != want {
+			t.Errorf("interval %d is %s, want %s", attempt, got, want)
 		}
 	}
 }
@@ -60,8 +59,10 @@ func TestDo(t *testing.T) {
 		{"reject", []error{&tidegate.Fault{Action: tidegate.Reject}, nil}, retry.Policy{}, 1, 0, true},
 		{"halt", []error{&tidegate.Fault{Action: tidegate.Halt}, nil}, retry.Policy{}, 1, 0, true},
 		{
-			"throttle", []error{&tidegate.Fault{Action: tidegate.Throttle, After: time.Minute}, nil},
-			retry.Policy{}, 2, time.Minute + 50*time.Millisecond, false,
+			"throttle",
+			[]error{&tidegate.Fault{Action: tidegate.Throttle, After: time.Minute}, nil},
+			retry.Policy{},
+			2, time.Minute + 50*time.Millisecond, false,
 		},
 	}
 	for _, c := range cases {

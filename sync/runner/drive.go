@@ -35,8 +35,8 @@ type driver struct {
 	readerAt int64
 }
 
-// contexts are the lifetimes inside one run.
-type contexts struct{ work, plan, quota, send context.Context }
+// contexts are the lifetimes inside one run, from the whole of it to one call.
+type contexts struct{ work, plan, quota, send context.Context } //nolint:containedctx // a parameter list: handed down, never stored
 
 // drive carries the run to its end. ctx ends only when Close loses patience.
 func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lease) {
@@ -152,10 +152,6 @@ func (d *driver) perform(cs contexts, e Effect, runID string) (Event, error) {
 		crashpoint.Hit(crashpoint.SyncAfterOutcome)
 		return ResultsStored{}, nil
 	case DropPlan:
-		// Finish carries no epoch; an empty Record does, and is refused when stale.
-		if err := led.Record(cs.work, runID, d.lease.Epoch, nil); err != nil {
-			return nil, fmt.Errorf("checking the lease before finishing run %s: %w", runID, err)
-		}
 		if err := led.Finish(cs.work, runID); err != nil {
 			return nil, fmt.Errorf("finishing the plan of run %s: %w", runID, err)
 		}

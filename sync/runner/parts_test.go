@@ -111,12 +111,21 @@ func TestSurvey(t *testing.T) {
 		want map[int64]Clash
 	}{
 		{"none", tidegate.Mirror, []ledger.Planned{change(tidegate.Added, "[1]", "a@x"), change(tidegate.Changed, "[2]", "b@x"), change(tidegate.Added, "[3]", nil), change(tidegate.Added, "[4]", nil)}, nil},
-		{"two rows, one record", tidegate.Mirror, []ledger.Planned{change(tidegate.Added, "[1]", "a@x"), change(tidegate.Changed, "[2]", "a@x")},
-			map[int64]Clash{0: {Identifier: "a@x", Keys: []tidegate.Key{"[1]", "[2]"}}, 1: {Identifier: "a@x", Keys: []tidegate.Key{"[1]", "[2]"}}}},
-		{"number and text", tidegate.Mirror, []ledger.Planned{change(tidegate.Added, "[1]", int64(7)), change(tidegate.Added, "[2]", "7")},
-			map[int64]Clash{0: {Identifier: "7", Keys: []tidegate.Key{"[1]", "[2]"}}, 1: {Identifier: "7", Keys: []tidegate.Key{"[1]", "[2]"}}}},
-		{"the key changed", tidegate.Mirror, []ledger.Planned{change(tidegate.Added, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")},
-			map[int64]Clash{0: {Identifier: "a@x", Keys: []tidegate.Key{"[2]", "[1]"}, Late: true, After: 1}}},
+		{
+			"two rows, one record", tidegate.Mirror,
+			[]ledger.Planned{change(tidegate.Added, "[1]", "a@x"), change(tidegate.Changed, "[2]", "a@x")},
+			map[int64]Clash{0: {Identifier: "a@x", Keys: []tidegate.Key{"[1]", "[2]"}}, 1: {Identifier: "a@x", Keys: []tidegate.Key{"[1]", "[2]"}}},
+		},
+		{
+			"number and text", tidegate.Mirror,
+			[]ledger.Planned{change(tidegate.Added, "[1]", int64(7)), change(tidegate.Added, "[2]", "7")},
+			map[int64]Clash{0: {Identifier: "7", Keys: []tidegate.Key{"[1]", "[2]"}}, 1: {Identifier: "7", Keys: []tidegate.Key{"[1]", "[2]"}}},
+		},
+		{
+			"the key changed", tidegate.Mirror,
+			[]ledger.Planned{change(tidegate.Added, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")},
+			map[int64]Clash{0: {Identifier: "a@x", Keys: []tidegate.Key{"[2]", "[1]"}, Late: true, After: 1}},
+		},
 		{"the key changed, removals are excluded", tidegate.Upsert, []ledger.Planned{change(tidegate.Added, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")}, nil},
 		{"removed twice", tidegate.Mirror, []ledger.Planned{change(tidegate.Removed, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")}, map[int64]Clash{}},
 		{"a row that cannot be mapped", tidegate.Mirror, []ledger.Planned{change(tidegate.Added, "[1]", "a@x"), bad}, nil},

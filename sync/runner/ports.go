@@ -13,8 +13,10 @@ import (
 
 // Ledger is what the runner needs of a sync's memory. *ledger.Ledger is one.
 // Writes carry the epoch of the lease; a stale epoch is a Halt fault with the
-// code "lease.lost". All methods may be called again with the same arguments:
-// a second Plan of a stored plan returns it, a second Record of a result is dropped.
+// code "lease.lost"; Finish is held to the epoch of the writes before it. All
+// methods may be called again with the same arguments: a second Plan of a stored
+// plan returns it, a second Record of a result is dropped, a second Finish does
+// nothing. Reading and writing go on side by side.
 type Ledger interface {
 	Plan(ctx context.Context, req ledger.PlanRequest) (ledger.Summary, error)
 	Changes(ctx context.Context, runID string, from int64) (ledger.PlannedReader, error)

@@ -20,7 +20,9 @@ const assumedLatency = 200 * time.Millisecond
 
 // Preview is what a run would do.
 type Preview struct {
-	Sync    string         `json:"sync"`
+	Sync string `json:"sync"`
+	// RunID is the held run whose plan this is; empty when it was made to be looked at.
+	RunID   string         `json:"run_id,omitempty"`
 	Summary ledger.Summary `json:"summary"`
 	// Hold is the guard that would hold the plan, nil when none would.
 	Hold *tidegate.Fault `json:"hold,omitempty"`
@@ -33,16 +35,27 @@ type Preview struct {
 }
 
 // Plan computes what a run of sync would do, shows at most sample changes and
-// sends nothing. It takes the sync's lease meanwhile, so that it fails with
-// "run.conflict" while a run is going on.
+// sends nothing. While a run is held it shows that run's stored plan, which is
+// what Approve would deliver. It takes the sync's lease meanwhile, so that it
+// fails with "run.conflict" while a run is going on.
 func (r *Runner) Plan(ctx context.Context, sync string, sample int) (Preview, error) {
 	now := r.now()
 	run := tidegate.Run{ID: "plan_" + newRunID(now, r.opts.Random)[len("run_"):], Workspace: r.opts.Workspace, Sync: sync, State: tidegate.RunRunning, CreatedAt: now}
+	unfinished, err := r.unfinished(ctx, sync)
+	if err != nil {
+		return Preview{}, err
+	}
+	if unfinished != nil {
+		run = *unfinished
+	}
 	a := newActive(run, func() {})
 	if err := r.reserve(a); err != nil {
 		return Preview{}, err
 	}
 	defer r.free(a)
+	if unfinished != nil && unfinished.State != tidegate.RunHeld {
+		return Preview{}, conflict(run, "waits to be resumed", "try again when it has ended")
+	}
 	lease, err := r.lease(ctx, sync)
 	if err != nil {
 		return Preview{}, err
@@ -52,9 +65,13 @@ func (r *Runner) Plan(ctx context.Context, sync string, sample int) (Preview, er
 		return Preview{}, errors.Join(fmt.Errorf("opening sync %s: %w", sync, err), r.release(ctx, lease))
 	}
 	p, err := preview(ctx, opened, run.ID, lease.Epoch, sample)
-	// The plan goes whatever happened, and although ctx may have ended.
 	after := context.WithoutCancel(ctx)
-	err = errors.Join(err, opened.Ledger.Finish(after, run.ID), opened.Close(), r.release(after, lease))
+	if unfinished == nil { // the plan goes whatever happened, and although ctx may have ended
+		err = errors.Join(err, opened.Ledger.Finish(after, run.ID))
+	} else {
+		p.RunID = run.ID
+	}
+	err = errors.Join(err, opened.Close(), r.release(after, lease))
 	if err != nil {
 		return Preview{}, fmt.Errorf("previewing sync %s: %w", sync, err)
 	}

@@ -100,6 +100,20 @@ func (a *active) tell(e Event) {
 	}
 }
 
+// asked says what was asked of the run before it began.
+func (a *active) asked() (cancel, stop bool) {
+	for {
+		select {
+		case e := <-a.events:
+			_, isCancel := e.(CancelAsked)
+			_, isStop := e.(StopAsked)
+			cancel, stop = cancel || isCancel, stop || isStop
+		default:
+			return cancel, stop
+		}
+	}
+}
+
 // New returns a Runner. It starts nothing; see Resume.
 func New(opts Options) (*Runner, error) {
 	if opts.Node == "" || opts.Runs == nil || opts.Open == nil || opts.Now == nil || opts.Random == nil {
@@ -396,7 +410,10 @@ func (r *Runner) report(a *active) {
 func (r *Runner) failUnopened(ctx context.Context, a *active, cause error) {
 	run, from := a.run, a.run.State
 	fault := tidegate.FaultOf(cause)
-	cancel := len(a.events) > 0 // asked for before it began
+	cancel, stop := a.asked()
+	if stop || ctx.Err() != nil { // the process goes down, and that may be the reason
+		return
+	}
 	if from != tidegate.RunQueued && fault.Code != "sync.not_found" && !cancel {
 		r.log.Warn("a run cannot be resumed yet", "sync", run.Sync, "run", run.ID, "error", cause)
 		return

@@ -138,14 +138,6 @@ func (w *workbench) do(t *testing.T) tidegate.Run {
 	return run
 }
 
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, f)
-	})
-}
-
 func TestOnlyTheChangedRowsLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -218,33 +210,36 @@ func TestFaultsOfCalls(t *testing.T) {
 		{"a quota that is gone for an hour", always(&tidegate.Fault{Action: tidegate.Throttle, Code: "rate", After: time.Hour}), "", tidegate.RunPartial, tidegate.Counts{Deferred: 30}, "", 3},
 	}
 	for _, c := range cases {
-		bubble(t, c.name, func(t *testing.T) {
-			w := newWorkbench(t, 30)
-			w.crm.answer, w.crm.latency = c.answer, 10*time.Millisecond
-			if c.safety != "" {
-				w.opened.Object.Safety = c.safety
-			}
-			w.opened.Object.Limit.Concurrency = 3
-			run := w.do(t)
-			c.counts.Read, c.counts.Added = 30, 30
-			if diff := cmp.Diff(c.counts, run.Counts); diff != "" || run.State != c.state {
-				t.Errorf("the run is %s with %v:\n%s", run.State, run.Fault, diff)
-			}
-			if (run.Fault != nil) != (c.fault != "") || run.Fault != nil && run.Fault.Code != c.fault {
-				t.Errorf("the run's fault is %+v, want %q", run.Fault, c.fault)
-			}
-			if w.crm.calls > c.atMost {
-				t.Errorf("%d calls, at most %d are due", w.crm.calls, c.atMost)
-			}
-			if len(w.led.wrong) > 0 {
-				t.Error(w.led.wrong)
-			}
-			// Whatever happened, the next run of a healthy destination mends it.
-			w.crm.answer = nil
-			w.led.retryNow(true)
-			if run := w.do(t); run.State != tidegate.RunSucceeded || len(w.crm.records) != 30 {
-				t.Errorf("the next run is %s, %d records", run.State, len(w.crm.records))
-			}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorkbench(t, 30)
+				w.crm.answer, w.crm.latency = c.answer, 10*time.Millisecond
+				if c.safety != "" {
+					w.opened.Object.Safety = c.safety
+				}
+				w.opened.Object.Limit.Concurrency = 3
+				run := w.do(t)
+				c.counts.Read, c.counts.Added = 30, 30
+				if diff := cmp.Diff(c.counts, run.Counts); diff != "" || run.State != c.state {
+					t.Errorf("the run is %s with %v:\n%s", run.State, run.Fault, diff)
+				}
+				if (run.Fault != nil) != (c.fault != "") || run.Fault != nil && run.Fault.Code != c.fault {
+					t.Errorf("the run's fault is %+v, want %q", run.Fault, c.fault)
+				}
+				if w.crm.calls > c.atMost {
+					t.Errorf("%d calls, at most %d are due", w.crm.calls, c.atMost)
+				}
+				if len(w.led.wrong) > 0 {
+					t.Error(w.led.wrong)
+				}
+				// Whatever happened, the next run of a healthy destination mends it.
+				w.crm.answer = nil
+				w.led.retryNow(true)
+				if run := w.do(t); run.State != tidegate.RunSucceeded || len(w.crm.records) != 30 {
+					t.Errorf("the next run is %s, %d records", run.State, len(w.crm.records))
+				}
+			})
 		})
 	}
 }
@@ -269,6 +264,7 @@ func TestDestinationDownEndsALongRunEarly(t *testing.T) {
 func TestHeldPlanWaitsForApproval(t *testing.T) {
 	t.Parallel()
 	held := func(t *testing.T) (*workbench, tidegate.Run) {
+		t.Helper()
 		w := newWorkbench(t, 200)
 		w.do(t)
 		for i := range 150 {
@@ -283,53 +279,66 @@ func TestHeldPlanWaitsForApproval(t *testing.T) {
 		}
 		return w, run
 	}
-	bubble(t, "approved", func(t *testing.T) {
-		w, run := held(t)
-		if _, err := w.runner.Start(t.Context(), "contacts", TriggerManual); tidegate.FaultOf(err).Code != "run.conflict" {
-			t.Errorf("starting beside a held run: %v", err)
-		}
-		w.src.remove("[199]") // is no part of the plan that was looked at
-		if _, err := w.runner.Approve(t.Context(), run.ID); err != nil {
-			t.Fatal(err)
-		}
-		run, err := w.runner.Wait(t.Context(), run.ID)
-		if err != nil || run.State != tidegate.RunSucceeded || run.Fault != nil || run.Counts.Delivered != 150 || run.Counts.Held != 0 {
-			t.Errorf("the approved run is %s: %+v %+v, %v", run.State, run.Fault, run.Counts, err)
-		}
-		if len(w.crm.records) != 50 {
-			t.Errorf("%d records are left", len(w.crm.records))
-		}
-		if _, err := w.runner.Approve(t.Context(), run.ID); tidegate.FaultOf(err).Code != "run.conflict" {
-			t.Errorf("approving twice: %v", err)
-		}
+	t.Run("approved", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w, run := held(t)
+			if _, err := w.runner.Start(t.Context(), "contacts", TriggerManual); tidegate.FaultOf(err).Code != "run.conflict" {
+				t.Errorf("starting beside a held run: %v", err)
+			}
+			p, err := w.runner.Plan(t.Context(), "contacts", 3)
+			if err != nil || p.RunID != run.ID || p.Summary.Removed != 150 || p.Hold == nil || len(p.Sample) != 3 {
+				t.Errorf("the held plan is shown as %+v, %v", p, err)
+			}
+			w.src.remove("[199]") // is no part of the plan that was looked at
+			if _, err := w.runner.Approve(t.Context(), run.ID); err != nil {
+				t.Fatal(err)
+			}
+			run, err = w.runner.Wait(t.Context(), run.ID)
+			if err != nil || run.State != tidegate.RunSucceeded || run.Fault != nil || run.Counts.Delivered != 150 || run.Counts.Held != 0 {
+				t.Errorf("the approved run is %s: %+v %+v, %v", run.State, run.Fault, run.Counts, err)
+			}
+			if len(w.crm.records) != 50 {
+				t.Errorf("%d records are left", len(w.crm.records))
+			}
+			if _, err := w.runner.Approve(t.Context(), run.ID); tidegate.FaultOf(err).Code != "run.conflict" {
+				t.Errorf("approving twice: %v", err)
+			}
+		})
 	})
-	bubble(t, "refused", func(t *testing.T) {
-		w, run := held(t)
-		run, err := w.runner.Cancel(t.Context(), run.ID)
-		if err != nil || run.State != tidegate.RunCanceled || run.Counts.Check() != nil {
-			t.Errorf("the refused run is %s: %+v, %v", run.State, run.Counts, err)
-		}
-		if next := w.do(t); next.State != tidegate.RunHeld {
-			t.Errorf("the next run is %s", next.State)
-		}
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w, run := held(t)
+			run, err := w.runner.Cancel(t.Context(), run.ID)
+			if err != nil || run.State != tidegate.RunCanceled || run.Counts.Check() != nil {
+				t.Errorf("the refused run is %s: %+v, %v", run.State, run.Counts, err)
+			}
+			if next := w.do(t); next.State != tidegate.RunHeld {
+				t.Errorf("the next run is %s", next.State)
+			}
+		})
 	})
-	bubble(t, "approved, then crashed", func(t *testing.T) {
-		w, run := held(t)
-		w.crm.latency = time.Second
-		if _, err := w.runner.Approve(t.Context(), run.ID); err != nil {
-			t.Fatal(err)
-		}
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		_ = w.runner.Close(gone)
-		w.runner = w.process(t)
-		if err := w.runner.Resume(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		run, err := w.runner.Wait(t.Context(), run.ID)
-		if err != nil || run.State != tidegate.RunSucceeded || len(w.crm.records) != 50 {
-			t.Errorf("the resumed run is %s, %d records, %v", run.State, len(w.crm.records), err)
-		}
+	t.Run("approved, then crashed", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w, run := held(t)
+			w.crm.latency = time.Second
+			if _, err := w.runner.Approve(t.Context(), run.ID); err != nil {
+				t.Fatal(err)
+			}
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = w.runner.Close(gone)
+			w.runner = w.process(t)
+			if err := w.runner.Resume(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			run, err := w.runner.Wait(t.Context(), run.ID)
+			if err != nil || run.State != tidegate.RunSucceeded || len(w.crm.records) != 50 {
+				t.Errorf("the resumed run is %s, %d records, %v", run.State, len(w.crm.records), err)
+			}
+		})
 	})
 }
 
@@ -362,113 +371,6 @@ func TestCancelLeavesTheRest(t *testing.T) {
 		want = tidegate.Counts{Read: 100, Unchanged: 30, Added: 70, Delivered: 70}
 		if diff := cmp.Diff(want, next.Counts); diff != "" || next.State != tidegate.RunSucceeded {
 			t.Errorf("the next run is %s:\n%s", next.State, diff)
-		}
-	})
-}
-
-func TestRestartResumes(t *testing.T) {
-	t.Parallel()
-	for _, grace := range []time.Duration{0, 5 * time.Second} {
-		bubble(t, grace.String(), func(t *testing.T) {
-			w := newWorkbench(t, 100)
-			w.crm.latency = time.Second
-			w.opened.Object.Limit.Concurrency = 1
-			run, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := retry.Wait(t.Context(), 3500*time.Millisecond); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), grace)
-			defer cancel()
-			err = w.runner.Close(ctx)
-			if (err != nil) != (grace == 0) {
-				t.Errorf("closing: %v", err)
-			}
-			if _, err := w.runner.Start(t.Context(), "contacts", TriggerManual); tidegate.FaultOf(err).Code != "runner.closed" {
-				t.Errorf("starting after the end: %v", err)
-			}
-			if stored := w.runs.runs[run.ID]; stored.State != tidegate.RunRunning {
-				t.Errorf("meanwhile the run is %s", stored.State)
-			}
-			w.runner = w.process(t)
-			ctx, stop := context.WithCancel(t.Context())
-			running := make(chan error)
-			go func() { running <- w.runner.Run(ctx) }()
-			synctest.Wait()
-			run, err = w.runner.Wait(t.Context(), run.ID)
-			want := tidegate.Counts{Read: 100, Added: 100, Delivered: 100}
-			if diff := cmp.Diff(want, run.Counts); err != nil || diff != "" || run.State != tidegate.RunSucceeded {
-				t.Errorf("the resumed run is %s, %v:\n%s", run.State, err, diff)
-			}
-			repeated := map[time.Duration]int{0: 1, 5 * time.Second: 0}[grace] // the aborted call is in doubt
-			if w.crm.calls != 10+repeated {
-				t.Errorf("%d calls", w.crm.calls)
-			}
-			stop()
-			if err := <-running; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-func TestAnotherNodeHasTheLease(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorkbench(t, 3)
-		if _, err := w.runs.AcquireLease(t.Context(), tidegate.DefaultWorkspace, "contacts", "node2", time.Now(), time.Minute); err != nil {
-			t.Fatal(err)
-		}
-		_, err := w.runner.Do(t.Context(), "contacts", TriggerManual)
-		if f := tidegate.FaultOf(err); f.Code != "run.conflict" || f.Message != "node node2 is running the sync" {
-			t.Errorf("got %v", err)
-		}
-		if err := retry.Wait(t.Context(), time.Minute); err != nil {
-			t.Fatal(err)
-		}
-		if run := w.do(t); run.State != tidegate.RunSucceeded || run.Epoch != 2 {
-			t.Errorf("the run is %s at epoch %d", run.State, run.Epoch)
-		}
-	})
-}
-
-func TestLostLeaseStopsTheRun(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorkbench(t, 1000)
-		w.crm.latency = time.Second
-		w.opened.Object.Limit.Concurrency = 1
-		run, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := retry.Wait(t.Context(), 5*time.Second); err != nil {
-			t.Fatal(err)
-		}
-		// Another node takes over, as it may once the lease ran out in its eyes.
-		if _, err := w.runs.AcquireLease(t.Context(), "", "contacts", "node2", time.Now().Add(time.Hour), time.Hour); err != nil {
-			t.Fatal(err)
-		}
-		stored, err := w.runner.Wait(t.Context(), run.ID)
-		if err != nil || stored.State != tidegate.RunRunning {
-			t.Errorf("the run is %s, %v", stored.State, err)
-		}
-		if w.crm.calls > 12 {
-			t.Errorf("%d calls although the lease was renewed every 10 s", w.crm.calls)
-		}
-	})
-}
-
-func TestLongRunKeepsItsLease(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorkbench(t, 2000)
-		w.crm.latency = time.Second
-		w.opened.Object.Limit.Concurrency = 1
-		if run := w.do(t); run.State != tidegate.RunSucceeded || w.crm.calls != 200 {
-			t.Errorf("the run is %s (%+v) after %d calls", run.State, run.Fault, w.crm.calls)
 		}
 	})
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package runner
+
+// raceDetector makes the simulation, which has no goroutines of its own, shorter.
+const raceDetector = true
