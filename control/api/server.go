@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/tidegate/tidegate/control/auth"
 	"github.com/tidegate/tidegate/control/catalog"
@@ -21,7 +22,7 @@ import (
 	"github.com/tidegate/tidegate/internal/config"
 )
 
-// Options are what the surface is made of; all are required.
+// Options are what the surface is made of; all but Meter are required.
 type Options struct {
 	Hub     Hub
 	Catalog *catalog.Catalog
@@ -29,6 +30,7 @@ type Options struct {
 	Keeper  *auth.Keeper
 	Kinds   project.Kinds
 	Metrics http.Handler // serves /metrics
+	Meter   metric.Meter // gets each stage's lag and each source's books; nil for none
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -42,6 +44,9 @@ type server struct {
 // New returns the admin surface.
 func New(o Options) (http.Handler, error) {
 	s := &server{o: o}
+	if err := observe(o.Meter, o.Hub); err != nil {
+		return nil, err
+	}
 	mux, err := s.mount()
 	if err != nil {
 		return nil, err

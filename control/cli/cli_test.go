@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tidegate/tidegate"
@@ -36,7 +35,7 @@ import (
 	"github.com/tidegate/tidegate/sync/ledger"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var update = flag.Bool("update", false, "write the golden parts of the scripts")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tidegate": func() {
@@ -218,29 +217,6 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
-}
-
-func TestReference(t *testing.T) {
-	t.Parallel()
-	e := env()
-	e.Getenv = func(string) string { return "" }
-	golden(t, "../../docs/reference/cli.md", cli.Reference(e))
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("run `go test ./control/cli -update` when this is meant:\n%s", d)
-	}
 }
 
 // TestEveryCommandSaysWhatItDoes walks the tree as a user would.

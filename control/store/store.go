@@ -84,7 +84,7 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 		return s.classify("migrating", err)
 	}
 	if applied > 0 {
-		log.InfoContext(ctx, "control store migrated", "migrations", applied)
+		log.DebugContext(ctx, "control store migrated", "migrations", applied)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type Telemetry struct {
 func New(ctx context.Context, version string, getenv func(string) string) (*Telemetry, error) {
 	t := &Telemetry{registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	page, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithNamespace("tidegate"), otelprom.WithoutScopeInfo(), otelprom.WithoutTargetInfo())
+	page, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithoutScopeInfo(), otelprom.WithoutTargetInfo())
 	if err != nil {
 		return nil, fmt.Errorf("making the metrics page: %w", err)
 	}

@@ -16,7 +16,7 @@ func TestMetricsPageShowsWhatWasCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counter, err := tel.Meter("ingest").Int64Counter("events_accepted", metric.WithUnit("{event}"))
+	counter, err := tel.Meter("ingest").Int64Counter("tidegate.events.accepted", metric.WithUnit("{event}"))
 	if err != nil {
 		t.Fatal(err)
 	}
