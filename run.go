@@ -79,7 +79,8 @@ type Run struct {
 	CreatedAt time.Time `json:"created_at"`
 	StartedAt time.Time `json:"started_at,omitzero"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
-	// Fault is why the run failed or is held; nil otherwise.
+	// Fault is why the run failed or is held. It stays on an approved run until
+	// that ends, and marks it as approved; nil otherwise.
 	Fault *RunFault `json:"fault,omitempty"`
 	// Epoch fences the lease under which the run works.
 	Epoch int64 `json:"epoch"`
