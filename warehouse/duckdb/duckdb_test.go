@@ -3,6 +3,7 @@ package duckdb_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"testing"
@@ -89,5 +90,32 @@ func TestLoadAndQuery(t *testing.T) {
 	want := []tidegate.Row{rows[2], rows[1]}
 	if d := cmp.Diff(want, all(t, w, "SELECT * FROM web.tracks ORDER BY id")); d != "" {
 		t.Error(d)
+	}
+}
+
+// failsAt is a query whose row n is an error.
+func failsAt(n int) string {
+	return fmt.Sprintf("SELECT CASE WHEN range = %d THEN error('boom') ELSE 'x' END AS x FROM range(2000000)", n)
+}
+
+func TestQueryReportsAnErrorInTheMiddle(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	r, err := w.Query(context.Background(), failsAt(1_500_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for n := 0; ; n++ {
+		_, err := r.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			t.Fatalf("the result ended after %d rows as if it were whole", n)
+		}
+		if err != nil {
+			if n == 0 {
+				t.Error("no row came before the error: the result does not stream")
+			}
+			break
+		}
 	}
 }

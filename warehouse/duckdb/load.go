@@ -294,8 +294,10 @@ func newAppender(c *conn, to target, columns []*column) (*appender, error) {
 		a.numbers = &w
 		a.types = append(a.types, typ)
 	}
-	a.chunk = bindings.CreateDataChunk(a.types)
-	a.attach()
+	if len(a.types) > 0 { // none: whole chunks are handed over
+		a.chunk = bindings.CreateDataChunk(a.types)
+		a.attach()
+	}
 	return a, nil
 }
 
