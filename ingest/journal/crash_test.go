@@ -32,6 +32,7 @@ const (
 	stepCommit                  // a reader commits what it has read
 	stepRestart                 // the process ends in order
 	stepTrim
+	stepBoth // a reader commits while producers append
 	stepKinds
 )
 
@@ -113,6 +114,7 @@ type rig struct {
 	j       *Journal
 	readers [2]*Reader
 	failed  error // what Fatal was given
+	log     *logbook
 	serial  int
 }
 
@@ -129,11 +131,11 @@ func runSchedule(s schedule, noSync bool, fired map[string]int) error {
 	defer func() { r.close() }()
 	for i, st := range s.steps {
 		if err := r.step(st); err != nil {
-			return fmt.Errorf("step %d of %+v: %w", i, s.steps, err)
+			return fmt.Errorf("step %d: %w; the steps are %+v", i, err, s.steps)
 		}
 	}
 	if err := r.crash(r.mem.CrashClone(r.rng), r.o); err != nil {
-		return fmt.Errorf("final power cut after %+v: %w", s.steps, err)
+		return fmt.Errorf("final power cut: %w; the steps are %+v", err, s.steps)
 	}
 	return nil
 }
@@ -153,7 +155,7 @@ func (r *rig) close() {
 func (r *rig) options() Options {
 	return Options{
 		Dir: testDir, FS: r.tap, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 4096,
-		Fatal: func(err error) { r.failed = err }, NoSync: r.noSync,
+		Fatal: func(err error) { r.failed = err }, NoSync: r.noSync, Log: r.log.logger(),
 	}
 }
 
@@ -161,7 +163,7 @@ func (r *rig) options() Options {
 // of the file system, so that a crash can come while the journal recovers.
 func (r *rig) open(before func()) error {
 	r.tap = &tapFS{FS: r.mem, before: before}
-	r.failed = nil
+	r.failed, r.log = nil, &logbook{}
 	j, err := Open(context.Background(), r.options())
 	if err != nil {
 		return fmt.Errorf("opening: %w", err)
@@ -240,21 +242,12 @@ func (r *rig) do(st step) error {
 		return r.append(st.count, st.size)
 	case stepRead:
 		return r.read(st.who, st.count)
+	case stepBoth:
+		committed := make(chan error)
+		go func() { committed <- r.commit(st) }()
+		return errors.Join(r.append(st.count, st.size), <-committed)
 	case stepCommit:
-		if err := r.read(st.who, 10*st.count); err != nil {
-			return err
-		}
-		position := r.readers[st.who].Position()
-		r.o.mu.Lock()
-		r.o.asked[st.who] = max(r.o.asked[st.who], position.Position)
-		r.o.mu.Unlock()
-		err := r.readers[st.who].Commit(context.Background(), position)
-		if err == nil {
-			r.o.mu.Lock()
-			r.o.committed[st.who] = position.Position
-			r.o.mu.Unlock()
-		}
-		return err
+		return r.commit(st)
 	case stepTrim:
 		_, err := r.j.Trim(context.Background())
 		return err
@@ -268,6 +261,23 @@ func (r *rig) do(st step) error {
 	case stepKinds:
 	}
 	return nil
+}
+
+func (r *rig) commit(st step) error {
+	if err := r.read(st.who, 10*st.count); err != nil {
+		return err
+	}
+	position := r.readers[st.who].Position()
+	r.o.mu.Lock()
+	r.o.asked[st.who] = max(r.o.asked[st.who], position.Position)
+	r.o.mu.Unlock()
+	err := r.readers[st.who].Commit(context.Background(), position)
+	if err == nil {
+		r.o.mu.Lock()
+		r.o.committed[st.who] = position.Position
+		r.o.mu.Unlock()
+	}
+	return err
 }
 
 func (r *rig) append(producers, size int) error {
@@ -338,6 +348,9 @@ func (r *rig) compare() error {
 	s := r.j.Stats()
 	if len(s.Damage) > 0 {
 		return fmt.Errorf("damage is reported that nobody did: %+v", s.Damage)
+	}
+	if r.log.count("level=") > 0 {
+		return fmt.Errorf("after a crash that the journal is made for, the log says: %s", r.log.text.String())
 	}
 	oldest := s.Oldest.Position
 	if oldest > 0 {

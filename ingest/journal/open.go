@@ -229,11 +229,17 @@ func (j *Journal) loadPiece(f vfs.File, p *piece, last bool) error {
 		return err
 	}
 	p.seal, err = segment.ReadSeal(f, p.size, p.header)
+	if err == nil && last { // its writer may have died while it wrote the seal
+		p.index, err = p.seal.ReadIndex(f, p.header)
+	}
 	if err == nil {
 		p.sealed = true
+		if last { // or before it had synced it
+			return rewrite(f, span{p.seal.DataEnd, p.seal.IndexEnd()}, span{p.size - segment.TrailerSize, p.size})
+		}
 		return nil
 	}
-	if !errors.Is(err, segment.ErrNoSeal) {
+	if !errors.Is(err, segment.ErrNoSeal) && !errors.Is(err, segment.ErrIndex) {
 		return err
 	}
 	rec, err := segment.Recover(f, p.size, p.header)
@@ -252,22 +258,32 @@ func (j *Journal) loadPiece(f vfs.File, p *piece, last bool) error {
 	return j.repair(f, rec)
 }
 
-// repair cuts the torn tail off and makes what is left durable. The last group
-// is written once more: if its sync failed, the kernel may hold it as clean
-// though the disk never got it, and would not write it when asked.
+// repair cuts the torn tail off and makes what is left durable.
 func (j *Journal) repair(f vfs.File, rec segment.Recovered) error {
 	if err := f.Truncate(rec.DataEnd); err != nil {
 		return fmt.Errorf("cutting off the torn tail: %w", err)
 	}
-	again := make([]byte, rec.DataEnd-rec.LastGroup)
-	if n, err := f.ReadAt(again, rec.LastGroup); n < len(again) {
-		return fmt.Errorf("reading the last group: %w", err)
-	}
-	if _, err := f.WriteAt(again, rec.LastGroup); err != nil {
-		return fmt.Errorf("rewriting the last group: %w", err)
+	return rewrite(f, span{rec.LastGroup, rec.DataEnd})
+}
+
+// span is a range of a file, without the byte at its end.
+type span struct{ from, to int64 }
+
+// rewrite writes once more what it reads, and syncs. A sync alone would not do:
+// if the one of the process before failed, the kernel may hold the bytes as
+// clean though the disk never got them.
+func rewrite(f vfs.File, spans ...span) error {
+	for _, s := range spans {
+		again := make([]byte, s.to-s.from)
+		if n, err := f.ReadAt(again, s.from); n < len(again) {
+			return fmt.Errorf("reading what may not be durable: %w", err)
+		}
+		if _, err := f.WriteAt(again, s.from); err != nil {
+			return fmt.Errorf("rewriting what may not be durable: %w", err)
+		}
 	}
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("syncing the recovered segment: %w", err)
+		return fmt.Errorf("syncing what may not be durable: %w", err)
 	}
 	return nil
 }

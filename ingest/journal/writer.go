@@ -258,9 +258,10 @@ func (w *writer) sealPiece() error {
 	if err != nil {
 		return errors.Join(errRefused, fmt.Errorf("sealing %s: %w", p.path, err))
 	}
-	index, trailer := p.seal.Encode(p.header, p.index)
-	at := p.seal.TrailerOffset(size, len(index))
-	if _, err = w.file.WriteAt(index, p.seal.DataEnd); err == nil {
+	seal := p.seal
+	index, trailer := seal.Encode(p.header, p.index)
+	at := seal.TrailerOffset(size, len(index))
+	if _, err = w.file.WriteAt(index, seal.DataEnd); err == nil {
 		_, err = w.file.WriteAt(trailer, at)
 	}
 	if err != nil {
@@ -274,7 +275,7 @@ func (w *writer) sealPiece() error {
 	}
 	w.file = nil
 	w.j.mu.Lock()
-	p.sealed, p.size, p.index = true, at+segment.TrailerSize, nil
+	p.seal, p.sealed, p.size, p.index = seal, true, at+segment.TrailerSize, nil
 	w.j.mu.Unlock()
 	return nil
 }

@@ -278,9 +278,9 @@ func (m *Mem) Space(string) (Space, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.budget == 0 {
-		return Space{Total: 1 << 50, Free: 1<<50 - m.used}, nil
+		return Space{Total: 1 << 50, Free: m.free()}, nil
 	}
-	return Space{Total: m.budget, Free: max(0, m.budget-m.used)}, nil
+	return Space{Total: m.budget, Free: m.free()}, nil
 }
 
 // Lock takes name. A crash clone holds no locks.
@@ -307,13 +307,12 @@ func (l *memLock) Close() error {
 	return nil
 }
 
-// grow claims n more bytes of the budget and returns how many there were.
-func (m *Mem) grow(n int64) int64 {
-	if m.budget > 0 {
-		n = max(0, min(n, m.budget-m.used))
+// free returns what is left of the budget.
+func (m *Mem) free() int64 {
+	if m.budget == 0 {
+		return 1<<50 - m.used
 	}
-	m.used += n
-	return n
+	return max(0, m.budget-m.used)
 }
 
 func (m *Mem) resize(n *node, size int64) {
@@ -385,9 +384,12 @@ func (f *memFile) writeAt(p []byte, off int64) (int, error) {
 		p = p[:f.m.rng.IntN(len(p)+1)]
 	}
 	full := false
-	if more := off + int64(len(p)) - int64(len(f.n.data)); more > 0 && f.n.linked {
-		if got := f.m.grow(more); got < more {
-			p, full = p[:max(0, int64(len(p))-(more-got))], true
+	if size := int64(len(f.n.data)); f.n.linked {
+		if room := size + f.m.free() - off; room < int64(len(p)) && off+int64(len(p)) > size {
+			p, full = p[:max(0, room)], true
+		}
+		if len(p) > 0 {
+			f.m.used += max(0, off+int64(len(p))-size)
 		}
 	}
 	if len(p) > 0 {
@@ -442,7 +444,7 @@ func (f *memFile) Preallocate(size int64) error {
 	if more <= 0 {
 		return nil
 	}
-	if f.m.budget > 0 && f.m.used+more > f.m.budget {
+	if more > f.m.free() {
 		return &fs.PathError{Op: "fallocate", Path: f.name, Err: syscall.ENOSPC}
 	}
 	f.m.resize(f.n, size)

@@ -67,21 +67,23 @@ type Seal struct {
 }
 
 // Encode returns the bytes to write at s.DataEnd and those to write at the
-// trailer's offset, which TrailerOffset tells.
-func (s Seal) Encode(h Header, x Index) (index, trailer []byte) {
+// trailer's offset, which TrailerOffset tells. Once they stand there, ReadIndex
+// of s finds the index.
+func (s *Seal) Encode(h Header, x Index) (index, trailer []byte) {
 	index = make([]byte, 0, len(x)*indexEntrySize)
 	for _, p := range x {
 		index = binary.LittleEndian.AppendUint64(index, uint64(p.Offset))
 		index = binary.LittleEndian.AppendUint64(index, uint64(p.Position))
 		index = binary.LittleEndian.AppendUint64(index, uint64(p.Appended))
 	}
+	s.indexLength, s.indexCRC = len(x), crc32.Update(h.seed(), castagnoli, index)
 	t := make([]byte, TrailerSize)
 	copy(t, trailerMagic[:])
 	for i, v := range []uint64{h.Nonce, uint64(h.Base), uint64(s.End), uint64(s.DataEnd), uint64(s.Frames), uint64(s.FirstAt), uint64(s.LastAt)} {
 		binary.LittleEndian.PutUint64(t[8+8*i:], v)
 	}
-	binary.LittleEndian.PutUint32(t[64:], uint32(len(x)))
-	binary.LittleEndian.PutUint32(t[68:], crc32.Update(h.seed(), castagnoli, index))
+	binary.LittleEndian.PutUint32(t[64:], uint32(s.indexLength))
+	binary.LittleEndian.PutUint32(t[68:], s.indexCRC)
 	binary.LittleEndian.PutUint32(t[76:], crc32.Update(h.seed(), castagnoli, t[:76]))
 	return index, t
 }
@@ -92,6 +94,9 @@ func (s Seal) Encode(h Header, x Index) (index, trailer []byte) {
 func (s Seal) TrailerOffset(size int64, indexBytes int) int64 {
 	return max(size-TrailerSize, s.DataEnd+int64(indexBytes))
 }
+
+// IndexEnd returns the offset after the index of a seal that was read.
+func (s Seal) IndexEnd() int64 { return s.DataEnd + int64(s.indexLength)*indexEntrySize }
 
 // ReadSeal reads the trailer at the end of a file of the given size. Its error
 // wraps ErrNoSeal if there is none that verifies.
@@ -114,7 +119,7 @@ func ReadSeal(r io.ReaderAt, size int64, h Header) (Seal, error) {
 		crc32.Update(h.seed(), castagnoli, t[:76]) != binary.LittleEndian.Uint32(t[76:]),
 		uint64(u(0)) != h.Nonce, u(1) != h.Base, s.End < h.Base,
 		s.DataEnd < DataStart, s.indexLength > maxIndex,
-		s.DataEnd+int64(s.indexLength)*indexEntrySize > size-TrailerSize:
+		s.IndexEnd() > size-TrailerSize:
 		return Seal{}, ErrNoSeal
 	}
 	return s, nil
