@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/auth"
 	"github.com/tidegate/tidegate/control/catalog"
+	"github.com/tidegate/tidegate/control/project"
 )
 
 var update = flag.Bool("update", false, "write docs/reference/openapi.json")
@@ -519,5 +520,29 @@ func TestUnreachableServer(t *testing.T) {
 	_, err := client.Syncs(t.Context())
 	if f := tidegate.FaultOf(err); f.Code != "server.unreachable" || f.Hint == "" {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestFailedCommitGoesBack: when storing fails the hub runs what it ran before.
+func TestFailedCommitGoesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.project(t, smallest)
+	c := r.options().Catalog
+	if _, err := c.Apply(t.Context(), p, "ann", catalog.AnyBase); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c = catalog.New(catalog.Options{Store: r.store, Kinds: kinds(), Activate: func(ctx context.Context, p *project.Project) error {
+		cancel() // the client goes between activating and storing
+		return r.hub.Activate(ctx, p)
+	}})
+	changed := r.project(t, `{"warehouse":{"kind":"duckdb"},"sources":[{"name":"app","write_key":"X"}]}`)
+	if _, err := c.Apply(ctx, changed, "ann", catalog.AnyBase); err == nil {
+		t.Fatal("a commit that was cancelled succeeded")
+	}
+	last := r.hub.Activated[len(r.hub.Activated)-1]
+	if d := cmp.Diff(p, last); d != "" {
+		t.Errorf("the hub runs something else than the store holds: %s", d)
 	}
 }

@@ -90,6 +90,7 @@ const (
 	ExitUnreachable = 5
 	ExitDenied      = 6
 	ExitDisk        = 74
+	ExitInterrupted = 130
 )
 
 // exitCodes is the table of the reference.
@@ -109,6 +110,7 @@ func exitCodes() []struct {
 		{ExitUnreachable, "No server answers."},
 		{ExitDenied, "The token is missing, wrong, or may not do this."},
 		{ExitDisk, "`serve` only: the journal's disk failed. Start it again; acknowledged events are read back."},
+		{ExitInterrupted, "Interrupted before it was done. Commands that run until Ctrl-C (`serve`, `demo`, `simulate`, `events tail`) end with 0."},
 	}
 }
 
@@ -163,7 +165,7 @@ func Run(ctx context.Context, env Env) int {
 	root.SetArgs(env.Args)
 	err := root.ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return ExitOK // ended by the person who started it
+		return ExitInterrupted // the person who did it needs no message
 	}
 	c.report(err)
 	return exitCode(err)

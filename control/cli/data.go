@@ -270,7 +270,11 @@ func (c *command) eventsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.Tail(cmd.Context(), req, c.showEvent)
+			err = client.Tail(cmd.Context(), req, c.showEvent)
+			if req.Follow && errors.Is(err, context.Canceled) {
+				return nil // Ctrl-C is its end
+			}
+			return err
 		},
 	}
 	tail.Flags().StringVar(&req.Source, "source", "", "events of this source only")

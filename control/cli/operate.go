@@ -29,7 +29,7 @@ func (c *command) statusCommand() *cobra.Command {
 				if !s.Ready {
 					ready = "NO"
 				}
-				lag := (time.Duration(s.LagSeconds * float64(time.Second))).Round(time.Millisecond).String()
+				lag := time.Duration(s.LagSeconds * float64(time.Second)).Round(time.Millisecond).String()
 				stages = append(stages, []string{s.Name, ready, fmt.Sprint(s.LagEvents), lag, s.Detail})
 			}
 			for _, s := range r.Sources {

@@ -68,9 +68,15 @@ func (c *command) showSync(s api.SyncStatus) error {
 		return c.printJSON(s)
 	}
 	rows := [][]string{
-		{"sync", s.Name}, {"model", s.Model}, {"destination", s.Destination + " " + s.Object}, {"mode", s.Mode},
-		{"now", s.State}, {"why", s.Reason}, {"last run", lastRun(s.Last)},
-		{"confirmed", plural(s.LedgerRows, "record")}, {"pending", plural(s.Pending, "record")},
+		{"sync", s.Name},
+		{"model", s.Model},
+		{"destination", s.Destination + " " + s.Object},
+		{"mode", s.Mode},
+		{"now", s.State},
+		{"why", s.Reason},
+		{"last run", lastRun(s.Last)},
+		{"confirmed", plural(s.LedgerRows, "record")},
+		{"pending", plural(s.Pending, "record")},
 	}
 	if !s.NextRun.IsZero() {
 		rows = append(rows, []string{"next run", s.NextRun.UTC().Format(time.RFC3339)})
@@ -117,7 +123,7 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 	}
 	c.say("%d read: %d unchanged, %d added, %d changed, %d removed, %d with bad keys, %d that cannot be mapped, %d tried again.",
 		s.Read, s.Unchanged, s.Added, s.Changed, s.Removed, s.BadKeys, s.BadRows, s.Retries)
-	c.say("About %s and %s.", plural(p.Calls, "call"), (time.Duration(p.Seconds * float64(time.Second))).Round(100*time.Millisecond))
+	c.say("About %s and %s.", plural(p.Calls, "call"), time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond))
 	if p.Held != nil {
 		c.say("A run would be held: %s (%s)", p.Held.Message, p.Held.Hint)
 	}

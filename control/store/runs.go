@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/runner"

@@ -2,6 +2,7 @@ package obs
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func TestMetricsPageShowsWhatWasCounted(t *testing.T) {
 	}
 	counter.Add(ctx, 3)
 	w := httptest.NewRecorder()
-	tel.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	tel.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if page := w.Body.String(); !strings.Contains(page, "tidegate_events_accepted_total 3") {
 		t.Errorf("the page lacks tidegate_events_accepted_total 3:\n%s", page)
 	}

@@ -36,6 +36,7 @@ type Hub struct {
 	Returned  chan struct{} // told once the file is back
 }
 
+// Activate implements api.Hub.
 func (h *Hub) Activate(_ context.Context, p *project.Project) error {
 	h.Lock()
 	defer h.Unlock()
@@ -46,14 +47,17 @@ func (h *Hub) Activate(_ context.Context, p *project.Project) error {
 	return nil
 }
 
+// Ready implements api.Hub.
 func (h *Hub) Ready(context.Context) api.Readiness {
 	return api.Readiness{Ready: h.IsReady, Stages: []api.Stage{{Name: "loader", Ready: h.IsReady, LagEvents: 7}}, Sources: []api.SourceCounts{{Source: "web", Accepted: 3, Loaded: 3}}}
 }
 
+// Doctor implements api.Hub.
 func (h *Hub) Doctor(context.Context) []api.Finding {
 	return []api.Finding{{Check: "journal.fsync", Level: "ok", Detail: "168 µs"}}
 }
 
+// Query implements api.Hub.
 func (h *Hub) Query(_ context.Context, sql string) (tidegate.RowReader, error) {
 	if sql == "DROP TABLE t" {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "query.not_read_only", Message: "only SELECT", Hint: "write a SELECT"}
@@ -61,10 +65,12 @@ func (h *Hub) Query(_ context.Context, sql string) (tidegate.RowReader, error) {
 	return h.Results, nil
 }
 
+// Tables implements api.Hub.
 func (h *Hub) Tables(context.Context) ([]api.TableInfo, error) {
 	return []api.TableInfo{{Schema: "web", Name: "tracks", Columns: []api.ColumnInfo{{Name: "id", Type: "string"}}}}, nil
 }
 
+// Tail implements api.Hub.
 func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) error {
 	h.Lock()
 	h.Tailed = req
@@ -84,14 +90,17 @@ func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.Taile
 	return nil
 }
 
+// Explain implements api.Hub.
 func (h *Hub) Explain(_ context.Context, source string, event json.RawMessage) (api.Explanation, error) {
 	return api.Explanation{Tables: []api.ExplainedTable{{Schema: source, Name: "tracks", Columns: []api.ExplainedColumn{{Name: "event", Type: "string", Value: string(event)}}}}}, nil
 }
 
+// Syncs implements api.Hub.
 func (h *Hub) Syncs(context.Context) ([]api.SyncStatus, error) {
 	return []api.SyncStatus{{Name: "crm", State: "idle"}}, nil
 }
 
+// Sync implements api.Hub.
 func (h *Hub) Sync(_ context.Context, name string) (api.SyncStatus, error) {
 	if name != "crm" {
 		return api.SyncStatus{}, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
@@ -99,10 +108,12 @@ func (h *Hub) Sync(_ context.Context, name string) (api.SyncStatus, error) {
 	return api.SyncStatus{Name: "crm", State: "idle", Reason: "waiting for 06:00"}, nil
 }
 
+// SyncPlan implements api.Hub.
 func (h *Hub) SyncPlan(_ context.Context, name string, sample int) (api.SyncPlan, error) {
 	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
 }
 
+// SyncRun implements api.Hub.
 func (h *Hub) SyncRun(_ context.Context, name string) (tidegate.Run, error) {
 	h.Lock()
 	defer h.Unlock()
@@ -130,28 +141,35 @@ func (h *Hub) change(id string, to tidegate.RunState) (tidegate.Run, error) {
 	return r, nil
 }
 
+// Approve implements api.Hub.
 func (h *Hub) Approve(_ context.Context, id string) (tidegate.Run, error) {
 	return h.change(id, tidegate.RunRunning)
 }
 
+// Cancel implements api.Hub.
 func (h *Hub) Cancel(_ context.Context, id string) (tidegate.Run, error) {
 	return h.change(id, tidegate.RunCanceled)
 }
 
+// Run implements api.Hub.
 func (h *Hub) Run(_ context.Context, id string) (tidegate.Run, error) { return h.change(id, "") }
 
+// Runs implements api.Hub.
 func (h *Hub) Runs(_ context.Context, sync, _ string, limit int) ([]tidegate.Run, error) {
 	return []tidegate.Run{{ID: "run_1", Sync: sync, State: tidegate.RunSucceeded}}[:min(1, limit)], nil
 }
 
+// Rejections implements api.Hub.
 func (h *Hub) Rejections(context.Context, string, int) ([]ledger.Rejection, error) {
 	return nil, nil
 }
 
+// RetryRejections implements api.Hub.
 func (h *Hub) RetryRejections(_ context.Context, _, cluster string) (int64, error) {
 	return int64(len(cluster)), nil
 }
 
+// Lend implements api.Hub.
 func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
 	h.Lock()
 	h.Lent = true
