@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
-	"github.com/tidegate/tidegate/warehouse"
 )
 
 func people(t testing.TB) *world {
@@ -440,11 +440,108 @@ func TestAWaitingPlanSurvivesAPreviewButNotADelivery(t *testing.T) {
 	for range keptPlans + 3 {
 		w.plan()
 	}
-	var tables int64
-	err = w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return one(ctx, tx, "SELECT count(*) FROM information_schema.tables WHERE table_schema = '_tidegate' AND table_name LIKE 'crm__run_0%'", nil, &tables)
-	})
-	if err != nil || tables > keptPlans+1 {
-		t.Fatalf("%d tables of runs are left: %v", tables, err)
+	if tables := w.tablesOfRuns(); tables > keptPlans+1 {
+		t.Fatalf("%d tables of runs are left", tables)
+	}
+}
+
+func TestCrashInsidePlan(t *testing.T) {
+	t.Parallel()
+	for _, same := range []bool{true, false} {
+		w := people(t)
+		w.run()
+		w.exec("UPDATE people SET age = 50 WHERE id = 1")
+		id := w.newRun()
+		p := &planner{Ledger: w.l, req: w.request(id), now: w.now}
+		if err := w.l.fenced(w.ctx, 1, p.diff); err != nil { // and no more: the process died
+			t.Fatal(err)
+		}
+		w.open()
+		if _, err := w.l.Progress(w.ctx, id); !errors.Is(err, ErrNoPlan) {
+			t.Fatalf("an incomplete plan has a progress: %v", err)
+		}
+		if _, err := w.l.Changes(w.ctx, id, 0); !errors.Is(err, ErrNoPlan) {
+			t.Fatalf("an incomplete plan can be read: %v", err)
+		}
+		w.exec("UPDATE people SET age = 51 WHERE id = 2")
+		if !same {
+			id = w.newRun()
+		}
+		s, err := w.l.Plan(w.ctx, w.request(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, Summary{Read: 3, Unchanged: 1, Changed: 2, LedgerRows: 3})
+		w.finish(id)
+		if left := w.tablesOfRuns(); left != 0 {
+			t.Fatalf("%d tables are left behind", left)
+		}
+	}
+}
+
+func TestFinishByAnotherHolder(t *testing.T) {
+	t.Parallel()
+	w := people(t)
+	id, _ := w.plan()
+	w.deliver(id, delivered)
+	w.open() // knows no epoch
+	w.finish(id)
+	w.finish(id)
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	size, err := w.l.Size(w.ctx)
+	if err != nil || size != (Size{Confirmed: 3}) {
+		t.Fatal(size, err)
+	}
+}
+
+func TestHostileNamesAndValues(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec(`CREATE TABLE "od""d; DROP" ("k""ey" VARCHAR, "a b" VARCHAR, "select" VARCHAR)`)
+	w.exec(`INSERT INTO "od""d; DROP" VALUES ($1, $2, $3)`, `'; DROP TABLE x; --`, "\x00y\u2028\"", "\u001f")
+	w.def = tidegate.Model{Name: "odd", SQL: `SELECT * FROM "od""d; DROP" -- a comment at the end`, PrimaryKey: []string{`k"ey`}}
+	w.fields = []tidegate.FieldMapping{{Field: "a'b", Column: "a b"}, {Field: `"`, Column: "select"}}
+	want(t, w.run(), Summary{Read: 1, Added: 1})
+	want(t, w.run(), Summary{Read: 1, Unchanged: 1, LedgerRows: 1})
+	for key, payload := range w.held {
+		if key != `["'; DROP TABLE x; --"]` || payload != "{\"\\\"\":\"\\u001f\",\"a'b\":\"\\u0000y\u2028\\\"\"}" {
+			t.Fatalf("%s %s", key, payload)
+		}
+	}
+}
+
+func TestEveryTypeOfColumn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec(`CREATE TABLE t AS SELECT '7'::VARCHAR AS id, 9223372036854775807 AS i, 170141183460469231731687303715884105727::HUGEINT AS h, 12.50::DECIMAL(10,2) AS d,
+		-0.0::DOUBLE AS f, true AS b, '\x00\xFF'::BLOB AS blob, DATE '0001-01-01' AS day, TIMESTAMP '2024-02-29 12:00:00.000001' AS ts, TIMESTAMPTZ '2024-02-29 12:00:00+02' AS tz,
+		uuid '00000000-0000-0000-0000-000000000001' AS u, 'x'::ENUM('y', 'x') AS e, INTERVAL 1 DAY AS iv, TIME '12:00:00' AS tm,
+		[1, NULL] AS l, {'a': 1, 'b': [true]} AS s, MAP {'k': 1} AS m, '{"n": 12345678901234567890, "f": 1.0}'::JSON AS j`)
+	w.def.SQL = "SELECT * FROM t"
+	w.fields = nil
+	for _, c := range []string{"id", "i", "h", "d", "f", "b", "blob", "day", "ts", "tz", "u", "e", "iv", "tm", "l", "s", "m", "j"} {
+		w.fields = append(w.fields, tidegate.FieldMapping{Field: c, Column: c})
+	}
+	if s := w.run(); s.Added != 1 || s.BadRows != 0 {
+		t.Fatalf("%+v", s)
+	}
+	got := w.held[`["7"]`]
+	for _, part := range []string{`"i":9223372036854775807`, `"h":"170141183460469231731687303715884105727"`, `"d":"12.5"`, `"f":0.0`, `"blob":"AP8="`, `"day":"0001-01-01"`,
+		`"ts":"2024-02-29T12:00:00.000001Z"`, `"tz":"2024-02-29T10:00:00.000000Z"`, `"u":"00000000-0000-0000-0000-000000000001"`, `"e":"x"`, `"l":[1,null]`,
+		`"s":{"a":1,"b":[true]}`, `"j":{"f":1.0,"n":"12345678901234567890"}`} {
+		if !strings.Contains(got, part) {
+			t.Errorf("%s is not in %s", part, got)
+		}
+	}
+	want(t, w.run(), Summary{Read: 1, Unchanged: 1, LedgerRows: 1})
+	w.exec("UPDATE t SET s = {'a': 2, 'b': [true]}")
+	want(t, w.run(), Summary{Read: 1, Changed: 1, LedgerRows: 1})
+	for _, key := range []string{"i", "h", "d", "b", "blob", "day", "ts", "tz", "u", "e", "tm"} {
+		w.def.PrimaryKey = []string{key, "id"}
+		id, s := w.plan()
+		if s.Added != 1 || s.Removed != 1 || s.BadKeys != 0 {
+			t.Fatalf("key %s: %+v", key, s)
+		}
+		w.finish(id)
 	}
 }

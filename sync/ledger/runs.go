@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -254,10 +253,11 @@ func (l *Ledger) counts(ctx context.Context, tx warehouse.Tx, s storedPlan) (tid
 // plan. What was intended and has no result is in doubt from now on. Finishing
 // a finished or superseded run, or one without a plan, does nothing.
 func (l *Ledger) Finish(ctx context.Context, runID string) error {
-	l.writes.Lock()
-	epoch := l.epoch
-	l.writes.Unlock()
-	err := l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error {
+	epoch, err := l.lastEpoch(ctx)
+	if err != nil {
+		return fmt.Errorf("finishing run %s: %w", runID, err)
+	}
+	err = l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error {
 		s, err := l.findPlan(ctx, tx, runID)
 		switch {
 		case errors.Is(err, ErrNoPlan):
@@ -268,8 +268,6 @@ func (l *Ledger) Finish(ctx context.Context, runID string) error {
 			return l.endRun(ctx, tx, s, runSuperseded)
 		case s.state != runPlanned:
 			return nil
-		case s.sent && s.stale():
-			return l.damagedRun(runID)
 		case !s.sent:
 			return l.endRun(ctx, tx, s, runFinished)
 		}
@@ -281,10 +279,19 @@ func (l *Ledger) Finish(ctx context.Context, runID string) error {
 	return nil
 }
 
-// damagedRun reports a run that sent something although another run's results
-// came in between, which Intend and Record refuse.
-func (l *Ledger) damagedRun(runID string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "ledger.damaged", Subject: "run " + runID, Message: "two runs of the sync delivered at once", Hint: "drop the tables of this sync in schema " + Schema + "; the next run sends every row again and removes none"}
+// lastEpoch is the epoch under which this Ledger wrote last, or, when it has not
+// written (a resumed run whose results are all there), the fence's own.
+func (l *Ledger) lastEpoch(ctx context.Context) (epoch int64, err error) {
+	l.writes.Lock()
+	epoch = l.epoch
+	l.writes.Unlock()
+	if epoch > 0 {
+		return epoch, nil
+	}
+	err = l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		return one(ctx, tx, string("SELECT epoch FROM "+l.sql.of("fence")), nil, &epoch)
+	})
+	return epoch, err
 }
 
 // fold advances the ledger by the results of s and ends it.
@@ -339,65 +346,4 @@ func (l *Ledger) endRun(ctx context.Context, tx warehouse.Tx, s storedPlan, stat
 		}
 	}
 	return nil
-}
-
-// Rejections lists up to limit records that the destination does not hold as it
-// should, newest first; those of a running run included.
-func (l *Ledger) Rejections(ctx context.Context, limit int) ([]Rejection, error) {
-	var list []Rejection
-	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		runID := ""
-		err := each(ctx, tx, string(l.planQuery("r.state = 'planned' ORDER BY r.started_at")), nil, func(row tidegate.Row) error {
-			s, err := storedPlanOf(row)
-			if s.sent && !s.stale() {
-				runID = s.runID // at most one run is being delivered
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		var args []any
-		if runID != "" {
-			args = []any{runID}
-		}
-		return each(ctx, tx, l.sql.rejections(runID, limit), args, func(row tidegate.Row) error {
-			r, err := rejectionOf(row)
-			list = append(list, r)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing the rejections of sync %q: %w", l.sync, err)
-	}
-	return list, nil
-}
-
-func rejectionOf(row tidegate.Row) (Rejection, error) {
-	var r Rejection
-	var key, op, payload string
-	f := &r.Fault
-	if err := scan(row, &key, &op, &r.State, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint, &r.Cluster, &payload, &r.Attempts, &r.NextAttempt, &r.RunID, &r.At); err != nil {
-		return r, err
-	}
-	r.Key, r.Op = tidegate.Key(key), tidegate.Op(op)
-	var err error
-	r.Payload, err = model.ParseRecord([]byte(payload))
-	return r, err
-}
-
-// RetryNow makes the failed and in-doubt records of one cluster (of all when
-// empty) due, so that the next plan holds them, and returns how many. Records
-// of a run that is being delivered become due with its own results.
-func (l *Ledger) RetryNow(ctx context.Context, cluster string) (n int64, err error) {
-	l.writes.Lock()
-	defer l.writes.Unlock()
-	err = l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		n, err = tx.Exec(ctx, string("UPDATE "+l.sql.of("records")+" SET next_attempt_at = $1 WHERE state IN ('failed', 'in_doubt') AND ($2 = '' OR cluster = $2)"), l.opts.Now(), cluster)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("making rejections of sync %q due: %w", l.sync, err)
-	}
-	return n, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/mapping"
 	"github.com/tidegate/tidegate/sync/model"
+	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
 
@@ -205,4 +206,16 @@ func outcome(d destinations.Disposition, next time.Time) func(Planned) *Result {
 	return func(Planned) *Result {
 		return &Result{NextAttempt: next, Outcome: destinations.Outcome{Disposition: d, Fault: &tidegate.Fault{Action: tidegate.Reject, Code: "dest.no", Message: `value "x" is wrong`}}}
 	}
+}
+
+// tablesOfRuns counts the tables that runs keep only while they last.
+func (w *world) tablesOfRuns() (n int64) {
+	w.t.Helper()
+	err := w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		return one(ctx, tx, "SELECT count(*) FROM information_schema.tables WHERE table_schema = '_tidegate' AND table_name LIKE 'crm__run_0%'", nil, &n)
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
