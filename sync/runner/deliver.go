@@ -206,7 +206,7 @@ func (s *step) flushAll() {
 	s.flush(&f.open[1])
 	// The removal's outcome is durable first: a resumed run must not repeat it
 	// after the record was written anew.
-	if len(f.late) > 0 && s.moving() == 0 && s.readAll() && len(s.results) == 0 && !s.storing {
+	if len(f.late) > 0 && s.moving() == 0 && s.readAll() && !s.plan.busy && len(s.results) == 0 && !s.storing {
 		late := f.late
 		f.late = nil
 		for i := range late {
@@ -307,6 +307,11 @@ func (s *step) settle(u *unit, o destinations.Outcome, next time.Time) {
 		c.InDoubt++
 	case destinations.Deferred:
 		c.Deferred++
+	}
+	if u.Op == tidegate.Removed && !next.IsZero() {
+		// A removal that is not confirmed stands in every plan, so that a row that
+		// takes its record over never overtakes it unseen.
+		next = s.now
 	}
 	s.flow.buffered--
 	s.results = append(s.results, ledger.Result{Ordinal: u.Ordinal, Outcome: o, NextAttempt: next})

@@ -63,6 +63,34 @@ func TestRestartResumes(t *testing.T) {
 	}
 }
 
+func TestDoCompletesAnEarlierRunFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorkbench(t, 100)
+		w.crm.latency = time.Second
+		old, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := w.runner.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.src.put("[5]", "id5")
+		w.runner = w.process(t)
+		if err := retry.Wait(t.Context(), time.Second); err != nil {
+			t.Fatal(err)
+		}
+		run := w.do(t)
+		if run.ID == old.ID || run.State != tidegate.RunSucceeded || run.Counts.Delivered != 1 {
+			t.Errorf("run %s after %s is %s: %+v", run.ID, old.ID, run.State, run.Counts)
+		}
+		if first := w.runs.runs[old.ID]; first.State != tidegate.RunSucceeded || first.Counts.Delivered != 100 {
+			t.Errorf("the earlier run is %s: %+v", first.State, first.Counts)
+		}
+	})
+}
+
 func TestAnotherNodeHasTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

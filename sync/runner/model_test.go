@@ -230,6 +230,16 @@ func (l *modelLedger) Changes(_ context.Context, runID string, from int64) (ledg
 	return &planReader{changes: p.changes[min(from, int64(len(p.changes))):]}, nil
 }
 
+func (l *modelLedger) Sample(_ context.Context, runID string, n int) ([]ledger.Preview, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []ledger.Preview
+	for _, c := range l.plans[runID].changes[:min(n, len(l.plans[runID].changes))] {
+		out = append(out, ledger.Preview{Op: c.Op, Key: c.Key})
+	}
+	return out, nil
+}
+
 type planReader struct{ changes []ledger.Planned }
 
 func (r *planReader) Next(ctx context.Context) (ledger.Planned, error) {

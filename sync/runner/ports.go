@@ -24,6 +24,8 @@ type Ledger interface {
 	Record(ctx context.Context, runID string, epoch int64, results []ledger.Result) error
 	Progress(ctx context.Context, runID string) (ledger.Progress, error)
 	Finish(ctx context.Context, runID string) error
+	// Sample returns up to n changes of a stored plan, field by field.
+	Sample(ctx context.Context, runID string, n int) ([]ledger.Preview, error)
 }
 
 // Opened is everything that one run of a sync works with.

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"reflect"
-	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -86,9 +83,14 @@ func preview(ctx context.Context, o *Opened, runID string, epoch int64, sample i
 		return Preview{}, fmt.Errorf("planning: %w", err)
 	}
 	p := Preview{Sync: o.Sync.Name, Summary: sum, Hold: Guard(sum, o.Sync.Guards, o.Sync.Mode)}
-	size, err := p.read(ctx, o, runID, sample)
-	if err != nil {
-		return Preview{}, err
+	if p.Sample, err = o.Ledger.Sample(ctx, runID, sample); err != nil {
+		return Preview{}, fmt.Errorf("sampling the plan: %w", err)
+	}
+	size := 0
+	if o.Object.Limit.Bytes > 0 {
+		if size, err = meanSize(ctx, o.Ledger, runID); err != nil {
+			return Preview{}, err
+		}
 	}
 	p.Calls, p.Seconds = estimate(sum, o.Sync.Mode, o.Object.Limit, size)
 	for op, n := range map[tidegate.Op]int64{tidegate.Added: sum.Added, tidegate.Changed: sum.Changed, tidegate.Removed: sum.Removed} {
@@ -99,55 +101,26 @@ func preview(ctx context.Context, o *Opened, runID string, epoch int64, sample i
 	return p, nil
 }
 
-// read fills the sample and returns the mean encoded size of its changes.
-func (p *Preview) read(ctx context.Context, o *Opened, runID string, sample int) (size int, err error) {
-	reader, err := o.Ledger.Changes(ctx, runID, 0)
+// meanSize is the mean encoded size of the first changes of a plan.
+func meanSize(ctx context.Context, led Ledger, runID string) (size int, err error) {
+	reader, err := led.Changes(ctx, runID, 0)
 	if err != nil {
 		return 0, fmt.Errorf("opening the plan: %w", err)
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	p.Sample = []ledger.Preview{}
+	const enough = 100
 	total := 0
-	for len(p.Sample) < sample {
+	for n := range enough {
 		c, err := reader.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			break
+			return total / max(n, 1), nil
 		}
 		if err != nil {
 			return 0, fmt.Errorf("reading the plan: %w", err)
 		}
 		total += itemSize(&unit{Planned: &c})
-		p.Sample = append(p.Sample, ledger.Preview{Op: c.Op, Key: c.Key, Fields: FieldChanges(c.Change), Fault: storedFault(c.Fault)})
 	}
-	if len(p.Sample) == 0 {
-		return 0, nil
-	}
-	return total / len(p.Sample), nil
-}
-
-func storedFault(f *tidegate.Fault) *tidegate.RunFault {
-	if f == nil {
-		return nil
-	}
-	return tidegate.StoredFault(f)
-}
-
-// FieldChanges lists the fields in which a change's two records differ, by name.
-func FieldChanges(c tidegate.Change) []ledger.FieldChange {
-	fields := []ledger.FieldChange{}
-	names := maps.Clone(c.Before)
-	if names == nil {
-		names = tidegate.Record{}
-	}
-	maps.Copy(names, c.After)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		before, was := c.Before[name]
-		after, is := c.After[name]
-		if was != is || !reflect.DeepEqual(before, after) {
-			fields = append(fields, ledger.FieldChange{Field: name, Before: before, After: after})
-		}
-	}
-	return fields
+	return total / enough, nil
 }
 
 // estimate says how many calls a delivery takes and how long, at the limit's

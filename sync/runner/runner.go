@@ -209,13 +209,21 @@ func (r *Runner) Start(ctx context.Context, sync, trigger string) (tidegate.Run,
 	return r.takeOn(ctx, run, true)
 }
 
-// Do is Start and Wait: it returns when the run has ended or is held.
+// Do is Start and Wait: it returns when the run has ended or is held. A run of
+// an earlier process is completed first, and then followed by one that plans
+// from what the model says now.
 func (r *Runner) Do(ctx context.Context, sync, trigger string) (tidegate.Run, error) {
-	run, err := r.Start(ctx, sync, trigger)
-	if err != nil {
-		return run, err
+	called := r.now()
+	for {
+		run, err := r.Start(ctx, sync, trigger)
+		if err != nil {
+			return run, err
+		}
+		run, err = r.Wait(ctx, run.ID)
+		if err != nil || !run.State.Finished() || !run.CreatedAt.Before(called) {
+			return run, err
+		}
 	}
-	return r.Wait(ctx, run.ID)
 }
 
 // Wait blocks until this Runner carries the run no more, and returns it as stored then.

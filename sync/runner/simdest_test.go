@@ -122,10 +122,11 @@ func (d *modelDestination) applyItem(r *simRunner, item destinations.Item) desti
 	}
 	id := item.Identifier.(string)
 	version, _ := strconv.Atoi(item.IdempotencyKey)
-	if version < d.version[id] {
+	_, there := d.records[id]
+	if version < d.version[id] && (there || item.Op != tidegate.Removed) { // removing what is not there changes nothing
 		w.violation("identifier %s got version %d after %d", id, version, d.version[id])
 	}
-	d.version[id] = version
+	d.version[id] = max(d.version[id], version)
 	once := string(item.Key) + "@" + item.IdempotencyKey
 	if d.applied[once]++; d.applied[once] > 1 && w.safe == destinations.Unsafe {
 		w.violation("key %s was written twice in version %d although a repeat does harm", item.Key, version)
