@@ -21,10 +21,10 @@ type apiError struct {
 const maxMessage = 300
 
 // classify says what is to be done about an answer that refuses a whole call.
-func classify(resp *http.Response, raw []byte, now time.Time) *tidegate.Fault {
+func (d *Destination) classify(resp *http.Response, raw []byte) *tidegate.Fault {
 	var e apiError
 	isJSON := json.Unmarshal(raw, &e) == nil && e.Message != ""
-	f := &tidegate.Fault{Message: clip(e.Message)}
+	f := &tidegate.Fault{Message: d.clean(e.Message)}
 	if !isJSON {
 		f.Message = "the answer is " + resp.Status + " without the API's error"
 	}
@@ -34,13 +34,17 @@ func classify(resp *http.Response, raw []byte, now time.Time) *tidegate.Fault {
 	case status == http.StatusForbidden:
 		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "auth.forbidden", "token", "give the private app the scopes that the reference page of hubspot lists"
 	case status == http.StatusTooManyRequests, e.ErrorType == "RATE_LIMIT":
-		f.Action, f.Code, f.After = tidegate.Throttle, "hubspot.rate_limit", waitFor(resp, e, now)
+		f.Action, f.Code, f.After = tidegate.Throttle, "hubspot.rate_limit", waitFor(resp, e, d.env.Now())
+	case status == http.StatusRequestEntityTooLarge:
+		f.Action, f.Code, f.Hint = tidegate.Reject, "hubspot.too_large", "map fewer or shorter fields"
+	case status < 400:
+		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "hubspot.moved", "base_url", "the address answers with a redirect; leave base_url out, or set it to where the API is"
+	case strings.Contains(e.Message, "PROPERTY_DOESNT_EXIST"): // no record can pass until the mapping or the account changes
+		f.Action, f.Code, f.Hint = tidegate.Halt, "hubspot.property_missing", "create the property in HubSpot, or take it out of the sync's mapping"
 	case !isJSON, status >= 500, status == http.StatusRequestTimeout, status == http.StatusLocked:
 		f.Action, f.Code = tidegate.Retry, "hubspot.unavailable"
 	case status == http.StatusNotFound:
 		f.Action, f.Code, f.Hint = tidegate.Halt, "hubspot.not_found", "look whether base_url is right and the account has this object"
-	case status == http.StatusRequestEntityTooLarge:
-		f.Action, f.Code = tidegate.Reject, "hubspot.too_large"
 	default: // 400 VALIDATION_ERROR, 409 CONFLICT, 422: something about the records
 		f.Action, f.Code = tidegate.Reject, "hubspot."+category(e.Category)
 	}
@@ -62,8 +66,8 @@ func waitFor(resp *http.Response, e apiError, now time.Time) time.Duration {
 }
 
 // recordFault says what is to be done about one record of a 207.
-func recordFault(e batchError) *tidegate.Fault {
-	f := &tidegate.Fault{Action: tidegate.Reject, Code: "hubspot." + category(e.Category), Message: clip(e.Message)}
+func (d *Destination) recordFault(e batchError) *tidegate.Fault {
+	f := &tidegate.Fault{Action: tidegate.Reject, Code: "hubspot." + category(e.Category), Message: d.clean(e.Message)}
 	switch e.Category {
 	case "RATE_LIMITS":
 		f.Action, f.After = tidegate.Throttle, 10*time.Second
@@ -82,14 +86,21 @@ func recordFault(e batchError) *tidegate.Fault {
 	return f
 }
 
+// category is the API's name of an error as part of a code; what does not look
+// like a name is none.
 func category(c string) string {
-	if c == "" {
+	if c == "" || len(c) > 60 || strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {
 		return "refused"
 	}
 	return strings.ToLower(c)
 }
 
-func clip(s string) string {
+// clean makes a text of the API fit to be shown: without the token, which some
+// answers repeat, and not long. Invariant 9.
+func (d *Destination) clean(s string) string {
+	if token := d.cfg.Token.Reveal(); token != "" {
+		s = strings.ReplaceAll(s, token, "***")
+	}
 	if len(s) > maxMessage {
 		return strings.ToValidUTF8(s[:maxMessage], "") + "…"
 	}

@@ -261,7 +261,7 @@ func (d *Destination) call(ctx context.Context, method, path string, body, into 
 		return 0, egress.Fault(ctx, err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return resp.StatusCode, classify(resp, raw, d.env.Now())
+		return resp.StatusCode, d.classify(resp, raw)
 	}
 	if len(raw) == 0 {
 		return resp.StatusCode, nil // 204 of archive

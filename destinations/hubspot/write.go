@@ -105,12 +105,12 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	if _, err := d.call(ctx, "POST", "/crm/v3/objects/"+url.PathEscape(b.Object)+"/batch/"+verb, map[string]any{"inputs": inputs}, &answer); err != nil {
 		return nil, fmt.Errorf("writing %d %s: %w", len(inputs), b.Object, err)
 	}
-	return align(b, inputs, answer), nil
+	return d.align(b, inputs, answer), nil
 }
 
 // align gives every item the result or error that names it, by trace id first,
 // then by identifier value. An item that nothing names stays in doubt.
-func align(b destinations.Batch, inputs []input, answer batchAnswer) []destinations.Outcome {
+func (d *Destination) align(b destinations.Batch, inputs []input, answer batchAnswer) []destinations.Outcome {
 	out := make([]destinations.Outcome, len(b.Items))
 	byTrace, byID := map[string]int{}, map[string]int{}
 	for i, in := range inputs {
@@ -137,7 +137,7 @@ func align(b destinations.Batch, inputs []input, answer batchAnswer) []destinati
 		}
 	}
 	for _, e := range answer.Errors {
-		fault := recordFault(e)
+		fault := d.recordFault(e)
 		for _, trace := range e.named("objectWriteTraceId") {
 			if i, ok := find(trace, ""); ok {
 				out[i] = failed(fault)

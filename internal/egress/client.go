@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -154,8 +155,9 @@ func (g *guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	req = req.Clone(req.Context())
+	hideFromReplay(req.Header)
 	if g.options.UserAgent != "" && req.Header.Get("User-Agent") == "" {
-		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", g.options.UserAgent)
 	}
 	start := g.options.Now()
@@ -166,6 +168,19 @@ func (g *guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &limitedBody{body: resp.Body, left: g.options.MaxResponseBytes, limit: g.options.MaxResponseBytes}
 	return resp, nil
+}
+
+// hideFromReplay keeps the transport from sending a write again by itself: it
+// takes a request with one of these headers for safe to repeat after a
+// connection broke, but only the caller knows that. It looks for the canonical
+// spelling; servers do not care about the case.
+func hideFromReplay(h http.Header) {
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = v
+		}
+	}
 }
 
 func (g *guarded) permit(u *url.URL) error {

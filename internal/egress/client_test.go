@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,6 +153,33 @@ func TestResponseLimit(t *testing.T) {
 		if tooLong && tidegate.FaultOf(err).Code != "egress.response_too_large" {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+// TestNoHiddenReplay breaks a kept-alive connection under a write that carries an
+// idempotency key: one attempt, whatever the transport thinks of the header.
+func TestNoHiddenReplay(t *testing.T) {
+	t.Parallel()
+	var posts atomic.Int32
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Method == http.MethodPost {
+			if r.Header.Get("Idempotency-Key") != "k" {
+				t.Errorf("the header is lost: %v", r.Header)
+			}
+			posts.Add(1)
+			panic(http.ErrAbortHandler)
+		}
+	})
+	c := client(t, egress.Options{})
+	resp, err := call(t, c, http.MethodGet, s.URL, nil) // leaves a connection to be reused
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	if _, err := call(t, c, http.MethodPost, s.URL, http.Header{"Idempotency-Key": {"k"}}); err == nil || posts.Load() != 1 {
+		t.Errorf("%v after %d attempts", err, posts.Load())
 	}
 }
 
