@@ -1,12 +1,15 @@
 package webhook
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	htmltemplate "html/template"
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,23 +22,37 @@ import (
 
 // SimulatorOptions shape a simulator; the zero value takes every call.
 type SimulatorOptions struct {
+	// Path is a file in which the simulator keeps what it was told, one JSON
+	// object a line; empty: in memory only.
+	Path string `json:"path,omitempty"`
 	// Token, when set, is the bearer token that calls must carry.
 	Token string `json:"token,omitempty"`
 	// Secret, when set, is the secret by which calls must be signed.
 	Secret string `json:"secret,omitempty"`
+	// AnyTime takes signatures of any time, for callers whose clock is not the
+	// real one; otherwise they may be five minutes old.
+	AnyTime bool `json:"any_time,omitempty"`
 	// Poison refuses records that hold this value in any field: one record a
 	// call with a 422, among others in its result.
 	Poison string `json:"poison,omitempty"`
 	// LatencyMS delays every answer.
 	LatencyMS int `json:"latency_ms,omitempty"`
+	// FailEvery answers every n-th write with a 503 and applies nothing; 0: never.
+	FailEvery int `json:"fail_every,omitempty"`
+	// CallsPerSecond above which writes get a 429; 0: no limit.
+	CallsPerSecond int `json:"calls_per_second,omitempty"`
 	// MaxRecords and MaxBytes of a body; more is a 413. 0: 1000 and 1 MiB.
 	MaxRecords int   `json:"max_records,omitempty"`
 	MaxBytes   int64 `json:"max_bytes,omitempty"`
 }
 
-// Simulator is an endpoint that remembers the records it was sent in the
-// default envelope, checks signatures, and drops calls whose idempotency key it
-// has seen. GET / shows the records to a person, GET /check proves credentials.
+// Simulator is an endpoint that remembers the records it was sent on any path,
+// in the default envelope, as lists, or as bare objects whose identifier is the
+// path's last segment (/records/42) or their field id. It checks tokens and
+// signatures and drops calls whose idempotency key it has seen.
+//
+// GET / shows the records to a person, GET /records gives them as JSON, and GET
+// /check proves credentials.
 type Simulator struct {
 	o    SimulatorOptions
 	sign signer
@@ -43,19 +60,28 @@ type Simulator struct {
 
 	mu      sync.Mutex
 	records map[string]tidegate.Record // by identifier
-	seen    map[string][]byte          // answers by idempotency key
+	seen    map[string]simAnswer       // by idempotency key
 	order   []string                   // keys of seen, oldest first
+	recent  []time.Time                // of the writes of the last second
 	calls   int64
 	carried int64
+	file    *os.File
+}
+
+// simAnswer is what a call was answered.
+type simAnswer struct {
+	status int
+	body   any
 }
 
 const maxSeen = 10_000
 
-// NewSimulator makes a simulator of the options, which may be nil.
+// NewSimulator makes a simulator of the options, which may be nil. Close it
+// when it has a file.
 func NewSimulator(options json.RawMessage) (*Simulator, error) {
-	s := &Simulator{mux: http.NewServeMux(), records: map[string]tidegate.Record{}, seen: map[string][]byte{}}
+	s := &Simulator{mux: http.NewServeMux(), records: map[string]tidegate.Record{}, seen: map[string]simAnswer{}}
 	if len(options) > 0 {
-		dec := json.NewDecoder(strings.NewReader(string(options)))
+		dec := json.NewDecoder(bytes.NewReader(options))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&s.o); err != nil {
 			return nil, fmt.Errorf("reading the simulator's options: %w", err)
@@ -73,16 +99,22 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 			return nil, fmt.Errorf("reading the simulator's secret: %w", err)
 		}
 	}
+	if err := s.restore(); err != nil {
+		return nil, err
+	}
 	s.mux.HandleFunc("GET /{$}", s.page)
 	s.mux.HandleFunc("GET /check", s.check)
-	s.mux.HandleFunc("/records", s.take)
-	s.mux.HandleFunc("/records/{id}", s.take)
+	s.mux.HandleFunc("GET /records", s.list)
+	s.mux.HandleFunc("/", s.take)
 	return s, nil
 }
 
 // simulatorConfig is how the connector talks to a simulator at baseURL.
 func simulatorConfig(baseURL string) json.RawMessage {
-	raw, err := json.Marshal(map[string]any{"url": baseURL + "/records", "check_url": baseURL + "/check", "results": map[string]string{"status": "status", "error": "error", "id": "id"}})
+	raw, err := json.Marshal(map[string]any{
+		"url": baseURL + "/records", "check_url": baseURL + "/check",
+		"results": map[string]string{"status": "status", "error": "error", "id": "id"},
+	})
 	if err != nil {
 		return nil // texts always encode
 	}
@@ -123,26 +155,52 @@ func (s *Simulator) Calls() (calls, records int64) {
 	return s.calls, s.carried
 }
 
+// Close closes the simulator's file.
+func (s *Simulator) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
+// now is the endpoint's own clock.
+func (s *Simulator) now() time.Time {
+	return time.Now() //nolint:forbidigo // an endpoint has its own clock
+}
+
 // admit checks the credentials of a call.
-func (s *Simulator) admit(w http.ResponseWriter, r *http.Request, body []byte) bool {
-	if s.o.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.o.Token {
-		answer(w, http.StatusUnauthorized, map[string]string{"error": "the token is not known"})
-		return false
+func (s *Simulator) admit(h http.Header, body []byte) error {
+	if s.o.Token != "" && h.Get("Authorization") != "Bearer "+s.o.Token {
+		return errors.New("the token is not known")
 	}
-	if len(s.sign.keys) > 0 {
-		now := time.Now() //nolint:forbidigo // an endpoint has its own clock
-		if err := s.sign.verify(r.Header, now, body); err != nil {
-			answer(w, http.StatusUnauthorized, map[string]string{"error": err.Error()})
-			return false
-		}
+	if len(s.sign.keys) == 0 {
+		return nil
 	}
-	return true
+	tolerance := 5 * time.Minute
+	if s.o.AnyTime {
+		tolerance = -1
+	}
+	return s.sign.verify(h, s.now(), tolerance, body)
 }
 
 func (s *Simulator) check(w http.ResponseWriter, r *http.Request) {
-	if s.admit(w, r, nil) {
-		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	if err := s.admit(r.Header, nil); err != nil {
+		answer(w, http.StatusUnauthorized, simFailure{err.Error()})
+		return
 	}
+	answer(w, http.StatusOK, simResult{Status: "ok"})
+}
+
+func (s *Simulator) list(w http.ResponseWriter, r *http.Request) {
+	if err := s.admit(r.Header, nil); err != nil {
+		answer(w, http.StatusUnauthorized, simFailure{err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, s.Records(objectName))
 }
 
 // simResult is what became of one record.
@@ -153,136 +211,140 @@ type simResult struct {
 	Error  string `json:"error,omitempty"`
 }
 
+// simFailure is what became of a call that was refused as a whole.
+type simFailure struct {
+	Error string `json:"error"`
+}
+
+// take answers one write.
 func (s *Simulator) take(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, s.o.MaxBytes+1))
 	if err != nil {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "the body cannot be read"})
+		answer(w, http.StatusBadRequest, simFailure{"the body cannot be read"})
 		return
 	}
-	if !s.admit(w, r, body) {
-		return
-	}
-	if r.Method == http.MethodGet {
-		answer(w, http.StatusOK, s.Records(objectName))
+	if err := s.admit(r.Header, body); err != nil {
+		answer(w, http.StatusUnauthorized, simFailure{err.Error()})
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
-	if int64(len(body)) > s.o.MaxBytes {
-		answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the body is too large"})
+	if status, refused := s.refuse(w.Header(), r.Method, int64(len(body))); refused != nil {
+		answer(w, status, *refused)
 		return
 	}
 	key := r.Header.Get("Idempotency-Key")
-	if before, ok := s.seen[key]; ok && key != "" {
-		answer(w, http.StatusOK, json.RawMessage(before))
-		return
+	before, again := s.seen[key]
+	if !again || key == "" {
+		before = s.apply(r, body)
+		s.remember(key, before)
 	}
-	if id := r.PathValue("id"); id != "" && r.Method == http.MethodDelete {
-		s.carried++
-		delete(s.records, id)
-		answer(w, http.StatusOK, simResult{ID: id, Status: "deleted"})
-		return
-	}
-	s.body(w, key, body)
+	answer(w, before.status, before.body)
 }
 
-// body takes the records of one envelope or of many.
-func (s *Simulator) body(w http.ResponseWriter, key string, body []byte) {
-	var one envelope
-	var list struct {
-		Records []envelope `json:"records"`
+// refuse finds what is wrong with a call before its body is looked at.
+func (s *Simulator) refuse(h http.Header, method string, size int64) (status int, _ *simFailure) {
+	now := s.now()
+	s.recent = slices.DeleteFunc(s.recent, func(t time.Time) bool { return now.Sub(t) >= time.Second })
+	switch {
+	case !slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, method):
+		h.Set("Allow", "POST, PUT, PATCH, DELETE")
+		return http.StatusMethodNotAllowed, &simFailure{"records are written by POST, PUT, PATCH and DELETE"}
+	case size > s.o.MaxBytes:
+		return http.StatusRequestEntityTooLarge, &simFailure{"the body is too large"}
+	case s.o.CallsPerSecond > 0 && len(s.recent) >= s.o.CallsPerSecond:
+		h.Set("Retry-After", "1")
+		return http.StatusTooManyRequests, &simFailure{"too many calls in a second"}
+	case s.o.FailEvery > 0 && s.calls%int64(s.o.FailEvery) == 0:
+		return http.StatusServiceUnavailable, &simFailure{"not now"}
 	}
-	if json.Unmarshal(body, &list) != nil || json.Unmarshal(body, &one) != nil {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "the body is not the envelope"})
-		return
+	s.recent = append(s.recent, now)
+	return 0, nil
+}
+
+// apply writes the records of one call.
+func (s *Simulator) apply(r *http.Request, body []byte) simAnswer {
+	path := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
+	id := ""
+	if len(path) > 1 {
+		id, _ = url.PathUnescape(path[len(path)-1]) // the server has refused what cannot be unescaped
 	}
-	single := list.Records == nil
-	if single {
-		list.Records = []envelope{one}
+	if r.Method == http.MethodDelete && len(body) == 0 {
+		if id == "" {
+			return simAnswer{http.StatusBadRequest, simFailure{"the call does not name a record"}}
+		}
+		s.carried++
+		if s.records[id] == nil {
+			return simAnswer{http.StatusNotFound, simFailure{"there is no such record"}}
+		}
+		return single200(s.one(simRecord{id: id, gone: true}))
 	}
-	s.carried += int64(len(list.Records))
-	if len(list.Records) > s.o.MaxRecords {
-		answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "too many records"})
-		return
+	list, many, err := parseSim(body, id, r.Method == http.MethodDelete)
+	if err != nil {
+		return simAnswer{http.StatusBadRequest, simFailure{err.Error()}}
 	}
-	results := make([]simResult, len(list.Records))
-	for i, e := range list.Records {
-		results[i] = s.one(e)
+	if len(list) > s.o.MaxRecords {
+		return simAnswer{http.StatusRequestEntityTooLarge, simFailure{"too many records"}}
+	}
+	s.carried += int64(len(list))
+	results := make([]simResult, len(list))
+	for i, rec := range list {
+		results[i] = s.one(rec)
 		results[i].Index = i
 	}
-	if single {
-		status := http.StatusOK
-		if results[0].Status == "invalid" {
-			status = http.StatusUnprocessableEntity
-		}
-		s.reply(w, key, status, results[0])
-		return
+	if many {
+		return simAnswer{http.StatusOK, map[string]any{"results": results}}
 	}
-	s.reply(w, key, http.StatusOK, map[string]any{"results": results})
+	return single200(results[0])
+}
+
+func single200(r simResult) simAnswer {
+	switch r.Status {
+	case "invalid":
+		return simAnswer{http.StatusUnprocessableEntity, r}
+	case "error":
+		return simAnswer{http.StatusInternalServerError, r}
+	}
+	return simAnswer{http.StatusOK, r}
 }
 
 // one writes one record.
-func (s *Simulator) one(e envelope) simResult {
-	id := scalar(e.Identifier)
-	if id == "" {
+func (s *Simulator) one(rec simRecord) simResult {
+	if rec.id == "" {
 		return simResult{Status: "invalid", Error: "the record has no identifier"}
 	}
-	if e.Op == tidegate.Removed {
-		delete(s.records, id)
-		return simResult{ID: id, Status: "deleted"}
+	if rec.gone {
+		rec.fields = nil
 	}
-	for name, v := range e.Record {
-		if s.o.Poison != "" && scalar(v) == s.o.Poison {
-			return simResult{ID: id, Status: "invalid", Error: "the value of " + name + " is not allowed"}
+	for _, name := range slices.Sorted(maps.Keys(rec.fields)) {
+		if s.o.Poison != "" && scalar(rec.fields[name]) == s.o.Poison {
+			return simResult{ID: rec.id, Status: "invalid", Error: "the value of " + strconv.Quote(name) + " is not allowed"}
 		}
 	}
-	if s.records[id] == nil {
-		s.records[id] = tidegate.Record{}
+	if err := s.keep(rec); err != nil {
+		return simResult{ID: rec.id, Status: "error", Error: "the record cannot be kept"}
 	}
-	maps.Copy(s.records[id], e.Record)
-	return simResult{ID: id, Status: "ok"}
+	if rec.gone {
+		return simResult{ID: rec.id, Status: "deleted"}
+	}
+	return simResult{ID: rec.id, Status: "ok"}
 }
 
-// reply answers, and remembers a good answer under its key.
-func (s *Simulator) reply(w http.ResponseWriter, key string, status int, body any) {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		status, raw = http.StatusInternalServerError, []byte(`{"error":"internal"}`)
+// remember keeps a good answer under its key.
+func (s *Simulator) remember(key string, a simAnswer) {
+	if key == "" || a.status != http.StatusOK {
+		return
 	}
-	if key != "" && status == http.StatusOK {
-		s.seen[key] = raw
-		if s.order = append(s.order, key); len(s.order) > maxSeen {
-			delete(s.seen, s.order[0])
-			s.order = s.order[1:]
-		}
+	s.seen[key] = a
+	if s.order = append(s.order, key); len(s.order) > maxSeen {
+		delete(s.seen, s.order[0])
+		s.order = s.order[1:]
 	}
-	answer(w, status, json.RawMessage(raw))
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client may be gone
-}
-
-var simPage = htmltemplate.Must(htmltemplate.New("page").Parse(`<!doctype html><meta charset="utf-8"><title>Webhook, simulated</title>
-<style>body{font:14px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}th{background:#f4f4f4}</style>
-<h1>Webhook, simulated</h1><p>{{.Calls}} calls carried {{.Carried}} records so far.</p>
-<table><tr><th>identifier</th><th>record</th></tr>{{range .Rows}}<tr><td>{{index . 0}}</td><td><code>{{index . 1}}</code></td></tr>{{end}}</table>`))
-
-// page shows the records to a person.
-func (s *Simulator) page(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var rows [][2]string
-	for _, id := range slices.Sorted(maps.Keys(s.records)) {
-		raw, err := json.Marshal(s.records[id])
-		if err != nil {
-			raw = []byte(strconv.Quote(err.Error()))
-		}
-		rows = append(rows, [2]string{id, string(raw)})
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = simPage.Execute(w, map[string]any{"Calls": s.calls, "Carried": s.carried, "Rows": rows}) // the reader may be gone
 }

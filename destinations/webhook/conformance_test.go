@@ -1,0 +1,80 @@
+package webhook_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/destinations/destinationtest"
+	"github.com/tidegate/tidegate/destinations/webhook"
+)
+
+const poison = "poisoned"
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	bearer := map[string]any{"kind": "bearer", "token": destinationtest.Canary}
+	for name, extra := range map[string]map[string]any{
+		"one record a call": {"auth": bearer},
+		"batches":           {"auth": bearer, "batch": true, "limits": map[string]any{"records": 20}, "results": map[string]string{"path": "results", "index": "index", "status": "status", "error": "error", "id": "id"}},
+		"signed":            {"auth": map[string]any{"kind": "hmac", "secret": destinationtest.Canary}},
+		"template and DELETE": {
+			"auth": bearer, "body": `{"op": "{{ op }}", "identifier": {{ identifier | json }}, "record": {{ record | json }}}`,
+			"method": "PUT", "removed": map[string]string{"method": "DELETE", "url": "{base}/records/{identifier}"}, "safety": "idempotent", "idempotency_header": "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := map[string]any{"poison": poison, "token": destinationtest.Canary}
+			if name == "signed" {
+				options = map[string]any{"poison": poison, "secret": destinationtest.Canary, "any_time": true}
+			}
+			destinationtest.Run(t, suite(extra, options))
+		})
+	}
+}
+
+func suite(extra, options map[string]any) destinationtest.Suite {
+	return destinationtest.Suite{
+		Kind: webhook.Kind(),
+		Simulator: func() (destinations.Simulator, error) {
+			raw, err := json.Marshal(options)
+			if err != nil {
+				return nil, err
+			}
+			return webhook.NewSimulator(raw)
+		},
+		Config: func(baseURL string) json.RawMessage {
+			cfg := map[string]any{}
+			if err := json.Unmarshal(webhook.Kind().SimulatorConfig(baseURL), &cfg); err != nil {
+				panic(err)
+			}
+			for k, v := range extra {
+				cfg[k] = v
+			}
+			if removed, ok := extra["removed"].(map[string]string); ok {
+				cfg["removed"] = map[string]string{"method": removed["method"], "url": baseURL + removed["url"][len("{base}"):]}
+			}
+			raw, err := json.Marshal(cfg)
+			if err != nil {
+				panic(err)
+			}
+			return raw
+		},
+		Samples: []destinationtest.Sample{{
+			Object: "records", Identifier: "id",
+			Record: func(i int) tidegate.Record {
+				return tidegate.Record{"id": fmt.Sprintf("user %d/ä?", i), "name": fmt.Sprintf("User %d", i)}
+			},
+			Poison: func(r tidegate.Record) tidegate.Record {
+				return tidegate.Record{"id": r["id"], "name": poison}
+			},
+			Values: map[tidegate.Kind]string{
+				tidegate.Bool: "b", tidegate.Int: "i", tidegate.Float: "f", tidegate.Decimal: "d", tidegate.String: "s",
+				tidegate.Date: "day", tidegate.Timestamp: "at", tidegate.JSON: "j",
+			},
+		}},
+	}
+}
