@@ -83,7 +83,7 @@ type template struct{ parsed *liquid.Template }
 
 var (
 	bannedTag   = regexp.MustCompile(`\{%-?\s*(include|tablerow)\b`)
-	bannedRange = regexp.MustCompile(`\{%[^}]*\(\s*[^)}]*\.\.[^)}]*\)`)
+	bannedRange = regexp.MustCompile(`\{[{%][^}]*\(\s*[^)}]*\.\.[^)}]*\)`)
 	output      = regexp.MustCompile(`\{\{-?\s*([a-zA-Z_][a-zA-Z0-9_]*)`)
 	local       = regexp.MustCompile(`\{%-?\s*(?:assign|capture|for)\s+([a-zA-Z_][a-zA-Z0-9_]*)`)
 	rawBlock    = regexp.MustCompile(`(?s)\{%-?\s*(raw|comment)\s*-?%\}.*?\{%-?\s*end(raw|comment)\s*-?%\}`)

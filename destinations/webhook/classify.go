@@ -81,18 +81,16 @@ func (d *Destination) outcomes(b *destinations.Batch, r request, resp *http.Resp
 	if d.cfg.Statuses.mean(resp.StatusCode, byRecord, deleting) != delivered {
 		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), d.refusal(r, resp, raw))
 	}
-	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
-		if f := d.believe(resp, raw); f != nil {
-			return nil, fmt.Errorf("reading the answer: %w", f)
-		}
-		if d.cfg.Results != nil && len(bytes.TrimSpace(raw)) > 0 {
-			return d.results(b, raw)
-		}
-		if d.cfg.Results != nil && d.cfg.Results.Unlisted != "delivered" {
-			return all(b, destinations.Outcome{Disposition: destinations.InDoubt, Fault: notNamed("the answer is empty")}), nil
-		}
+	if deleting && byRecord && (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone) {
+		return all(b, destinations.Outcome{Disposition: destinations.Delivered}), nil
 	}
-	return all(b, destinations.Outcome{Disposition: destinations.Delivered}), nil
+	if f := d.believe(resp, raw); f != nil {
+		return nil, fmt.Errorf("reading the answer: %w", f)
+	}
+	if d.cfg.Results == nil || resp.StatusCode == http.StatusNoContent {
+		return all(b, destinations.Outcome{Disposition: destinations.Delivered}), nil
+	}
+	return d.results(b, raw)
 }
 
 func all(b *destinations.Batch, o destinations.Outcome) []destinations.Outcome {
@@ -119,7 +117,9 @@ func (d *Destination) believe(resp *http.Response, raw []byte) *tidegate.Fault {
 func isHTML(contentType string, body []byte) bool {
 	kind, _, _ := strings.Cut(strings.ToLower(contentType), ";")
 	start := strings.ToLower(string(body[:min(len(body), 15)]))
-	return strings.TrimSpace(kind) == "text/html" || strings.HasPrefix(start, "<!doctype html") || strings.HasPrefix(start, "<html")
+	// Many endpoints send "ok" and call it HTML because nobody told them otherwise.
+	return strings.TrimSpace(kind) == "text/html" && strings.HasPrefix(start, "<") ||
+		strings.HasPrefix(start, "<!doctype html") || strings.HasPrefix(start, "<html")
 }
 
 // refusal is the fault of an answer that is no delivery.
@@ -132,7 +132,7 @@ func (d *Destination) refusal(r request, resp *http.Response, raw []byte) *tideg
 	switch d.cfg.Statuses.mean(status, r.target.namesRecord(), false) {
 	case throttled:
 		f.Action, f.Code, f.After = tidegate.Throttle, "webhook.rate_limit", wait(resp, d.env.Now())
-	case retried, delivered:
+	case retried, delivered: // delivered: of a check, whose answer may only be 2xx
 		f.Action = tidegate.Retry
 	case rejected:
 		f.Action, f.Hint = tidegate.Reject, "mend the record in the model or its mapping; it is tried again when it changes"
@@ -146,7 +146,7 @@ func (d *Destination) refusal(r request, resp *http.Response, raw []byte) *tideg
 	return f
 }
 
-// wait is how long a 429 asks to stay away; a minute's part when it does not say.
+// wait is how long a 429 asks to stay away; ten seconds when it does not say.
 func wait(resp *http.Response, now time.Time) time.Duration {
 	if after, ok := egress.RetryAfter(resp.Header, now); ok {
 		return after
@@ -178,7 +178,7 @@ func (d *Destination) said(resp *http.Response, raw []byte) string {
 	}
 	var doc any
 	if json.Unmarshal(body, &doc) != nil {
-		return d.clean(string(body[:min(len(body), 4*maxMessage)]))
+		return d.clean(string(body[:min(len(body), 64<<10)]))
 	}
 	return d.clean(messageOf(doc))
 }

@@ -22,11 +22,17 @@ func (d *Destination) results(b *destinations.Batch, raw []byte) ([]destinations
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var doc any
-	if err := dec.Decode(&doc); err != nil {
+	if !json.Valid(raw) || dec.Decode(&doc) != nil {
 		return nil, &tidegate.Fault{Action: tidegate.Retry, Code: "webhook.not_json", Message: "the answer, which should hold results, is not JSON", Hint: "look whether the URL is right"}
 	}
 	if r.Path == "" {
-		return all(b, d.outcome(doc)), nil
+		o := d.outcome(doc)
+		if len(b.Items) > 1 && o.Disposition != destinations.Delivered && o.Disposition != destinations.InDoubt {
+			// One verdict for all and no word on who is at fault: the call as a
+			// whole is refused, and the bad record is found by smaller calls.
+			return nil, fmt.Errorf("sending %d records: %w", len(b.Items), o.Fault)
+		}
+		return all(b, o), nil
 	}
 	unlisted := destinations.Outcome{Disposition: destinations.Delivered}
 	if r.Unlisted != "delivered" {

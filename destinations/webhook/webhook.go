@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -75,7 +76,6 @@ func open(cfg Config, env destinations.Env) (destinations.Destination, error) {
 	text := cfg.URL
 	if text == "" {
 		text = cfg.SecretURL.Reveal()
-		d.secrets = append(d.secrets, text)
 	}
 	var err error
 	if d.upsert, err = compile(text, cfg.Method, cfg.Body, cfg.Batch); err != nil {
@@ -90,6 +90,12 @@ func open(cfg Config, env destinations.Env) (destinations.Destination, error) {
 	}
 	if d.sign, err = newSigner(cfg.Auth); err != nil {
 		return nil, halt("webhook.config", "auth.secret", err.Error(), "a secret of Standard Webhooks is 'whsec_' and base64")
+	}
+	if cfg.URL == "" {
+		// Endpoints quote the path that they were called by, without the host.
+		for _, literal := range d.upsert.target.literals {
+			d.secrets = append(d.secrets, strings.Trim(strings.TrimPrefix(literal, d.upsert.target.base.Scheme+"://"+d.upsert.target.base.Host), "/"))
+		}
 	}
 	if err := d.collectSecrets(); err != nil {
 		return nil, err
@@ -156,6 +162,9 @@ func (d *Destination) collectSecrets() error {
 		}
 		d.secrets = append(d.secrets, s)
 	}
+	if a.Kind == "basic" {
+		d.secrets = append(d.secrets, base64.StdEncoding.EncodeToString([]byte(a.Username+":"+a.Password.Reveal())))
+	}
 	for name, s := range d.cfg.SecretHeaders {
 		if !fieldValue(s.Reveal()) {
 			return halt("webhook.config", "secret_headers."+name, "the secret holds a control character, perhaps a line end of a file", "")
@@ -210,7 +219,7 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	if err != nil {
 		return nil, fmt.Errorf("preparing the call: %w", err)
 	}
-	resp, raw, err := d.do(ctx, req)
+	resp, raw, err := d.do(req)
 	if err != nil {
 		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), err)
 	}
@@ -253,7 +262,9 @@ func (d *Destination) request(ctx context.Context, b *destinations.Batch, r requ
 		req.Header.Set("Content-Type", d.cfg.ContentType)
 	}
 	if d.cfg.IdempotencyHeader != "" {
-		req.Header.Set(d.cfg.IdempotencyHeader, key)
+		// The transport repeats a call by itself, unseen, when it finds this header
+		// under its usual spelling. Names of headers have no case for the receiver.
+		req.Header[strings.ToLower(d.cfg.IdempotencyHeader)] = []string{key}
 	}
 	d.authenticate(req)
 	d.sign.sign(req.Header, key, d.env.Now(), body)
@@ -292,8 +303,10 @@ func (d *Destination) authenticate(req *http.Request) {
 	}
 }
 
-// do makes the call and reads the answer to its end.
-func (d *Destination) do(ctx context.Context, req *http.Request) (*http.Response, []byte, error) {
+// do makes the call and reads the answer to its end. Of a refusal the status is
+// enough: a body that breaks off then only costs the explanation.
+func (d *Destination) do(req *http.Request) (*http.Response, []byte, error) {
+	ctx := req.Context()
 	patient, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 	defer cancel()
 	resp, err := d.env.HTTP.Do(req.WithContext(patient))
@@ -302,6 +315,9 @@ func (d *Destination) do(ctx context.Context, req *http.Request) (*http.Response
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end or given up
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	if (err != nil || len(raw) > maxAnswerBytes) && resp.StatusCode >= 300 && d.cfg.Statuses.mean(resp.StatusCode, false, false) != delivered && ctx.Err() == nil {
+		return resp, nil, nil
+	}
 	if err != nil {
 		return nil, nil, egress.Fault(ctx, err)
 	}
@@ -322,11 +338,14 @@ func (d checkedDestination) Check(ctx context.Context) error {
 	}
 	d.authenticate(req)
 	d.sign.sign(req.Header, "check", d.env.Now(), nil)
-	resp, raw, err := d.do(ctx, req)
+	resp, raw, err := d.do(req)
 	if err != nil {
 		return fmt.Errorf("checking the credentials: %w", err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		if f := d.believe(resp, raw); f != nil {
+			return fmt.Errorf("checking the credentials: %w", f)
+		}
 		return nil
 	}
 	return fmt.Errorf("checking the credentials: %w", d.refusal(request{target: target{}}, resp, raw))
