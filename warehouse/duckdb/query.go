@@ -98,14 +98,23 @@ func (s *session) onlyReads(ctx context.Context, st *stmt, sql string) error {
 	default:
 		return refused("the statement is not a query")
 	}
-	parsed, err := s.text(ctx, "SELECT json_serialize_sql($1::VARCHAR)", sql)
+	parsed, err := s.parsed(ctx, sql)
 	if err != nil {
-		return fmt.Errorf("parsing the statement: %w", err)
-	}
-	if strings.HasPrefix(parsed, `{"error":true`) {
-		return refused("the statement is not a query")
+		return err
 	}
 	return refuseFunctions(parsed)
+}
+
+// parsed returns the engine's syntax tree of a query as JSON.
+func (c *conn) parsed(ctx context.Context, sql string) (string, error) {
+	tree, err := c.text(ctx, "SELECT json_serialize_sql($1::VARCHAR)", sql)
+	if err != nil {
+		return "", fmt.Errorf("parsing the statement: %w", err)
+	}
+	if strings.HasPrefix(tree, `{"error":true`) {
+		return "", refused("the statement is not a query")
+	}
+	return tree, nil
 }
 
 // functionMark precedes the name of every function in a serialized statement;

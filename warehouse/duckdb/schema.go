@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
@@ -41,7 +40,8 @@ func (c *conn) describe(ctx context.Context, d sqltext.Dialect, t warehouse.Tabl
 	st, err := c.prepare(ctx, string("SELECT * FROM "+name))
 	if err != nil {
 		var f *tidegate.Fault
-		if errors.As(err, &f) && f.Code == "sql.unknown" {
+		// A missing table whose name ends like a file ("json") is looked for as a file, and refused.
+		if errors.As(err, &f) && (f.Code == "sql.unknown" || f.Code == "sql.refused") {
 			return nil, noTable(t)
 		}
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
@@ -314,61 +314,4 @@ func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
 		tables[i] = warehouse.Table{Schema: row[0].(string), Name: row[1].(string)}
 	}
 	return tables, nil
-}
-
-// TablesOf implements warehouse.TableFinder. Names of common table expressions
-// are not tables; a view is named itself and not what it reads.
-func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
-	if err := checkText(sql); err != nil {
-		return nil, err
-	}
-	s, err := w.session()
-	if err != nil {
-		return nil, err
-	}
-	st, err := s.prepare(ctx, sql) // for its errors: the finder below has none
-	if err != nil {
-		err = fmt.Errorf("finding the tables of a query: %w", err)
-		s.end(err)
-		return nil, err
-	}
-	st.close()
-	list := bindings.GetTableNames(s.raw, sql, true)
-	defer bindings.DestroyValue(&list)
-	var tables []warehouse.Table
-	for i := range bindings.GetListSize(list) {
-		child := bindings.GetListChild(list, i)
-		parts := splitName(bindings.GetVarchar(child))
-		bindings.DestroyValue(&child)
-		t := warehouse.Table{Schema: w.dialect.DefaultSchema(), Name: parts[len(parts)-1]}
-		if len(parts) > 1 {
-			t.Schema = parts[len(parts)-2]
-		}
-		tables = append(tables, t)
-	}
-	s.end(nil)
-	return tables, nil
-}
-
-// splitName splits a qualified name as the engine writes it: parts joined by
-// points, quoted where they are not plain.
-func splitName(name string) []string {
-	var parts []string
-	var part strings.Builder
-	quoted := false
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c == '"' && quoted && i+1 < len(name) && name[i+1] == '"':
-			part.WriteByte('"')
-			i++
-		case c == '"':
-			quoted = !quoted
-		case c == '.' && !quoted:
-			parts = append(parts, part.String())
-			part.Reset()
-		default:
-			part.WriteByte(c)
-		}
-	}
-	return append(parts, part.String())
 }

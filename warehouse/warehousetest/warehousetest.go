@@ -1,0 +1,228 @@
+// Package warehousetest holds every adapter to the words of the warehouse
+// contract: one call per adapter, the same checks for all.
+//
+// It proves types to their edges, Ensure, idempotent loads, streaming and
+// read-only queries, cancellation, hostile names, transactions and
+// concurrency. It does not prove speed, nor what an engine does when its disk
+// or its network fails: those are tests of the adapter.
+//
+// The suite starts goroutines only inside one check and waits for them there.
+package warehousetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// RequireEnv names the environment variable that lists the engines whose
+// absence fails a test instead of skipping it: "duckdb,postgres".
+const RequireEnv = "TIDEGATE_REQUIRE"
+
+// Engine is an adapter under test and what the suite must know of its SQL.
+type Engine struct {
+	Name string // as in RequireEnv
+	// Open returns a fresh, empty warehouse. The suite closes it.
+	Open    func(tb testing.TB) warehouse.Warehouse
+	Dialect sqltext.Dialect
+	// Series is a query of n rows with one integer column n, from 0.
+	Series func(n int) string
+	// FailsAt is a query that gives text rows and fails at row n.
+	FailsAt func(n int) string
+	// Endless is a query that would run for minutes before its first row.
+	Endless string
+	// Escapes are texts that would write, change settings or leave the database,
+	// in the engine's own ways; Query must refuse each. Before them the table
+	// `escape.target (n)` with one row is there.
+	Escapes []string
+	// Reads are queries that must be let through, beyond the plain ones.
+	Reads []string
+}
+
+// Missing skips the test because the engine called name is not there, or fails
+// it when RequireEnv names it.
+func Missing(tb testing.TB, name, why string) {
+	tb.Helper()
+	for _, required := range strings.Split(os.Getenv(RequireEnv), ",") {
+		if strings.TrimSpace(required) == name {
+			tb.Fatalf("%s is required by %s and missing: %s", name, RequireEnv, why)
+		}
+	}
+	tb.Skipf("%s is missing: %s", name, why)
+}
+
+// Run holds e to the contract.
+func Run(t *testing.T, e Engine) {
+	t.Helper()
+	checks := []struct {
+		name string
+		run  func(*testing.T, *bench)
+	}{
+		{"types round trip", checkTypes},
+		{"values that do not fit are named", checkMisfits},
+		{"ensure creates, adds and widens", checkEnsure},
+		{"ensure converges", checkEnsureConcurrently},
+		{"names are quoted", checkNames},
+		{"names of case alone are one", checkFoldedNames},
+		{"describe knows what is missing", checkDescribe},
+		{"load appends and replaces", checkLoad},
+		{"load is once", checkLoadOnce},
+		{"load is all or none", checkLoadAllOrNone},
+		{"load of many rows", checkLoadMany},
+		{"loads in parallel", checkLoadConcurrently},
+		{"load keys", checkLoadKeys},
+		{"splits do not matter", checkLoadSplits},
+		{"query streams", checkStreams},
+		{"query reports errors", checkQueryErrors},
+		{"query only reads", checkReadOnly},
+		{"query is cancelled", checkCancel},
+		{"query has parameters", checkParameters},
+		{"transactions", checkTx},
+		{"transactions are alone", checkTxIsolation},
+		{"tables are listed", checkTables},
+		{"tables of a query", checkTablesOf},
+		{"estimate", checkEstimate},
+		{"record batches", checkArrow},
+		{"close", checkClose},
+	}
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := &bench{Engine: e, w: e.Open(t)}
+			t.Cleanup(func() {
+				if err := b.w.Close(); err != nil {
+					t.Errorf("closing: %v", err)
+				}
+			})
+			c.run(t, b)
+		})
+	}
+}
+
+// bench is one warehouse on which one check works.
+type bench struct {
+	Engine
+	w warehouse.Warehouse
+}
+
+func typ(k tidegate.Kind) tidegate.Type { return tidegate.Type{Kind: k} }
+
+func decimal(precision, scale int) tidegate.Type {
+	return tidegate.Type{Kind: tidegate.Decimal, Precision: precision, Scale: scale}
+}
+
+// columns builds a schema from name, type, name, type …
+func columns(pairs ...any) tidegate.Schema {
+	var s tidegate.Schema
+	for i := 0; i < len(pairs); i += 2 {
+		c := tidegate.Column{Name: pairs[i].(string)}
+		switch t := pairs[i+1].(type) {
+		case tidegate.Type:
+			c.Type = t
+		case tidegate.Kind:
+			c.Type = typ(t)
+		}
+		s = append(s, c)
+	}
+	return s
+}
+
+func (b *bench) ensure(t *testing.T, table warehouse.Table, s tidegate.Schema) tidegate.Schema {
+	t.Helper()
+	got, err := b.w.Ensure(t.Context(), table, s)
+	if err != nil {
+		t.Fatalf("ensuring %s: %v", table, err)
+	}
+	return got
+}
+
+func (b *bench) load(t *testing.T, l warehouse.Load, s tidegate.Schema, rows ...tidegate.Row) int64 {
+	t.Helper()
+	n, err := b.w.Load(t.Context(), l, tidegate.Rows(s, rows...))
+	if err != nil {
+		t.Fatalf("loading %s: %v", l.ID, err)
+	}
+	return n
+}
+
+// text builds a SELECT of the columns of table, ordered by its first.
+func (b *bench) selectAll(t *testing.T, table warehouse.Table, names ...string) string {
+	t.Helper()
+	quoted, err := b.Dialect.Idents(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := b.Dialect.Table(table.Schema, table.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string("SELECT " + sqltext.Join(quoted, ", ") + " FROM " + name + " ORDER BY " + quoted[0])
+}
+
+// querier is what Warehouse and Tx have in common.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
+}
+
+// read returns all rows of a query.
+func read(t *testing.T, q querier, sql string, args ...any) []tidegate.Row {
+	t.Helper()
+	rows, err := tryRead(t.Context(), q, sql, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return rows
+}
+
+func tryRead(ctx context.Context, q querier, sql string, args ...any) (rows []tidegate.Row, err error) {
+	r, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for {
+		row, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, append(tidegate.Row{}, row...))
+	}
+}
+
+// begin returns a transaction, or skips the check where there are none.
+func (b *bench) begin(t *testing.T) warehouse.Tx {
+	t.Helper()
+	x, ok := b.w.(warehouse.Execer)
+	if !ok {
+		t.Skip("the engine has no transactions")
+	}
+	tx, err := x.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tx.Rollback() })
+	return tx
+}
+
+// wantFault fails unless err carries a fault with the action.
+func wantFault(t *testing.T, err error, action tidegate.Action) *tidegate.Fault {
+	t.Helper()
+	var f *tidegate.Fault
+	if !errors.As(err, &f) {
+		t.Fatalf("got %v, want a fault", err)
+	}
+	if f.Action != action {
+		t.Errorf("%v: the action is %v, want %v", err, f.Action, action)
+	}
+	return f
+}
