@@ -1,17 +1,23 @@
 // Package hubspot writes contacts, companies and deals of a HubSpot account
 // through the CRM v3 batch endpoints.
 //
-// Facts of the API, from developers.hubspot.com (batch endpoints, properties,
-// usage limits), verified 2026-11-21:
+// Facts of the API, verified 2026-11-21 against developers.hubspot.com/docs
+// (api-reference/legacy/crm/objects/contacts/batch, api-reference/error-handling,
+// api-reference/legacy/crm/properties, developer-tooling/platform/usage-guidelines)
+// and, where these are silent, against reports of its users:
 //   - batch/upsert, batch/update, batch/create, batch/archive and batch/read take
 //     100 inputs a call; upsert matches by a property with unique values
 //     (`idProperty`), for contacts also by email.
+//   - batch/update matches by record id or by a property with unique values, and
+//     refuses the e-mail address (HubSpot/hubspot-api-nodejs issue 548), so that
+//     ids are read first.
 //   - an input may carry an objectWriteTraceId; results and errors repeat it,
 //     and then the errors of single records come in a 207 beside the results of
 //     the others. Without it one bad record fails the call with a 400.
 //   - a private app has 100 calls in ten seconds (190 on the larger plans); a 429
 //     names the policy that was hit: TEN_SECONDLY_ROLLING or DAILY.
 //   - two inputs with one id fail the whole call.
+//   - a property is cleared by the empty text; all values travel as text.
 //
 // Invariants: an outcome is Delivered only when a result of the answer names
 // the record; what the answer does not name is in doubt. The token appears in

@@ -48,7 +48,11 @@ var (
 	_ destinations.Provisioner = (*Destination)(nil)
 )
 
-func open(cfg Config, env destinations.Env) *Destination {
+func open(cfg Config, env destinations.Env) (*Destination, error) {
+	if token := cfg.Token.Reveal(); token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "auth.invalid", Subject: "token", Message: "the token is empty or holds a character that no token has, perhaps a space or a line end",
+			Hint: "copy the access token again from the private app's settings"}
+	}
 	if cfg.BaseURL == "" {
 		cfg.BaseURL = "https://api.hubapi.com"
 	}
@@ -58,7 +62,7 @@ func open(cfg Config, env destinations.Env) *Destination {
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = 4
 	}
-	return &Destination{cfg: cfg, env: env, base: strings.TrimSuffix(cfg.BaseURL, "/")}
+	return &Destination{cfg: cfg, env: env, base: strings.TrimSuffix(cfg.BaseURL, "/")}, nil
 }
 
 // Close makes later calls fail.
@@ -92,7 +96,7 @@ func (d *Destination) Objects(ctx context.Context) ([]destinations.Object, error
 		var answer struct {
 			Results []property `json:"results"`
 		}
-		if _, err := d.call(ctx, http.MethodGet, "/crm/v3/properties/"+name, nil, &answer); err != nil {
+		if err := d.call(ctx, http.MethodGet, "/crm/v3/properties/"+name, nil, &answer); err != nil {
 			return nil, fmt.Errorf("reading the properties of %s: %w", name, err)
 		}
 		list = append(list, d.object(name, answer.Results))
@@ -138,7 +142,7 @@ func typeOf(hubspot string) tidegate.Type {
 
 // Check proves the token with a read.
 func (d *Destination) Check(ctx context.Context) error {
-	if _, err := d.call(ctx, http.MethodGet, "/crm/v3/objects/contacts?limit=1", nil, &struct{}{}); err != nil {
+	if err := d.call(ctx, http.MethodGet, "/crm/v3/objects/contacts?limit=1", nil, &struct{}{}); err != nil {
 		return fmt.Errorf("checking the token: %w", err)
 	}
 	return nil
@@ -164,7 +168,10 @@ func (d *Destination) CreateField(ctx context.Context, object string, f destinat
 	}
 	group := map[string]string{"contacts": "contactinformation", "companies": "companyinformation", "deals": "dealinformation"}[object]
 	body := map[string]any{"name": f.Name, "label": label, "type": typ, "fieldType": fieldType, "groupName": group, "hasUniqueValue": f.Identifier}
-	if _, err := d.call(ctx, http.MethodPost, "/crm/v3/properties/"+url.PathEscape(object), body, &struct{}{}); err != nil {
+	if typ == "bool" {
+		body["options"] = []map[string]any{{"label": "Yes", "value": "true", "displayOrder": 0, "hidden": false}, {"label": "No", "value": "false", "displayOrder": 1, "hidden": false}}
+	}
+	if err := d.call(ctx, http.MethodPost, "/crm/v3/properties/"+url.PathEscape(object), body, &struct{}{}); err != nil {
 		return fmt.Errorf("creating property %s of %s: %w", f.Name, object, err)
 	}
 	d.mu.Lock()
@@ -203,7 +210,7 @@ func (d *Destination) read(ctx context.Context, object, identifierField string, 
 	}
 	body["inputs"] = inputs
 	var answer batchAnswer
-	if _, err := d.call(ctx, http.MethodPost, "/crm/v3/objects/"+url.PathEscape(object)+"/batch/read", body, &answer); err != nil {
+	if err := d.call(ctx, http.MethodPost, batchPath(object, "read"), body, &answer); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", object, err)
 	}
 	found := make(map[string]result, len(answer.Results))
@@ -230,21 +237,21 @@ func fold(identifierField, value string) string {
 var errClosed = errors.New("the destination is closed")
 
 // call makes one call and decodes a 2xx answer into into; other answers become faults.
-func (d *Destination) call(ctx context.Context, method, path string, body, into any) (status int, err error) {
+func (d *Destination) call(ctx context.Context, method, path string, body, into any) error {
 	if d.closed.Load() {
-		return 0, errClosed
+		return errClosed
 	}
 	var reader io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {
-			return 0, fmt.Errorf("encoding the call: %w", err)
+			return fmt.Errorf("encoding the call: %w", err)
 		}
 		reader = bytes.NewReader(raw)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, d.base+path, reader)
 	if err != nil {
-		return 0, &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.base_url", Subject: "base_url", Message: "it is no address", Hint: "leave base_url out, or write it as https://HOST"}
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.base_url", Subject: "base_url", Message: "it is no address", Hint: "leave base_url out, or write it as https://HOST"}
 	}
 	req.Header.Set("Authorization", "Bearer "+d.cfg.Token.Reveal())
 	req.Header.Set("Accept", "application/json")
@@ -253,21 +260,21 @@ func (d *Destination) call(ctx context.Context, method, path string, body, into 
 	}
 	resp, err := d.env.HTTP.Do(req)
 	if err != nil {
-		return 0, egress.Fault(ctx, err)
+		return egress.Fault(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end or given up
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
-		return 0, egress.Fault(ctx, err)
+		return egress.Fault(ctx, err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return resp.StatusCode, d.classify(resp, raw)
+		return d.classify(resp, raw)
 	}
 	if len(raw) == 0 {
-		return resp.StatusCode, nil // 204 of archive
+		return nil // 204 of archive
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return resp.StatusCode, &tidegate.Fault{Action: tidegate.Retry, Code: "hubspot.not_json", Message: "the answer is not the API's JSON", Hint: "look whether base_url is right and no proxy answers instead", Err: err}
+		return &tidegate.Fault{Action: tidegate.Retry, Code: "hubspot.not_json", Message: "the answer is not the API's JSON", Hint: "look whether base_url is right and no proxy answers instead", Err: err}
 	}
-	return resp.StatusCode, nil
+	return nil
 }

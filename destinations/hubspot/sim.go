@@ -34,6 +34,8 @@ type SimulatorOptions struct {
 	LatencyMS int `json:"latency_ms,omitempty"`
 	// Poison refuses records that hold this value in any property.
 	Poison string `json:"poison,omitempty"`
+	// FailEvery answers every n-th call with a 500 before it does anything; 0: none.
+	FailEvery int `json:"fail_every,omitempty"`
 }
 
 // Simulator is a HubSpot account that remembers. It has the API's own limits
@@ -48,6 +50,7 @@ type Simulator struct {
 	objects map[string]*simObject
 	nextID  int64
 	recent  []time.Time // of the calls of the last ten seconds
+	arrived int64       // calls of any kind
 	calls   int64
 	carried int64
 	file    *os.File
@@ -56,6 +59,42 @@ type Simulator struct {
 type simObject struct {
 	properties map[string]property
 	records    map[string]map[string]string // by record id
+	index      map[string]map[string]string // property that identifies → its folded value → record id
+}
+
+// identifies says whether records are found by a property.
+func (o *simObject) identifies(name string) bool {
+	return name == "email" || o.properties[name].HasUniqueValue
+}
+
+// put sets one property of a record, "" removes it, and keeps the index.
+func (o *simObject) put(id, name, value string) {
+	if o.identifies(name) {
+		byValue := o.index[name]
+		if byValue == nil {
+			byValue = map[string]string{}
+			o.index[name] = byValue
+		}
+		if old := fold(name, o.records[id][name]); byValue[old] == id {
+			delete(byValue, old)
+		}
+		if value != "" {
+			byValue[fold(name, value)] = id
+		}
+	}
+	if value == "" {
+		delete(o.records[id], name)
+		return
+	}
+	o.records[id][name] = value
+}
+
+// remove takes a record away.
+func (o *simObject) remove(id string) {
+	for name := range maps.Clone(o.records[id]) {
+		o.put(id, name, "")
+	}
+	delete(o.records, id)
 }
 
 // change is one line of the simulator's file.
@@ -82,7 +121,7 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 		s.o.CallsPerTenSeconds = 190
 	}
 	for name, list := range standardProperties() {
-		o := &simObject{properties: map[string]property{}, records: map[string]map[string]string{}}
+		o := &simObject{properties: map[string]property{}, records: map[string]map[string]string{}, index: map[string]map[string]string{}}
 		for _, p := range list {
 			o.properties[p.Name] = p
 		}
@@ -130,7 +169,7 @@ func (s *Simulator) restore() error {
 	}
 	whole := strings.LastIndexByte(string(raw), '\n') + 1
 	lines := bufio.NewScanner(strings.NewReader(string(raw[:whole])))
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, 32<<20)
 	for lines.Scan() {
 		var c change
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
@@ -163,17 +202,13 @@ func (s *Simulator) apply(c change) {
 	case c.Property != nil:
 		o.properties[c.Property.Name] = *c.Property
 	case c.Archived:
-		delete(o.records, c.ID)
+		o.remove(c.ID)
 	default:
 		if o.records[c.ID] == nil {
 			o.records[c.ID] = map[string]string{}
 		}
 		for name, v := range c.Set {
-			if v == "" {
-				delete(o.records[c.ID], name)
-			} else {
-				o.records[c.ID][name] = v
-			}
+			o.put(c.ID, name, v)
 		}
 	}
 	if n, err := strconv.ParseInt(c.ID, 10, 64); err == nil && n >= s.nextID {
@@ -255,11 +290,14 @@ func (s *Simulator) api(handle func(w http.ResponseWriter, r *http.Request, o *s
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.arrived++
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		switch {
 		case !ok || token == "" || s.o.Token != "" && token != s.o.Token:
 			refuse(w, http.StatusUnauthorized, "INVALID_AUTHENTICATION", "Authentication credentials not found or not valid.")
 		case !s.allow(w):
+		case s.o.FailEvery > 0 && s.arrived%int64(s.o.FailEvery) == 0:
+			refuse(w, http.StatusInternalServerError, "INTERNAL_ERROR", "internal error")
 		case s.objects[r.PathValue("object")] == nil:
 			refuse(w, http.StatusNotFound, "OBJECT_NOT_FOUND", "Unable to infer object type from: "+r.PathValue("object"))
 		default:
@@ -324,19 +362,41 @@ func (s *Simulator) createProperty(w http.ResponseWriter, r *http.Request, o *si
 	answer(w, http.StatusCreated, p)
 }
 
+// list is the paged listing of an object's records.
 func (s *Simulator) list(w http.ResponseWriter, r *http.Request, o *simObject) {
-	limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+	q := r.URL.Query()
+	limit, err := strconv.Atoi(q.Get("limit"))
 	if err != nil || limit < 1 || limit > 100 {
 		limit = 10
 	}
-	wanted := strings.Split(r.URL.Query().Get("properties"), ",")
-	results := []result{}
-	for _, id := range slices.Sorted(maps.Keys(o.records)) {
-		if id > r.URL.Query().Get("after") && len(results) < limit {
-			results = append(results, o.result(id, wanted, ""))
+	ids := o.ids()
+	if after, err := strconv.ParseInt(q.Get("after"), 10, 64); err == nil {
+		ids = slices.DeleteFunc(ids, func(id int64) bool { return id <= after })
+	}
+	body := map[string]any{}
+	if len(ids) > limit {
+		ids = ids[:limit]
+		body["paging"] = map[string]any{"next": map[string]string{"after": strconv.FormatInt(ids[limit-1], 10)}}
+	}
+	wanted := strings.Split(q.Get("properties"), ",")
+	results := make([]result, len(ids))
+	for i, id := range ids {
+		results[i] = o.result(strconv.FormatInt(id, 10), wanted, "")
+	}
+	body["results"] = results
+	answer(w, http.StatusOK, body)
+}
+
+// ids returns the record ids in order.
+func (o *simObject) ids() []int64 {
+	ids := make([]int64, 0, len(o.records))
+	for id := range o.records {
+		if n, err := strconv.ParseInt(id, 10, 64); err == nil {
+			ids = append(ids, n)
 		}
 	}
-	answer(w, http.StatusOK, map[string]any{"results": results})
+	slices.Sort(ids)
+	return ids
 }
 
 // result shows a record with the wanted properties, and always its id.
@@ -353,13 +413,17 @@ func (o *simObject) result(id string, wanted []string, trace string) result {
 var simPage = template.Must(template.New("page").Parse(`<!doctype html><meta charset="utf-8"><title>HubSpot, simulated</title>
 <style>body{font:14px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:.5rem 0 2rem}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}th{background:#f4f4f4}</style>
 <h1>HubSpot, simulated</h1><p>{{.Calls}} batch calls carried {{.Carried}} records so far.</p>
-{{range .Objects}}<h2>{{.Name}} ({{len .Rows}})</h2>{{if .Rows}}<table><tr>{{range .Columns}}<th>{{.}}</th>{{end}}</tr>{{range .Rows}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>{{end}}</table>{{end}}{{end}}`))
+{{range .Objects}}<h2>{{.Name}} ({{.Total}})</h2>{{if .Rows}}<table><tr>{{range .Columns}}<th>{{.}}</th>{{end}}</tr>{{range .Rows}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>{{end}}</table>{{end}}{{end}}`))
 
 type simTable struct {
 	Name    string
+	Total   int
 	Columns []string
 	Rows    [][]string
 }
+
+// maxShown bounds the rows of a table on the page.
+const maxShown = 500
 
 // page shows the records to a person.
 func (s *Simulator) page(w http.ResponseWriter, _ *http.Request) {
@@ -376,7 +440,10 @@ func (s *Simulator) page(w http.ResponseWriter, _ *http.Request) {
 		}
 		columns := slices.Sorted(maps.Keys(used))
 		t.Columns = append([]string{"id"}, columns...)
-		for _, id := range slices.Sorted(maps.Keys(s.objects[name].records)) {
+		ids := s.objects[name].ids()
+		t.Total = len(ids)
+		for _, n := range ids[max(0, len(ids)-maxShown):] { // the newest
+			id := strconv.FormatInt(n, 10)
 			row := []string{id}
 			for _, c := range columns {
 				row = append(row, s.objects[name].records[id][c])

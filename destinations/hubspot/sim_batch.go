@@ -100,7 +100,7 @@ func (s *Simulator) batchWrite(w http.ResponseWriter, object, verb string, o *si
 	for _, in := range req.Inputs {
 		id, isNew, category, message := s.place(verb, o, in)
 		if category == "" {
-			category, message = s.validate(o, in)
+			category, message = s.validate(o, in, id)
 		}
 		if category != "" && !traced {
 			status := http.StatusBadRequest
@@ -143,15 +143,11 @@ func simError(category, message string, context map[string]any) map[string]any {
 // place finds or makes the record that an input writes.
 func (s *Simulator) place(verb string, o *simObject, in input) (id string, isNew bool, category, message string) {
 	if verb == "create" {
-		if v := in.Properties["email"]; v != nil {
-			if have := o.find("email", *v); have != "" {
-				return "", false, "CONFLICT", "Contact already exists. Existing ID: " + have
-			}
-		}
 		return s.newID(), true, "", ""
 	}
-	if p := in.IDProperty; p != "" && p != "email" && !o.properties[p].HasUniqueValue {
-		return "", false, "VALIDATION_ERROR", "Property " + p + " is not a unique identifier property"
+	// An e-mail address matches records in upserts and reads, not in updates.
+	if p := in.IDProperty; p != "" && !(p == "email" && verb == "upsert") && !o.properties[p].HasUniqueValue {
+		return "", false, "VALIDATION_ERROR", "Unable to perform update/upsert by non-unique property " + p
 	}
 	if in.ID == "" {
 		return "", false, "VALIDATION_ERROR", "The id of an input is empty"
@@ -178,19 +174,17 @@ func (o *simObject) find(name, value string) string {
 		}
 		return ""
 	}
-	for id, fields := range o.records {
-		if v, ok := fields[name]; ok && fold(name, v) == fold(name, value) {
-			return id
-		}
-	}
-	return ""
+	return o.index[name][fold(name, value)]
 }
 
 // validate checks the values of an input against the types of its properties.
-func (s *Simulator) validate(o *simObject, in input) (category, message string) {
+func (s *Simulator) validate(o *simObject, in input, id string) (category, message string) {
 	for name, v := range in.Properties {
 		if v == nil || *v == "" {
 			continue
+		}
+		if other := o.find(name, *v); o.identifies(name) && other != "" && other != id {
+			return "CONFLICT", "Record already exists. Existing ID: " + other
 		}
 		p := o.properties[name]
 		bad := ""

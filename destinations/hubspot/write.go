@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -72,8 +73,12 @@ func (e batchError) named(key string) []string {
 	return nil
 }
 
-// Write makes one batch call (two when records are archived by a property).
+// Write makes one batch call, and a read before it where record ids must be
+// found first: to archive, and to update by e-mail address.
 func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
+	if d.closed.Load() {
+		return nil, errClosed
+	}
 	if len(b.Items) == 0 {
 		return nil, nil
 	}
@@ -83,29 +88,81 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	if b.Items[0].Op == tidegate.Removed {
 		return d.archive(ctx, b)
 	}
-	verb := "upsert"
 	switch {
+	case b.Mode == tidegate.Insert && b.IdentifierField == recordID:
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.identifier", Subject: "identifier", Message: "HubSpot gives new records their ids, so that insert cannot match by " + recordID,
+			Hint: "map a property with unique values as the identifier"}
 	case b.Mode == tidegate.Insert:
-		verb = "create"
-	case b.Mode == tidegate.Update || b.IdentifierField == recordID:
-		verb = "update"
+		return d.write(ctx, b, "create", nil)
+	case b.IdentifierField == recordID || b.Mode == tidegate.Update && b.IdentifierField != "email":
+		return d.write(ctx, b, "update", nil)
+	case b.Mode == tidegate.Update: // the API matches by e-mail address in upserts only
+		ids, err := d.resolve(ctx, b)
+		if err != nil {
+			return nil, fmt.Errorf("finding the records to update: %w", err)
+		}
+		return d.update(ctx, b, ids)
 	}
+	return d.write(ctx, b, "upsert", nil)
+}
+
+// update updates by record id; what has none is rejected without being sent.
+func (d *Destination) update(ctx context.Context, b destinations.Batch, ids []string) ([]destinations.Outcome, error) {
+	out := make([]destinations.Outcome, len(b.Items))
+	known := b
+	known.Items = nil
+	var knownIDs []string
+	for i, id := range ids {
+		if id == "" {
+			out[i] = failed(d.recordFault(batchError{Category: "OBJECT_NOT_FOUND", Message: "there is no record with this " + b.IdentifierField}))
+			continue
+		}
+		known.Items, knownIDs = append(known.Items, b.Items[i]), append(knownIDs, id)
+	}
+	if len(known.Items) == 0 {
+		return out, nil
+	}
+	written, err := d.write(ctx, known, "update", knownIDs)
+	if err != nil {
+		return nil, err
+	}
+	next := 0
+	for i, id := range ids {
+		if id != "" {
+			out[i] = written[next]
+			next++
+		}
+	}
+	return out, nil
+}
+
+// write makes one call of a verb. ids, when given, are the record ids of the
+// items; otherwise the identifier field matches them.
+func (d *Destination) write(ctx context.Context, b destinations.Batch, verb string, ids []string) ([]destinations.Outcome, error) {
 	inputs := make([]input, len(b.Items))
 	for i, it := range b.Items {
 		inputs[i] = input{Properties: properties(it.Record), ObjectWriteTraceID: strconv.Itoa(i)}
-		if verb != "create" {
+		delete(inputs[i].Properties, recordID) // it names the record and cannot be set
+		switch {
+		case ids != nil:
+			inputs[i].ID = ids[i]
+		case verb == "create":
+		default:
 			inputs[i].ID = text(it.Identifier)
 			if b.IdentifierField != recordID {
 				inputs[i].IDProperty = b.IdentifierField
 			}
 		}
-		delete(inputs[i].Properties, recordID) // it names the record and cannot be set
 	}
 	var answer batchAnswer
-	if _, err := d.call(ctx, "POST", "/crm/v3/objects/"+url.PathEscape(b.Object)+"/batch/"+verb, map[string]any{"inputs": inputs}, &answer); err != nil {
+	if err := d.call(ctx, http.MethodPost, batchPath(b.Object, verb), map[string]any{"inputs": inputs}, &answer); err != nil {
 		return nil, fmt.Errorf("writing %d %s: %w", len(inputs), b.Object, err)
 	}
 	return d.align(b, inputs, answer), nil
+}
+
+func batchPath(object, verb string) string {
+	return "/crm/v3/objects/" + url.PathEscape(object) + "/batch/" + verb
 }
 
 // align gives every item the result or error that names it, by trace id first,
@@ -127,6 +184,7 @@ func (d *Destination) align(b destinations.Batch, inputs []input, answer batchAn
 		i, ok := byID[fold(b.IdentifierField, id)]
 		return i, ok && id != ""
 	}
+	var stray []string // errors that name no record
 	for _, r := range answer.Results {
 		id := r.ID
 		if v := r.Properties[b.IdentifierField]; v != nil {
@@ -137,17 +195,27 @@ func (d *Destination) align(b destinations.Batch, inputs []input, answer batchAn
 		}
 	}
 	for _, e := range answer.Errors {
-		fault := d.recordFault(e)
+		fault, named := d.recordFault(e), false
 		for _, trace := range e.named("objectWriteTraceId") {
 			if i, ok := find(trace, ""); ok {
-				out[i] = failed(fault)
+				out[i], named = failed(fault), true
 			}
 		}
 		for _, key := range []string{"ids", "id"} {
 			for _, id := range e.named(key) {
 				if i, ok := find("", id); ok {
-					out[i] = failed(fault)
+					out[i], named = failed(fault), true
 				}
+			}
+		}
+		if !named {
+			stray = append(stray, fault.Message)
+		}
+	}
+	if len(stray) > 0 {
+		for i := range out {
+			if out[i].Disposition == destinations.InDoubt {
+				out[i].Fault.Message += "; an error without a name says: " + stray[0]
 			}
 		}
 	}
@@ -164,6 +232,31 @@ func failed(f *tidegate.Fault) destinations.Outcome {
 // archive removes records. The endpoint takes record ids only and answers 204
 // for ids that are gone already, so a record that is not found is delivered.
 func (d *Destination) archive(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
+	ids, err := d.resolve(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("finding the records to archive: %w", err)
+	}
+	var inputs []input
+	for _, id := range ids {
+		if id != "" {
+			inputs = append(inputs, input{ID: id})
+		}
+	}
+	if len(inputs) > 0 {
+		if err := d.call(ctx, http.MethodPost, batchPath(b.Object, "archive"), map[string]any{"inputs": inputs}, &batchAnswer{}); err != nil {
+			return nil, fmt.Errorf("archiving %d %s: %w", len(inputs), b.Object, err)
+		}
+	}
+	out := make([]destinations.Outcome, len(b.Items))
+	for i := range out {
+		out[i] = destinations.Outcome{Disposition: destinations.Delivered, DestinationID: ids[i]}
+	}
+	return out, nil
+}
+
+// resolve returns the record id of each item, "" where there is no record. It
+// reads only when an earlier outcome did not name them all.
+func (d *Destination) resolve(ctx context.Context, b destinations.Batch) ([]string, error) {
 	ids := make([]string, len(b.Items))
 	var look []string
 	for i, it := range b.Items {
@@ -176,34 +269,19 @@ func (d *Destination) archive(ctx context.Context, b destinations.Batch) ([]dest
 			look = append(look, text(it.Identifier))
 		}
 	}
-	if len(look) > 0 {
-		found, err := d.read(ctx, b.Object, b.IdentifierField, look, []string{b.IdentifierField})
-		if err != nil {
-			return nil, fmt.Errorf("finding the records to archive: %w", err)
-		}
-		for i, it := range b.Items {
-			if ids[i] == "" {
-				ids[i] = found[fold(b.IdentifierField, text(it.Identifier))].ID
-			}
-		}
+	if len(look) == 0 {
+		return ids, nil
 	}
-	var inputs []input
-	for _, id := range ids {
-		if id != "" {
-			inputs = append(inputs, input{ID: id})
+	found, err := d.read(ctx, b.Object, b.IdentifierField, look, []string{b.IdentifierField})
+	if err != nil {
+		return nil, err
+	}
+	for i, it := range b.Items {
+		if ids[i] == "" {
+			ids[i] = found[fold(b.IdentifierField, text(it.Identifier))].ID
 		}
 	}
-	if len(inputs) > 0 {
-		var answer batchAnswer
-		if _, err := d.call(ctx, "POST", "/crm/v3/objects/"+url.PathEscape(b.Object)+"/batch/archive", map[string]any{"inputs": inputs}, &answer); err != nil {
-			return nil, fmt.Errorf("archiving %d %s: %w", len(inputs), b.Object, err)
-		}
-	}
-	out := make([]destinations.Outcome, len(b.Items))
-	for i := range out {
-		out[i] = destinations.Outcome{Disposition: destinations.Delivered, DestinationID: ids[i]}
-	}
-	return out, nil
+	return ids, nil
 }
 
 // properties are a record's fields as the API wants them: text, "" to clear.
