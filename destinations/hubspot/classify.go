@@ -39,8 +39,8 @@ func (d *Destination) classify(resp *http.Response, raw []byte) *tidegate.Fault 
 		f.Action, f.Code, f.Hint = tidegate.Reject, "hubspot.too_large", "map fewer or shorter fields"
 	case status < 400:
 		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "hubspot.moved", "base_url", "the address answers with a redirect; leave base_url out, or set it to where the API is"
-	case strings.Contains(e.Message, "PROPERTY_DOESNT_EXIST"): // no record can pass until the mapping or the account changes
-		f.Action, f.Code, f.Hint = tidegate.Halt, "hubspot.property_missing", "create the property in HubSpot, or take it out of the sync's mapping"
+	case strings.Contains(e.Message, noProperty):
+		return missing(f.Message)
 	case !isJSON, status >= 500, status == http.StatusRequestTimeout, status == http.StatusLocked:
 		f.Action, f.Code = tidegate.Retry, "hubspot.unavailable"
 	case status == http.StatusNotFound:
@@ -49,6 +49,14 @@ func (d *Destination) classify(resp *http.Response, raw []byte) *tidegate.Fault 
 		f.Action, f.Code = tidegate.Reject, "hubspot."+category(e.Category)
 	}
 	return f
+}
+
+// noProperty is how the API calls a property that does not exist.
+const noProperty = "PROPERTY_DOESNT_EXIST"
+
+func missing(message string) *tidegate.Fault {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.property_missing", Subject: "mapping", Message: message,
+		Hint: "create the property in HubSpot, or take it out of the sync's mapping"}
 }
 
 // waitFor is how long a 429 asks to stay away.

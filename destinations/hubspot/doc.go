@@ -11,9 +11,10 @@
 //   - batch/update matches by record id or by a property with unique values, and
 //     refuses the e-mail address (HubSpot/hubspot-api-nodejs issue 548), so that
 //     ids are read first.
-//   - an input may carry an objectWriteTraceId; results and errors repeat it,
-//     and then the errors of single records come in a 207 beside the results of
-//     the others. Without it one bad record fails the call with a 400.
+//   - an input may carry an objectWriteTraceId; results repeat it, errors do in
+//     context.objectWriteTraceId, a list, and then the errors of single records
+//     come in a 207 beside the results of the others, a property that does not
+//     exist (PROPERTY_DOESNT_EXIST) among them. Without it one bad record fails the call with a 400.
 //   - a private app has 100 calls in ten seconds (190 on the larger plans); a 429
 //     names the policy that was hit: TEN_SECONDLY_ROLLING or DAILY.
 //   - two inputs with one id fail the whole call.

@@ -118,6 +118,12 @@ func TestUnknownPropertyHalts(t *testing.T) {
 	if f := tidegate.FaultOf(err); f.Action != tidegate.Halt || f.Code != "hubspot.property_missing" || !strings.Contains(f.Message, "shoe_size") {
 		t.Errorf("%v", err)
 	}
+	b = contacts(tidegate.Added, tidegate.Upsert, "a@x.io", "b@x.io") // one passes: the other's rejection is its own
+	b.Items[0].Record["shoe_size"] = int64(42)
+	out := write(t, d, b)
+	if out[0].Disposition != destinations.Rejected || out[1].Disposition != destinations.Delivered {
+		t.Errorf("%+v", out)
+	}
 }
 
 // TestAlign gives the connector answers as the API may write them.

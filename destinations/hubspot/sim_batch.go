@@ -89,12 +89,6 @@ func (s *Simulator) batchWrite(w http.ResponseWriter, object, verb string, o *si
 			return
 		}
 		seen[key] = true
-		for name := range in.Properties {
-			if _, ok := o.properties[name]; !ok { // a wrong name is the caller's mistake, not a record's
-				refuse(w, http.StatusBadRequest, "VALIDATION_ERROR", fmt.Sprintf("Property values were not valid: [{\"isValid\":false,\"message\":\"Property \\\"%s\\\" does not exist\",\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"%s\"}]", name, name))
-				return
-			}
-		}
 	}
 	results, failures, list := []result{}, []any{}, []change{}
 	for _, in := range req.Inputs {
@@ -180,6 +174,9 @@ func (o *simObject) find(name, value string) string {
 // validate checks the values of an input against the types of its properties.
 func (s *Simulator) validate(o *simObject, in input, id string) (category, message string) {
 	for name, v := range in.Properties {
+		if _, ok := o.properties[name]; !ok {
+			return "VALIDATION_ERROR", fmt.Sprintf(`Property values were not valid: [{"isValid":false,"message":"Property \"%s\" does not exist","error":"PROPERTY_DOESNT_EXIST","name":"%s"}]`, name, name)
+		}
 		if v == nil || *v == "" {
 			continue
 		}

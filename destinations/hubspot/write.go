@@ -158,7 +158,23 @@ func (d *Destination) write(ctx context.Context, b destinations.Batch, verb stri
 	if err := d.call(ctx, http.MethodPost, batchPath(b.Object, verb), map[string]any{"inputs": inputs}, &answer); err != nil {
 		return nil, fmt.Errorf("writing %d %s: %w", len(inputs), b.Object, err)
 	}
-	return d.align(b, inputs, answer), nil
+	out := d.align(b, inputs, answer)
+	if f := propertyMissing(out); f != nil {
+		return nil, fmt.Errorf("writing %d %s: %w", len(inputs), b.Object, f)
+	}
+	return out, nil
+}
+
+// propertyMissing returns a Halt when no record passed because all name a
+// property that does not exist: that is the mapping's fault and every further
+// batch would end the same way. Nothing was applied then.
+func propertyMissing(out []destinations.Outcome) *tidegate.Fault {
+	for _, o := range out {
+		if o.Disposition != destinations.Rejected || !strings.Contains(o.Fault.Message, noProperty) {
+			return nil
+		}
+	}
+	return missing(out[0].Fault.Message)
 }
 
 func batchPath(object, verb string) string {
