@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate/internal/vfs"
 )
@@ -15,6 +16,7 @@ import (
 // benchDir is on the disk that holds the working directory unless
 // TIDEGATE_BENCH_DIR names another: the temporary directory is often memory.
 func benchDir(b *testing.B) string {
+	b.Helper()
 	dir, err := os.MkdirTemp(os.Getenv("TIDEGATE_BENCH_DIR"), "journal-bench-")
 	if err != nil {
 		b.Fatal(err)
@@ -29,7 +31,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, producers := range []int{1, 32, 64, 256} {
 		for _, size := range []int{600, 78 << 10} {
 			b.Run(fmt.Sprintf("producers=%d/size=%d", producers, size), func(b *testing.B) {
-				o := Options{Dir: benchDir(b), Fatal: func(err error) { b.Error(err) }}
+				o := Options{Dir: benchDir(b), Now: time.Now, Fatal: func(err error) { b.Error(err) }}
 				j := open(b, o)
 				r, err := j.Reader("bench")
 				if err != nil {
@@ -117,5 +119,73 @@ func BenchmarkSync(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// filled returns the options of a journal on the disk that holds so many bytes.
+func filled(b *testing.B, total, size int) Options {
+	b.Helper()
+	o := Options{Dir: benchDir(b), Now: time.Now, Fatal: func(err error) { b.Error(err) }}
+	j := open(b, o)
+	payload := bytes.Repeat([]byte("e"), size)
+	var left atomic.Int64
+	left.Store(int64(total / size))
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := j.Append(b.Context(), payload, 1); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	closeJournal(b, j)
+	return o
+}
+
+// BenchmarkOpen is the time from Open to the first durable answer.
+func BenchmarkOpen(b *testing.B) {
+	for _, mb := range []int{1, 60, 1000} {
+		b.Run(fmt.Sprintf("MB=%d", mb), func(b *testing.B) {
+			o := filled(b, mb<<20, 16<<10)
+			for b.Loop() {
+				j, err := Open(b.Context(), o)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := j.Append(b.Context(), []byte("first"), 1); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				closeJournal(b, j)
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	for _, size := range []int{600, 78 << 10} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			j := open(b, filled(b, 100<<20, size))
+			r, err := j.OpenAt(at(0))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer r.Close()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				_, ok, err := r.TryNext()
+				if !ok && err == nil {
+					err = r.Seek(at(0))
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -154,7 +155,7 @@ func (r *rig) close() {
 
 func (r *rig) options() Options {
 	return Options{
-		Dir: testDir, FS: r.tap, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 4096,
+		Dir: testDir, FS: r.tap, Now: time.Now, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 4096,
 		Fatal: func(err error) { r.failed = err }, NoSync: r.noSync, Log: r.log.logger(),
 	}
 }
@@ -470,8 +471,9 @@ type tapFile struct {
 }
 
 func (f *tapFile) WriteAt(p []byte, off int64) (int, error) { f.t.tap(); return f.File.WriteAt(p, off) }
-func (f *tapFile) Truncate(size int64) error                { f.t.tap(); return f.File.Truncate(size) }
-func (f *tapFile) Sync() error                              { f.t.tap(); return f.File.Sync() }
+
+func (f *tapFile) Truncate(size int64) error { f.t.tap(); return f.File.Truncate(size) }
+func (f *tapFile) Sync() error               { f.t.tap(); return f.File.Sync() }
 
 func TestCrashSchedules(t *testing.T) {
 	t.Parallel()

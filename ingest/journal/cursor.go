@@ -49,7 +49,7 @@ func checkReaderName(name string) error {
 		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
 	}
 	if !ok {
-		return fmt.Errorf("reading the journal: %q is not a reader's name: it takes 1 to 100 of a-z A-Z 0-9 - _ and .", name)
+		return fmt.Errorf("reading the journal: %q is not a reader's name: it takes 1 to 100 letters, digits, dots, dashes and underscores", name)
 	}
 	return nil
 }

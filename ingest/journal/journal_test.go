@@ -19,54 +19,55 @@ import (
 const testDir = "/data/journal"
 
 // options are those of a small journal that fails the test when the disk does.
-func options(t testing.TB, fsys vfs.FS) Options {
+func options(tb testing.TB, fsys vfs.FS) Options {
+	tb.Helper()
 	return Options{
-		Dir: testDir, FS: fsys, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 8192,
-		Fatal: func(err error) { t.Errorf("the journal failed: %v", err) },
+		Dir: testDir, FS: fsys, Now: time.Now, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 8192,
+		Fatal: func(err error) { tb.Errorf("the journal failed: %v", err) },
 	}
 }
 
-func open(t testing.TB, o Options) *Journal {
-	t.Helper()
-	j, err := Open(t.Context(), o)
+func open(tb testing.TB, o Options) *Journal {
+	tb.Helper()
+	j, err := Open(tb.Context(), o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := j.Close(context.Background()); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return j
 }
 
-func closeJournal(t testing.TB, j *Journal) {
-	t.Helper()
+func closeJournal(tb testing.TB, j *Journal) {
+	tb.Helper()
 	if err := j.Close(context.Background()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func reader(t testing.TB, j *Journal, name string) *Reader {
-	t.Helper()
+func reader(tb testing.TB, j *Journal, name string) *Reader {
+	tb.Helper()
 	r, err := j.Reader(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.Close() })
+	tb.Cleanup(func() { _ = r.Close() })
 	return r
 }
 
 func at(position int64) tidegate.Offset { return tidegate.Offset{Position: position} }
 
-func appendN(t testing.TB, j *Journal, n, size int) (last tidegate.Offset) {
-	t.Helper()
+func appendN(tb testing.TB, j *Journal, n, size int) (last tidegate.Offset) {
+	tb.Helper()
 	for i := range n {
 		payload := fmt.Appendf(nil, "%d/", j.Durable().Position)
 		payload = append(payload, bytes.Repeat([]byte{byte('a' + i%26)}, max(0, size-len(payload)))...)
-		first, err := j.Append(t.Context(), payload, 1)
+		first, err := j.Append(tb.Context(), payload, 1)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		last = first
 	}
@@ -74,18 +75,18 @@ func appendN(t testing.TB, j *Journal, n, size int) (last tidegate.Offset) {
 }
 
 // drain reads what there is and returns the first position of every frame.
-func drain(t testing.TB, r *Reader) (firsts []int64) {
-	t.Helper()
+func drain(tb testing.TB, r *Reader) (firsts []int64) {
+	tb.Helper()
 	for {
 		e, ok, err := r.TryNext()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if !ok {
 			return firsts
 		}
 		if want := fmt.Sprintf("%d/", e.First.Position); !strings.HasPrefix(string(e.Payload), want) {
-			t.Fatalf("the frame at %d holds %.20q", e.First.Position, e.Payload)
+			tb.Fatalf("the frame at %d holds %.20q", e.First.Position, e.Payload)
 		}
 		firsts = append(firsts, e.First.Position)
 	}
@@ -105,7 +106,7 @@ func TestAppendAndReadAcrossSegmentsAndRestarts(t *testing.T) {
 		fs   func(t *testing.T) (vfs.FS, string)
 	}{
 		{"memory", func(*testing.T) (vfs.FS, string) { return vfs.NewMem(1), testDir }},
-		{"disk", func(t *testing.T) (vfs.FS, string) { return vfs.OS(), t.TempDir() + "/a/b" }},
+		{"disk", func(t *testing.T) (vfs.FS, string) { t.Helper(); return vfs.OS(), t.TempDir() + "/a/b" }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

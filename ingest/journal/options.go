@@ -23,8 +23,8 @@ const (
 // less than 256 MiB.
 const ReserveDefault int64 = -1
 
-// Options are the settings of a journal. FS, Log and Now may be left out; Dir
-// and Fatal may not.
+// Options are the settings of a journal. Dir, Now and Fatal are required; the
+// zero value of everything else is its default, except that no reserve is kept.
 type Options struct {
 	Dir string
 	FS  vfs.FS // the machine's file system when nil
@@ -59,14 +59,14 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Fatal == nil {
 		return o, errors.New("opening a journal: Fatal is nil; someone must end the process when the disk fails")
 	}
+	if o.Now == nil {
+		return o, errors.New("opening a journal: Now is nil")
+	}
 	if o.FS == nil {
 		o.FS = vfs.OS()
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes

@@ -188,3 +188,22 @@ func FuzzDecodeCursor(f *testing.F) {
 		}
 	})
 }
+
+// TestRecycledFilesWaitForTheirName: a recycled file that is written before its
+// new name is durable could stand under its old name after a power cut.
+func TestRecycledFilesWaitForTheirName(t *testing.T) {
+	t.Parallel()
+	tap := &tapFS{FS: vfs.NewMem(1)}
+	j := open(t, options(t, tap))
+	appendN(t, j, 18, 600)
+	r := reader(t, j, "r")
+	before, most := j.spares.count(), 0
+	tap.set(func() { most = max(most, j.spares.count()) })
+	if err := r.Commit(t.Context(), at(18)); err != nil {
+		t.Fatal(err)
+	}
+	tap.set(nil)
+	if after := j.spares.count(); most > before || after <= before {
+		t.Errorf("%d spares before, %d offered while names were not synced, %d after", before, most, after)
+	}
+}

@@ -17,6 +17,7 @@ import (
 // both runs a test on the machine's file system and on the one in memory: what
 // holds for one has to hold for the other.
 func both(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
+	t.Helper()
 	t.Parallel()
 	t.Run("os", func(t *testing.T) { t.Parallel(); test(t, OS(), t.TempDir()) })
 	t.Run("mem", func(t *testing.T) {
@@ -29,29 +30,30 @@ func both(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
 	})
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func create(t testing.TB, fsys FS, name string) File {
-	t.Helper()
+func create(tb testing.TB, fsys FS, name string) File {
+	tb.Helper()
 	f, err := Create(fsys, name)
-	must(t, err)
+	must(tb, err)
 	return f
 }
 
-func contents(t testing.TB, fsys FS, name string) string {
-	t.Helper()
+func contents(tb testing.TB, fsys FS, name string) string {
+	tb.Helper()
 	b, err := ReadFile(fsys, name, 1<<20)
-	must(t, err)
+	must(tb, err)
 	return string(b)
 }
 
 func TestFilesReadWhatWasWritten(t *testing.T) {
 	both(t, func(t *testing.T, fsys FS, dir string) {
+		t.Helper()
 		name := filepath.Join(dir, "a")
 		f := create(t, fsys, name)
 		_, err := f.Write([]byte("hello "))
@@ -91,6 +93,7 @@ func TestFilesReadWhatWasWritten(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	both(t, func(t *testing.T, fsys FS, dir string) {
+		t.Helper()
 		at := func(name string) string { return filepath.Join(dir, name) }
 		must(t, create(t, fsys, at("b")).Close())
 		must(t, create(t, fsys, at("a")).Close())
@@ -137,6 +140,7 @@ func second[T any](_ T, err error) error { return err }
 
 func TestLock(t *testing.T) {
 	both(t, func(t *testing.T, fsys FS, dir string) {
+		t.Helper()
 		name := filepath.Join(dir, "LOCK")
 		l, err := fsys.Lock(name)
 		must(t, err)
@@ -152,6 +156,7 @@ func TestLock(t *testing.T) {
 
 func TestSpace(t *testing.T) {
 	both(t, func(t *testing.T, fsys FS, dir string) {
+		t.Helper()
 		s, err := fsys.Space(dir)
 		if err != nil || s.Free <= 0 || s.Total < s.Free {
 			t.Errorf("%+v, %v", s, err)

@@ -52,15 +52,15 @@ type outcome struct {
 	end      int64
 }
 
-func read(t testing.TB, file []byte) outcome {
-	t.Helper()
+func read(tb testing.TB, file []byte) outcome {
+	tb.Helper()
 	h, err := ReadHeader(bytes.NewReader(file))
 	if err != nil {
-		t.Fatalf("reading the header: %v", err)
+		tb.Fatalf("reading the header: %v", err)
 	}
 	rec, err := Recover(bytes.NewReader(file), int64(len(file)), h)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	o := outcome{damage: rec.Damage, end: rec.End}
 	s := NewScanner(bytes.NewReader(file), h, h.Start(), rec.DataEnd, rec.End)
@@ -72,7 +72,7 @@ func read(t testing.TB, file []byte) outcome {
 			return o
 		case errors.As(err, &d):
 		case err != nil:
-			t.Fatal(err)
+			tb.Fatal(err)
 		default:
 			o.payloads = append(o.payloads, string(f.Payload))
 			o.firsts = append(o.firsts, f.First)
