@@ -5,12 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/tidegate/tidegate/internal/secret"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The vectors are those of the reference libraries and of Svix's manual on verifying by hand.
 func TestSignaturesAreStandardWebhooks(t *testing.T) {
