@@ -119,6 +119,7 @@ func (l *flatLedger) Intend(context.Context, string, int64, int64, int64) error 
 func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) error  { return nil }
 func (l *flatLedger) Finish(context.Context, string) error                          { return nil }
 func (l *flatLedger) Sample(context.Context, string, int) ([]ledger.Preview, error) { return nil, nil }
+
 func (l *flatLedger) Progress(context.Context, string) (ledger.Progress, error) {
 	return ledger.Progress{Summary: l.summary(), Settled: func(int64) bool { return false }}, nil
 }

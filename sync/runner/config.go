@@ -35,7 +35,7 @@ type Tuning struct {
 	Down          int           // failed calls in a row, none answered, that mean the destination is down (20)
 	FlushRows     int           // outcomes that are recorded in one call (5,000)
 	FlushEvery    time.Duration // or after this long (100 ms)
-	WindowRows    int           // changes read and intended at once (as many as keep the concurrency busy, 1,000 to 10,000)
+	WindowRows    int           // changes read and intended at once (as many as keep the concurrency busy, 5,000 to 20,000; less when they are large)
 	Patience      time.Duration // how long a ledger that is away is waited for (10 min)
 	PlanTries     int           // attempts to plan (3)
 	Next          retry.Backoff // until a later run tries a record again (30 s to 6 h)
@@ -71,7 +71,7 @@ func (t Tuning) withDefaults(limit destinations.Limit, safety destinations.Safet
 			// it: intend no more than can be in flight.
 			t.WindowRows = max(busy, 1)
 		} else {
-			t.WindowRows = min(max(2*busy, 1000), 10_000)
+			t.WindowRows = min(max(2*busy, 5000), 20_000)
 		}
 	}
 	return t

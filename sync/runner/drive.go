@@ -177,6 +177,9 @@ func (d *driver) plan(ctx context.Context, runID string) (Event, error) {
 	return PlanStored{Progress: progress}, nil
 }
 
+// windowBytes ends a window of large records early; two windows are in memory at most.
+const windowBytes = 32 << 20
+
 // read reads the next window from the one open reader of the plan. A reader that
 // fails is opened again by the next attempt.
 func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, error) {
@@ -190,8 +193,8 @@ func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, e
 		}
 		d.reader, d.readerAt = r, e.From
 	}
-	w := WindowRead{Changes: make([]ledger.Planned, 0, e.Max)}
-	for len(w.Changes) < e.Max {
+	w := WindowRead{}
+	for size := 0; len(w.Changes) < e.Max && size < windowBytes; {
 		p, err := d.reader.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			w.End = true
@@ -202,6 +205,7 @@ func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, e
 			return nil, fmt.Errorf("reading the plan of run %s from change %d: %w", runID, e.From, err)
 		}
 		w.Changes = append(w.Changes, p)
+		size += itemSize(&unit{Planned: &p})
 		d.readerAt = p.Ordinal + 1
 	}
 	return w, nil

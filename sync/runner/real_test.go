@@ -188,3 +188,38 @@ func TestCrashPointsArePassed(t *testing.T) { //nolint:paralleltest // the hook 
 		t.Errorf("passed %v, want %v", passed, want)
 	}
 }
+
+// BenchmarkRealLedger plans and delivers 50,000 added rows through the real
+// ledger to a destination that confirms at once: what the engine costs a row
+// with everything durable.
+func BenchmarkRealLedger(b *testing.B) {
+	const rows = 50_000
+	for b.Loop() {
+		wh, err := duckdb.Open(b.Context(), duckdb.Options{Path: filepath.Join(b.TempDir(), "w.duckdb"), Now: time.Now})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := wh.Exec(b.Context(), fmt.Sprintf("CREATE TABLE people AS SELECT i AS id, 'p' || i || '@example.com' AS email, i %% 90 AS age FROM range(%d) AS t(i)", rows)); err != nil {
+			b.Fatal(err)
+		}
+		h := &house{wh: wh, runs: newMemoryRuns()}
+		r, err := New(Options{Node: "bench", Runs: h.runs, Now: time.Now, Random: rand.Uint64, Open: func(ctx context.Context, name string) (*Opened, error) {
+			o, err := h.open(ctx, name)
+			if err == nil {
+				o.Destination = nowhere{}
+			}
+			return o, err
+		}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		run, err := r.Do(b.Context(), "crm", TriggerManual)
+		if err != nil || run.State != tidegate.RunSucceeded {
+			b.Fatalf("the run is %s: %+v %v", run.State, run.Fault, err)
+		}
+		if err := wh.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1e6/rows/float64(b.N), "µs/row")
+}
