@@ -81,6 +81,10 @@ func fault(msg string) *tidegate.Fault {
 	if strings.Contains(msg, "database has been invalidated because of a previous fatal error") {
 		f.Action, f.Code, f.Hint = tidegate.Retry, "warehouse.broken", rules[0].hint
 	}
+	if strings.Contains(msg, "Corrupt database file") {
+		f.Action, f.Code = tidegate.Halt, "warehouse.corrupt"
+		f.Hint = "a block of the warehouse file is damaged: check the disk, then restore the file, or move it away so that it is built again from the journal"
+	}
 	if strings.HasPrefix(msg, "TransactionContext Error") && strings.Contains(msg, "read-only mode") {
 		return refused("the statement would write, and a query only reads")
 	}

@@ -31,7 +31,7 @@ type Options struct {
 	// own and exits 0 when that returned nil, otherwise with the error on its
 	// standard error. It is run before a file with a write-ahead log is opened,
 	// because the engine may abort its process over a log that it cannot
-	// replay. Nil: such a file is opened directly.
+	// replay. Nil, or a nil command: such a file is opened directly.
 	ProbeCommand func(ctx context.Context, path string) *exec.Cmd
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,17 +144,6 @@ func (db *instance) close() error {
 		bindings.Close(&db.raw)
 	}
 	return nil
-}
-
-// openFault classifies why the engine does not open the file.
-func openFault(path, msg string) error {
-	f := fault(msg)
-	f.Subject = "file " + filepath.Base(path)
-	if strings.Contains(msg, "Could not set lock") || strings.Contains(msg, "Conflicting lock") {
-		f.Action, f.Code = tidegate.Retry, "warehouse.locked"
-		f.Hint = "another program has the warehouse open; end it, or run it through `tidegate exec`"
-	}
-	return f
 }
 
 // defaultMemory is a quarter of the machine's memory, at most 4 GiB, at least

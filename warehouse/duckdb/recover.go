@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -49,10 +50,7 @@ func (w *Warehouse) open(ctx context.Context) (*instance, error) {
 		db, err := w.tryOpen(ctx)
 		if err == nil {
 			if lost {
-				select {
-				case w.recovered <- struct{}{}:
-				default: // one signal is waiting already
-				}
+				w.tellRecovered()
 			}
 			return db, nil
 		}
@@ -78,39 +76,62 @@ func (w *Warehouse) open(ctx context.Context) (*instance, error) {
 	}
 }
 
+func (w *Warehouse) tellRecovered() {
+	select {
+	case w.recovered <- struct{}{}:
+	default: // one signal is waiting already
+	}
+}
+
 func (w *Warehouse) tryOpen(ctx context.Context) (*instance, error) {
-	if w.opts.ProbeCommand != nil && exists(w.opts.Path+".wal") {
-		if err := w.probe(ctx); err != nil {
-			return nil, err
+	path := w.opts.Path
+	if w.opts.ProbeCommand != nil && exists(path+".wal") {
+		probe, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		if cmd := w.opts.ProbeCommand(probe, path); cmd != nil {
+			if err := runProbe(probe, cmd, path); err != nil {
+				return nil, fmt.Errorf("probing the file: %w", err)
+			}
 		}
 	}
 	return openInstance(ctx, w.opts, nil)
 }
 
-// errAborted is a probe that died instead of answering.
+// errAborted is a probe that died of the file instead of answering.
 var errAborted = errors.New("the engine aborted while it opened the file")
 
-func (w *Warehouse) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	cmd := w.opts.ProbeCommand(ctx, w.opts.Path)
+func runProbe(ctx context.Context, cmd *exec.Cmd, path string) error {
 	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = nil, &said
+	cmd.Stderr = &said
 	err := cmd.Run()
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("probing the file: %w", ctx.Err())
+		return ctx.Err()
 	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
-		return fmt.Errorf("probing the file: %w", err) // it did not start: nothing is known about the file
+		return err // it did not start: nothing is known about the file
 	}
-	if exit.ExitCode() < 0 || exit.ExitCode() == 2 { // a signal, or a Go program's own death by one
-		return fmt.Errorf("probing the file: %w", errAborted)
+	if died(exit, said.String()) {
+		return errAborted
 	}
-	return openFault(w.opts.Path, probeMessage(said.String()))
+	return openFault(path, probeMessage(said.String()))
+}
+
+// died says whether a probe ended by a signal that its own code brought about.
+// One from outside, such as the kernel's when memory is short, says nothing about the file.
+func died(exit *exec.ExitError, said string) bool {
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		switch status.Signal() {
+		case syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE:
+			return true
+		}
+		return false
+	}
+	// A Go program turns such a signal in foreign code into exit code 2 and a trace.
+	return exit.ExitCode() == 2 && (strings.Contains(said, "SIGABRT") || strings.Contains(said, "[signal SIG"))
 }
 
 // probeMessage takes the engine's message out of what a probe wrote.
@@ -120,9 +141,6 @@ func probeMessage(said string) string {
 		if at := strings.Index(said, r.prefix); at >= 0 {
 			return said[at:]
 		}
-	}
-	if at := strings.Index(said, "Serialization Error"); at >= 0 {
-		return said[at:]
 	}
 	return said
 }
@@ -134,19 +152,49 @@ func unreadable(err error) bool {
 		return true
 	}
 	var f *tidegate.Fault
-	if !errors.As(err, &f) || f.Code == "warehouse.locked" || f.Code == "warehouse.config" {
+	if !errors.As(err, &f) {
 		return false
 	}
-	m := strings.ToLower(f.Message)
-	for _, sign := range []string{
-		"replaying wal", "wal file", "corrupt", "checksum", "serialization error", "internal error", "fatal error",
-		"not a valid duckdb database file", "magic bytes", "deserializ",
-	} {
-		if strings.Contains(m, sign) {
-			return !strings.Contains(m, "no space left") && !strings.Contains(m, "permission denied")
+	return f.Code == "warehouse.corrupt"
+}
+
+// corruptSigns are what the engine says of damaged contents. That a file is
+// none of its own at all is not among them: it may be a stranger's, at a wrong path.
+var corruptSigns = []string{
+	"Failure while replaying WAL", "Corrupt WAL file", "Corrupt database file", "does not match stored checksum",
+	"Serialization Error", "Failed to deserialize", "Could not read enough bytes from file", "INTERNAL Error",
+}
+
+// openFault classifies why the engine does not open the file.
+func openFault(path, msg string) error {
+	f := fault(msg)
+	f.Subject = "file " + filepath.Base(path)
+	has := func(sign string) bool { return strings.Contains(msg, sign) }
+	switch {
+	case has("Could not set lock"), has("Conflicting lock"):
+		f.Action, f.Code = tidegate.Retry, "warehouse.locked"
+		f.Hint = "another program has the warehouse open; end it, or run it through `tidegate exec`"
+	case has("No space left"), has("Permission denied"), has("Input/output error"), has("Read-only file system"):
+		f.Action, f.Code = tidegate.Retry, "warehouse.io"
+	case has("database file with version"):
+		f.Action, f.Code = tidegate.Halt, "warehouse.version"
+		f.Hint = "the file was written by a newer DuckDB; use a newer Tidegate, or another path"
+	case has("not a valid DuckDB database file") && !empty(path):
+		f.Action, f.Code = tidegate.Halt, "warehouse.foreign"
+		f.Hint = "the file is not a DuckDB database; give the warehouse another path, or move the file away if it is a damaged warehouse"
+	default:
+		for _, sign := range append(corruptSigns, "not a valid DuckDB database file") {
+			if has(sign) {
+				f.Code = "warehouse.corrupt"
+			}
 		}
 	}
-	return false
+	return f
+}
+
+func empty(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() == 0
 }
 
 func exists(path string) bool {
@@ -200,6 +248,9 @@ func (w *Warehouse) reopen(left <-chan struct{}) {
 	for wait := firstReopen; ; wait = min(2*wait, lastReopen) {
 		db, err := w.open(ctx)
 		if err == nil {
+			// Rows whose load had returned are in the log, and the engine reads the log
+			// as far as it can without saying how far that was.
+			w.tellRecovered()
 			w.opened(db)
 			return
 		}
