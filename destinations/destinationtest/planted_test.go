@@ -1,0 +1,274 @@
+package destinationtest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/destinations/destinationtest"
+	"github.com/tidegate/tidegate/destinations/hubspot"
+)
+
+// bugEnv names the planted bug of a child process.
+const bugEnv = "TIDEGATE_PLANTED_BUG"
+
+// bugs are what connectors get wrong; the suite must see each. Each wraps a
+// good connector.
+var bugs = map[string]func(d *wrapped){
+	"a rejection taken for a success": func(d *wrapped) {
+		d.outcomes = func(_ destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
+			for i := range out {
+				out[i] = destinations.Outcome{Disposition: destinations.Delivered}
+			}
+			return out
+		}
+	},
+	"outcomes in another order": func(d *wrapped) {
+		d.outcomes = func(_ destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
+			for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
+				out[i], out[j] = out[j], out[i]
+			}
+			return out
+		}
+	},
+	"an outcome too few": func(d *wrapped) {
+		d.outcomes = func(_ destinations.Batch, out []destinations.Outcome) []destinations.Outcome { return out[:len(out)-1] }
+	},
+	"an unknown end taken for a success": func(d *wrapped) {
+		d.failure = func(b destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			if f.Action == tidegate.Retry {
+				return make([]destinations.Outcome, len(b.Items)), nil
+			}
+			return nil, err
+		}
+	},
+	"an unknown end taken for a refusal": func(d *wrapped) { d.turn(tidegate.Retry, tidegate.Reject) },
+	"a 401 tried again for ever":         func(d *wrapped) { d.turn(tidegate.Halt, tidegate.Retry) },
+	"a 429 without patience":             func(d *wrapped) { d.turn(tidegate.Throttle, tidegate.Retry) },
+	"a 413 that is never split":          func(d *wrapped) { d.turn(tidegate.Reject, tidegate.Halt) },
+	"Retry-After not read": func(d *wrapped) {
+		d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			if f.Action == tidegate.Throttle {
+				f.After = 1
+			}
+			return nil, err
+		}
+	},
+	"a halt without a hint": func(d *wrapped) {
+		d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			f.Hint = ""
+			return nil, err
+		}
+	},
+	"the secret in an error": func(d *wrapped) {
+		d.failure = func(_ destinations.Batch, _ *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			return nil, fmt.Errorf("calling with %s: %w", destinationtest.Canary, err)
+		}
+	},
+	"the secret in the log": func(d *wrapped) {
+		d.before = func(*destinations.Batch) error { d.log.Debug("calling", "token", destinationtest.Canary); return nil }
+	},
+	"the batch changed": func(d *wrapped) {
+		d.before = func(b *destinations.Batch) error { b.Items[0].Record["city"] = "changed"; return nil }
+	},
+	"values lost": func(d *wrapped) {
+		d.before = func(b *destinations.Batch) error {
+			items := append([]destinations.Item(nil), b.Items...)
+			for i := range items {
+				record := tidegate.Record{}
+				for k, v := range items[i].Record {
+					if n, ok := v.(int64); ok {
+						v = float64(n)
+					}
+					record[k] = v
+				}
+				items[i].Record = record
+			}
+			b.Items = items
+			return nil
+		}
+	},
+	"an absent record that cannot be removed": func(d *wrapped) {
+		d.outcomes = func(b destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
+			for i := range out {
+				if b.Items[i].Op == tidegate.Removed && out[i].DestinationID == "" {
+					out[i] = destinations.Outcome{Disposition: destinations.Rejected, Fault: &tidegate.Fault{Action: tidegate.Reject, Message: "there is none"}}
+				}
+			}
+			return out
+		}
+	},
+	"cancellation ignored": func(d *wrapped) { d.context = context.WithoutCancel },
+	"cancellation hidden": func(d *wrapped) {
+		d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			if errors.Is(err, context.Canceled) {
+				return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "x", Message: f.Message, Hint: "x"}
+			}
+			return nil, err
+		}
+	},
+	"limits that nobody keeps":  func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Limit.Records = 500 } },
+	"an object without a mode":  func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Modes = nil } },
+	"no identifier":             func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Fields = nil } },
+	"a write after the close":   func(d *wrapped) { d.neverCloses = true },
+	"every write two calls":     func(d *wrapped) { d.twice = true },
+	"an empty batch that calls": func(d *wrapped) { d.emptyCalls = true },
+	"no bug":                    func(*wrapped) {},
+}
+
+// TestPlantedBugs runs the suite on each bug in a process of its own, which
+// must fail; and on none, which must pass.
+func TestPlantedBugs(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(bugEnv) != "" {
+		t.Skip("this is a child")
+	}
+	if testing.Short() {
+		t.Skip("it starts a process per bug")
+	}
+	gate := make(chan struct{}, 6) // they mostly wait
+	for name := range bugs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSubject$", "-test.timeout=60s")
+			cmd.Env = append(os.Environ(), bugEnv+"="+name)
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			if ran := strings.Contains(string(out), "FAIL: TestSubject/") || strings.Contains(string(out), "PASS"); !ran {
+				t.Fatalf("the suite did not run:\n%.2000s", out)
+			}
+			if failed := err != nil; failed != (name != "no bug") {
+				t.Errorf("the suite failed: %v\n%.2000s", failed, out)
+			}
+		})
+	}
+}
+
+// TestSubject is the child: the suite on one wrapped connector.
+func TestSubject(t *testing.T) {
+	plant, ok := bugs[os.Getenv(bugEnv)]
+	if !ok {
+		t.Skip("run by TestPlantedBugs")
+	}
+	good := hubspot.Kind()
+	kind := good
+	kind.Open = func(ctx context.Context, cfg any, env destinations.Env) (destinations.Destination, error) {
+		inner, err := good.Open(ctx, cfg, env)
+		if err != nil {
+			return nil, err
+		}
+		d := &wrapped{Destination: inner, log: env.Log}
+		plant(d)
+		return d, nil
+	}
+	t.Chdir("../hubspot") // for its testdata
+	destinationtest.Run(t, destinationtest.Suite{
+		Kind: kind,
+		Simulator: func() (destinations.Simulator, error) {
+			return hubspot.NewSimulator(json.RawMessage(`{"token":"` + destinationtest.Canary + `","poison":"poisoned","calls_per_ten_seconds":100000}`))
+		},
+		Config: func(baseURL string) json.RawMessage {
+			return json.RawMessage(`{"token":"` + destinationtest.Canary + `","base_url":"` + baseURL + `"}`)
+		},
+		Samples: []destinationtest.Sample{{
+			Object: "contacts", Identifier: "email",
+			Record: func(i int) tidegate.Record {
+				return tidegate.Record{"email": fmt.Sprintf("user%d@example.com", i), "city": "C"}
+			},
+			Poison: func(r tidegate.Record) tidegate.Record {
+				return tidegate.Record{"email": r["email"], "city": "poisoned"}
+			},
+			Values: map[tidegate.Kind]string{tidegate.String: "firstname", tidegate.Int: "jobtitle"},
+			Stored: func(_ string, v any) any {
+				if s := strings.TrimSpace(fmt.Sprint(v)); v != nil && s != "" {
+					return s
+				}
+				return nil
+			},
+		}},
+	})
+}
+
+// wrapped is a good connector with a bug around it.
+type wrapped struct {
+	destinations.Destination
+	log         *slog.Logger
+	before      func(b *destinations.Batch) error
+	outcomes    func(b destinations.Batch, out []destinations.Outcome) []destinations.Outcome
+	failure     func(b destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error)
+	context     func(context.Context) context.Context
+	objects     func(o *destinations.Object)
+	neverCloses bool
+	twice       bool
+	emptyCalls  bool
+}
+
+func (d *wrapped) turn(from, to tidegate.Action) {
+	d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+		if f.Action == from {
+			f.Action = to
+		}
+		return nil, err
+	}
+}
+
+func (d *wrapped) Close() error {
+	if d.neverCloses {
+		return nil
+	}
+	return d.Destination.Close()
+}
+
+func (d *wrapped) Objects(ctx context.Context) ([]destinations.Object, error) {
+	list, err := d.Destination.Objects(ctx)
+	out := append([]destinations.Object(nil), list...)
+	for i := range out {
+		if d.objects != nil {
+			d.objects(&out[i])
+		}
+	}
+	return out, err
+}
+
+func (d *wrapped) Write(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
+	if len(b.Items) == 0 && d.emptyCalls {
+		_, err := d.Destination.(destinations.Reader).Read(ctx, b.Object, b.IdentifierField, []any{"x"}, nil)
+		return nil, err
+	}
+	if len(b.Items) > 0 && d.before != nil {
+		if err := d.before(&b); err != nil {
+			return nil, err
+		}
+	}
+	if d.context != nil {
+		ctx = d.context(ctx)
+	}
+	out, err := d.Destination.Write(ctx, b)
+	if d.twice && err == nil {
+		out, err = d.Destination.Write(ctx, b)
+	}
+	if err != nil && d.failure != nil {
+		var f *tidegate.Fault
+		if !errors.As(err, &f) {
+			f = tidegate.FaultOf(err)
+		}
+		return d.failure(b, f, err)
+	}
+	if err == nil && len(out) > 0 && d.outcomes != nil {
+		out = d.outcomes(b, out)
+	}
+	return out, err
+}
