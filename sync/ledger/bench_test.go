@@ -68,7 +68,7 @@ func BenchmarkPlan(b *testing.B) {
 // seedLedger fills the ledger as a first delivery of everything would have.
 func seedLedger(b *testing.B, w *world, rows int) {
 	b.Helper()
-	id, s := w.newRun(), Summary{}
+	id := w.newRun()
 	s, err := w.l.Plan(w.ctx, w.request(id))
 	if err != nil || s.Added != int64(rows) {
 		b.Fatal(err, s)

@@ -184,7 +184,7 @@ func scan(row tidegate.Row, into ...any) error {
 		return fmt.Errorf("reading a row: it has %d cells, not %d", len(row), len(into))
 	}
 	for i, p := range into {
-		ok := true
+		var ok bool
 		switch p := p.(type) {
 		case *int64:
 			*p, ok = as[int64](row[i])

@@ -13,8 +13,9 @@ import (
 	"github.com/tidegate/tidegate/destinations"
 )
 
-func people(t testing.TB) *world {
-	w := newWorld(t)
+func people(tb testing.TB) *world {
+	tb.Helper()
+	w := newWorld(tb)
 	w.exec("CREATE TABLE people (id INTEGER, email VARCHAR, age INTEGER, note VARCHAR)")
 	w.exec("INSERT INTO people VALUES (1, 'a@x.io', 10, 'n'), (2, 'b@x.io', 20, 'n'), (3, 'c@x.io', NULL, 'n')")
 	return w
@@ -134,20 +135,34 @@ func TestOutcomes(t *testing.T) {
 		third   Summary // two minutes later
 		state   string
 	}{
-		{name: "rejected for good", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) },
-			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Unchanged: 3}, state: "failed"},
-		{name: "rejected, row changed", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) }, change: "UPDATE people SET age = 99",
-			second: Summary{Read: 3, Added: 3}, third: Summary{Read: 3, Added: 3}, state: "failed"},
-		{name: "rejected with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.Rejected, soon(w)) },
-			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed"},
-		{name: "in doubt with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.InDoubt, soon(w)) },
-			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "in_doubt"},
-		{name: "deferred", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Deferred, time.Time{}) },
-			second: Summary{Read: 3, Added: 3, Retries: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed"},
-		{name: "rejected, then gone", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) }, change: "DELETE FROM people",
-			second: Summary{}, third: Summary{}},
-		{name: "in doubt, then gone", outcome: func(*world) func(Planned) *Result { return outcome(destinations.InDoubt, time.Time{}) }, change: "DELETE FROM people",
-			second: Summary{Removed: 3}, third: Summary{Removed: 3}, state: "in_doubt"},
+		{
+			name: "rejected for good", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) },
+			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Unchanged: 3}, state: "failed",
+		},
+		{
+			name: "rejected, row changed", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) }, change: "UPDATE people SET age = 99",
+			second: Summary{Read: 3, Added: 3}, third: Summary{Read: 3, Added: 3}, state: "failed",
+		},
+		{
+			name: "rejected with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.Rejected, soon(w)) },
+			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed",
+		},
+		{
+			name: "in doubt with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.InDoubt, soon(w)) },
+			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "in_doubt",
+		},
+		{
+			name: "deferred", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Deferred, time.Time{}) },
+			second: Summary{Read: 3, Added: 3, Retries: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed",
+		},
+		{
+			name: "rejected, then gone", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Rejected, time.Time{}) }, change: "DELETE FROM people",
+			second: Summary{}, third: Summary{},
+		},
+		{
+			name: "in doubt, then gone", outcome: func(*world) func(Planned) *Result { return outcome(destinations.InDoubt, time.Time{}) }, change: "DELETE FROM people",
+			second: Summary{Removed: 3}, third: Summary{Removed: 3}, state: "in_doubt",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -526,9 +541,11 @@ func TestEveryTypeOfColumn(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	got := w.held[`["7"]`]
-	for _, part := range []string{`"i":9223372036854775807`, `"h":"170141183460469231731687303715884105727"`, `"d":"12.5"`, `"f":0.0`, `"blob":"AP8="`, `"day":"0001-01-01"`,
+	for _, part := range []string{
+		`"i":9223372036854775807`, `"h":"170141183460469231731687303715884105727"`, `"d":"12.5"`, `"f":0.0`, `"blob":"AP8="`, `"day":"0001-01-01"`,
 		`"ts":"2024-02-29T12:00:00.000001Z"`, `"tz":"2024-02-29T10:00:00.000000Z"`, `"u":"00000000-0000-0000-0000-000000000001"`, `"e":"x"`, `"l":[1,null]`,
-		`"s":{"a":1,"b":[true]}`, `"j":{"f":1.0,"n":"12345678901234567890"}`} {
+		`"s":{"a":1,"b":[true]}`, `"j":{"f":1.0,"n":"12345678901234567890"}`,
+	} {
 		if !strings.Contains(got, part) {
 			t.Errorf("%s is not in %s", part, got)
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/model"
@@ -51,7 +50,6 @@ func (m *mapper) Next(ctx context.Context) (tidegate.Row, error) {
 
 // candidate reads one row of statements.candidates and maps the model's part.
 func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
-	var fingerprint any = row[2]
 	err := scan(row, &c.hash, &c.check, &c.fingerprint, &c.present, &c.known, &c.confirmed, &c.key, &c.payload, &c.storedIdentifier, &c.destinationID,
 		&c.state, &c.doubted, &c.attempted, &c.attemptedOp, &c.attemptedFingerprint, &c.idempotencyKey, &c.attempts, &c.next)
 	if err != nil {
@@ -63,7 +61,7 @@ func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
 	if !c.present {
 		return nil
 	}
-	if fingerprint == nil {
+	if row[2] == nil {
 		return m.damaged("a row of the model has no fingerprint")
 	}
 	cells := row[candidateCells:]
@@ -149,9 +147,8 @@ func (m *mapper) plan(c *candidate, v verdict) tidegate.Row {
 // idempotencyKey names this version of this key: the run that planned it first
 // is part of it, so that a value that comes back later is a new version.
 func (m *mapper) idempotencyKey(key string) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q%q%q%q%q", m.req.IdempotencySalt, m.workspace, m.Ledger.sync, m.req.RunID, key)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q%q%q%q%q", m.req.IdempotencySalt, m.workspace, m.Ledger.sync, m.req.RunID, key))
+	return hex.EncodeToString(sum[:16])
 }
 
 func orNull(text string) any {
@@ -166,11 +163,4 @@ func textOrNull(text string) any {
 		return nil
 	}
 	return text
-}
-
-func timeOrNull(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t
 }

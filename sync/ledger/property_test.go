@@ -86,17 +86,17 @@ type randomWorld struct {
 
 func (w *randomWorld) store() {
 	w.exec("DELETE FROM people")
-	const columns = 5
-	for len(w.people) > 0 {
-		var values []string
-		var args []any
-		for i, p := range w.people {
-			values = append(values, fmt.Sprintf("($%d, $%d, $%d, $%d::DECIMAL(38,9), $%d)", i*columns+1, i*columns+2, i*columns+3, i*columns+4, i*columns+5))
-			args = append(args, deref(p.country), deref(p.id), p.email, deref(p.score), deref(p.seen))
-		}
-		w.exec("INSERT INTO people VALUES "+strings.Join(values, ", "), args...)
+	if len(w.people) == 0 {
 		return
 	}
+	const columns = 5
+	var values []string
+	var args []any
+	for i, p := range w.people {
+		values = append(values, fmt.Sprintf("($%d, $%d, $%d, $%d::DECIMAL(38,9), $%d)", i*columns+1, i*columns+2, i*columns+3, i*columns+4, i*columns+5))
+		args = append(args, deref(p.country), deref(p.id), p.email, deref(p.score), deref(p.seen))
+	}
+	w.exec("INSERT INTO people VALUES "+strings.Join(values, ", "), args...)
 }
 
 func (w *randomWorld) mutate() {
@@ -153,6 +153,7 @@ func (w *randomWorld) good() (rows map[string]string, bad map[string]bool, badRo
 }
 
 func newRandomWorld(t *testing.T, seed uint64) *randomWorld {
+	t.Helper()
 	w := &randomWorld{world: newWorld(t), r: rand.New(rand.NewPCG(seed, 7))}
 	w.def.PrimaryKey = []string{"country", "id"}
 	w.exec("CREATE TABLE people (country VARCHAR, id BIGINT, email VARCHAR, score DECIMAL(38,9), seen TIMESTAMPTZ)")

@@ -274,8 +274,8 @@ const rejectionColumns sqltext.Text = "key, op, state, fault_action, fault_code,
 // rejections lists what is stored and, when runID is not empty, what that run
 // recorded and nothing has folded yet; then it takes the run's ID.
 func (s statements) rejections(runID string, limit int) string {
-	stored := sqltext.Text("SELECT r.key, r.attempted_op AS op, r.state, r.fault_action, r.fault_code, r.fault_subject, r.fault_message, r.fault_hint, r.cluster" +
-		", coalesce(r.attempted, r.payload) AS payload, r.attempts, r.next_attempt_at, r.run_id, r.recorded_at FROM " + s.of("records") + " AS r WHERE r.state IN ('failed', 'in_doubt')")
+	stored := "SELECT r.key, r.attempted_op AS op, r.state, r.fault_action, r.fault_code, r.fault_subject, r.fault_message, r.fault_hint, r.cluster" +
+		", coalesce(r.attempted, r.payload) AS payload, r.attempts, r.next_attempt_at, r.run_id, r.recorded_at FROM " + s.of("records") + " AS r WHERE r.state IN ('failed', 'in_doubt')"
 	if runID != "" {
 		stored += " AND NOT EXISTS (SELECT 1 FROM " + s.of("log") + " AS l WHERE l.run_id = $1 AND l.key = r.key)" +
 			" UNION ALL SELECT l.key, l.op, CASE WHEN l.disposition = 'in_doubt' THEN 'in_doubt' ELSE 'failed' END, l.fault_action, l.fault_code, l.fault_subject, l.fault_message, l.fault_hint, l.cluster" +

@@ -37,20 +37,20 @@ type world struct {
 	held map[tidegate.Key]string
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	w := &world{
-		t: t, ctx: t.Context(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), held: map[tidegate.Key]string{},
+		t: tb, ctx: tb.Context(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), held: map[tidegate.Key]string{},
 		def:    tidegate.Model{Name: "people", SQL: "SELECT * FROM people", PrimaryKey: []string{"id"}},
 		fields: []tidegate.FieldMapping{{Field: "email", Column: "email"}, {Field: "age", Column: "age"}},
 	}
-	wh, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(t.TempDir(), "w.duckdb"), Now: w.clock})
+	wh, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(tb.TempDir(), "w.duckdb"), Now: w.clock})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := wh.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	w.wh = wh

@@ -140,11 +140,11 @@ func (m *Mapping) bind(row tidegate.Row) (map[string]any, *tidegate.Fault) {
 const versionFormat = "mapping 1"
 
 func (m *Mapping) seal(def tidegate.Mapping, obj destinations.Object) {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\x00%s\x00%q\x00%q\x00%d", versionFormat, obj.Name, m.columns, m.identifier, m.keys)
+	b := fmt.Appendf(nil, "%s\x00%s\x00%q\x00%q\x00%d", versionFormat, obj.Name, m.columns, m.identifier, m.keys)
 	for i, f := range m.fields {
 		d := def.Fields[i]
-		fmt.Fprintf(h, "\x00%q %q %q %q %s %t %t", d.Field, d.Column, d.Constant, d.Template, f.kind, f.skipNull, f.required)
+		b = fmt.Appendf(b, "\x00%q %q %q %q %s %t %t", d.Field, d.Column, d.Constant, d.Template, f.kind, f.skipNull, f.required)
 	}
-	m.version = hex.EncodeToString(h.Sum(nil)[:12])
+	sum := sha256.Sum256(b)
+	m.version = hex.EncodeToString(sum[:12])
 }

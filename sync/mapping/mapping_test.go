@@ -68,7 +68,7 @@ func TestCompileReportsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := Compile(tidegate.Mapping{Identifier: "emial", Fields: []tidegate.FieldMapping{
 		{Field: "email", Column: "emial"},
-		{Field: "nmae", Column: "first_name"},
+		{Field: "nme", Column: "first_name"},
 		{Field: "created", Column: "seen"},
 		{Field: "age", Column: "tags"},
 		{Field: "vip", Column: "age"},
@@ -80,7 +80,7 @@ func TestCompileReportsEverythingAtOnce(t *testing.T) {
 	}}, people(), contacts())
 	want := []string{
 		`mapping.fields[0].column: the model has no column "emial" (did you mean "email"?)`,
-		`mapping.fields[1].field: contacts has no field "nmae" (did you mean "name"?)`,
+		`mapping.fields[1].field: contacts has no field "nme" (did you mean "name"?)`,
 		`mapping.fields[2].field: field "created" of contacts is read-only (leave it out of the mapping)`,
 		`mapping.fields[3].column: column "tags" is json and field "age" takes int (cast the column in the model's query, or map another)`,
 		`mapping.fields[4].column: column "age" is int and field "vip" takes bool (cast the column in the model's query, or map another)`,
@@ -162,8 +162,10 @@ func TestApply(t *testing.T) {
 	if d := cmp.Diff([]string{"id", "email", "first_name", "last_name", "age", "spent", "vip", "seen", "tags"}, m.Columns()); d != "" {
 		t.Fatal(d)
 	}
-	got, fault := m.Apply(row(m, map[string]any{"email": "a@x.io", "first_name": "ada", "spent": tidegate.DecimalText("1.5"), "vip": true,
-		"seen": time.Date(2024, 2, 29, 23, 59, 0, 0, time.UTC), "tags": tidegate.JSONText(`{"a":[1]}`)}))
+	got, fault := m.Apply(row(m, map[string]any{
+		"email": "a@x.io", "first_name": "ada", "spent": tidegate.DecimalText("1.5"), "vip": true,
+		"seen": time.Date(2024, 2, 29, 23, 59, 0, 0, time.UTC), "tags": tidegate.JSONText(`{"a":[1]}`),
+	}))
 	if fault != nil {
 		t.Fatal(fault)
 	}
@@ -215,15 +217,38 @@ func TestFit(t *testing.T) {
 		to   tidegate.Kind
 		want any // nil: it is a misfit
 	}{
-		{int64(5), tidegate.String, "5"}, {1.5, tidegate.String, "1.5"}, {2.0, tidegate.String, "2"}, {true, tidegate.String, "true"},
-		{tidegate.JSONText(`{"b":1,"a":2}`), tidegate.String, `{"a":2,"b":1}`}, {noon, tidegate.String, "2024-05-01T12:00:00.000000Z"},
-		{2.0, tidegate.Int, int64(2)}, {2.5, tidegate.Int, nil}, {1e300, tidegate.Int, nil}, {tidegate.DecimalText("7"), tidegate.Int, int64(7)}, {tidegate.DecimalText("7.5"), tidegate.Int, nil}, {" 7.0 ", tidegate.Int, int64(7)}, {"7.", tidegate.Int, nil}, {"", tidegate.Int, nil},
-		{"1e3", tidegate.Float, 1000.0}, {"0x10", tidegate.Float, nil}, {"inf", tidegate.Float, nil}, {"1_0", tidegate.Float, nil}, {int64(1) << 60, tidegate.Float, int64(1) << 60},
-		{tidegate.DecimalText("0.1"), tidegate.Decimal, "0.1"}, {0.1, tidegate.Decimal, "0.1"}, {"x", tidegate.Decimal, nil},
-		{"TRUE", tidegate.Bool, true}, {"yes", tidegate.Bool, nil},
-		{noon, tidegate.Date, "2024-05-01"}, {"2024-05-01 23:00:00", tidegate.Date, "2024-05-01"}, {"01.05.2024", tidegate.Date, nil},
-		{tidegate.DateOf(noon), tidegate.Timestamp, "2024-05-01T00:00:00.000000Z"}, {"2024-05-01T14:00:00+02:00", tidegate.Timestamp, "2024-05-01T12:00:00.000000Z"},
-		{[]byte{1}, tidegate.Bytes, "AQ=="}, {"AQ==", tidegate.Bytes, "AQ=="}, {"not base64!", tidegate.Bytes, nil},
+		{int64(5), tidegate.String, "5"},
+		{1.5, tidegate.String, "1.5"},
+		{2.0, tidegate.String, "2"},
+		{true, tidegate.String, "true"},
+		{tidegate.JSONText(`{"b":1,"a":2}`), tidegate.String, `{"a":2,"b":1}`},
+		{noon, tidegate.String, "2024-05-01T12:00:00.000000Z"},
+		{2.0, tidegate.Int, int64(2)},
+		{2.5, tidegate.Int, nil},
+		{1e300, tidegate.Int, nil},
+		{tidegate.DecimalText("7"), tidegate.Int, int64(7)},
+		{tidegate.DecimalText("7.5"), tidegate.Int, nil},
+		{" 7.0 ", tidegate.Int, int64(7)},
+		{"7.", tidegate.Int, nil},
+		{"", tidegate.Int, nil},
+		{"1e3", tidegate.Float, 1000.0},
+		{"0x10", tidegate.Float, nil},
+		{"inf", tidegate.Float, nil},
+		{"1_0", tidegate.Float, nil},
+		{int64(1) << 60, tidegate.Float, int64(1) << 60},
+		{tidegate.DecimalText("0.1"), tidegate.Decimal, "0.1"},
+		{0.1, tidegate.Decimal, "0.1"},
+		{"x", tidegate.Decimal, nil},
+		{"TRUE", tidegate.Bool, true},
+		{"yes", tidegate.Bool, nil},
+		{noon, tidegate.Date, "2024-05-01"},
+		{"2024-05-01 23:00:00", tidegate.Date, "2024-05-01"},
+		{"01.05.2024", tidegate.Date, nil},
+		{tidegate.DateOf(noon), tidegate.Timestamp, "2024-05-01T00:00:00.000000Z"},
+		{"2024-05-01T14:00:00+02:00", tidegate.Timestamp, "2024-05-01T12:00:00.000000Z"},
+		{[]byte{1}, tidegate.Bytes, "AQ=="},
+		{"AQ==", tidegate.Bytes, "AQ=="},
+		{"not base64!", tidegate.Bytes, nil},
 		{tidegate.JSONText("[1]"), tidegate.JSON, []any{int64(1)}},
 	} {
 		got, err := fit(tc.cell, tc.to)
@@ -252,8 +277,11 @@ func TestVersion(t *testing.T) {
 	}
 	seen := map[string]bool{base: true}
 	for _, f := range []tidegate.FieldMapping{
-		{Field: "name", Column: "last_name"}, {Field: "name", Column: "first_name", SkipNull: true}, {Field: "name", Template: "first_name"},
-		{Field: "name", Constant: json.RawMessage(`"first_name"`)}, {Field: "any", Column: "first_name"},
+		{Field: "name", Column: "last_name"},
+		{Field: "name", Column: "first_name", SkipNull: true},
+		{Field: "name", Template: "first_name"},
+		{Field: "name", Constant: json.RawMessage(`"first_name"`)},
+		{Field: "any", Column: "first_name"},
 	} {
 		v := compile(t, f).Version()
 		if seen[v] {
