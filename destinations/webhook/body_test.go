@@ -119,7 +119,7 @@ func TestTemplatesThatAreRefused(t *testing.T) {
 		"{%- include x %}":                     `tag "include"`,
 		"{% for i in (1..9999999999) %}":       "ranges",
 		"{{ (1..9999999999) | join }}":         "ranges",
-		"{{ recrod.x }}":                       `did you mean "record"?`,
+		"{{ recordd.x }}":                      `did you mean "record"?`,
 		"{{ records }}":                        `did you mean "record"?`,
 		"{% if op %}":                          "not valid Liquid",
 		"{{ 'open }}":                          "not valid Liquid",

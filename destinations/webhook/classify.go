@@ -76,21 +76,21 @@ func (s Statuses) mean(status int, byRecord, deleting bool) meaning {
 
 // outcomes turns an answer into one outcome per record, or into the error that
 // refuses the whole call.
-func (d *Destination) outcomes(b *destinations.Batch, r request, resp *http.Response, raw []byte) ([]destinations.Outcome, error) {
+func (d *Destination) outcomes(b *destinations.Batch, r request, a reply) ([]destinations.Outcome, error) {
 	byRecord, deleting := r.target.namesRecord(), r.method == http.MethodDelete && b.Items[0].Op == tidegate.Removed
-	if d.cfg.Statuses.mean(resp.StatusCode, byRecord, deleting) != delivered {
-		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), d.refusal(r, resp, raw))
+	if d.cfg.Statuses.mean(a.status, byRecord, deleting) != delivered {
+		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), d.refusal(r, a))
 	}
-	if deleting && byRecord && (resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone) {
+	if deleting && byRecord && (a.status == http.StatusNotFound || a.status == http.StatusGone) {
 		return all(b, destinations.Outcome{Disposition: destinations.Delivered}), nil
 	}
-	if f := d.believe(resp, raw); f != nil {
+	if f := d.believe(a); f != nil {
 		return nil, fmt.Errorf("reading the answer: %w", f)
 	}
-	if d.cfg.Results == nil || resp.StatusCode == http.StatusNoContent {
+	if d.cfg.Results == nil || a.status == http.StatusNoContent {
 		return all(b, destinations.Outcome{Disposition: destinations.Delivered}), nil
 	}
-	return d.results(b, raw)
+	return d.results(b, a.body)
 }
 
 func all(b *destinations.Batch, o destinations.Outcome) []destinations.Outcome {
@@ -99,16 +99,16 @@ func all(b *destinations.Batch, o destinations.Outcome) []destinations.Outcome {
 
 // believe refuses a good answer that something else than the endpoint gave: the
 // page of a login, a proxy or a parked domain. Nothing is known then.
-func (d *Destination) believe(resp *http.Response, raw []byte) *tidegate.Fault {
-	body := bytes.TrimSpace(raw)
+func (d *Destination) believe(a reply) *tidegate.Fault {
+	body := bytes.TrimSpace(a.body)
 	switch {
 	case d.cfg.Answer == "any" || len(body) == 0 && d.cfg.Answer == "auto":
 		return nil
 	case d.cfg.Answer == "json" && !json.Valid(body):
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "webhook.not_json", Message: "the answer is not JSON", Hint: "look whether the URL is right, or set answer: auto"}
-	case isHTML(resp.Header.Get("Content-Type"), body):
+	case isHTML(a.header.Get("Content-Type"), body):
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "webhook.html", Message: "the answer is a web page", Hint: "look whether the URL is right and no login page answers; if pages are what it gives, set answer: any"}
-	case isJSON(resp.Header.Get("Content-Type")) && !json.Valid(body):
+	case isJSON(a.header.Get("Content-Type")) && !json.Valid(body):
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "webhook.not_json", Message: "the answer says that it is JSON and is not", Hint: "if that is what the endpoint gives, set answer: any"}
 	}
 	return nil
@@ -123,15 +123,15 @@ func isHTML(contentType string, body []byte) bool {
 }
 
 // refusal is the fault of an answer that is no delivery.
-func (d *Destination) refusal(r request, resp *http.Response, raw []byte) *tidegate.Fault {
-	status := resp.StatusCode
+func (d *Destination) refusal(r request, a reply) *tidegate.Fault {
+	status := a.status
 	f := &tidegate.Fault{Code: "webhook.status_" + strconv.Itoa(status), Message: fmt.Sprintf("the endpoint answered %d %s", status, http.StatusText(status))}
-	if said := d.said(resp, raw); said != "" {
+	if said := d.said(a); said != "" {
 		f.Message += ": " + said
 	}
 	switch d.cfg.Statuses.mean(status, r.target.namesRecord(), false) {
 	case throttled:
-		f.Action, f.Code, f.After = tidegate.Throttle, "webhook.rate_limit", wait(resp, d.env.Now())
+		f.Action, f.Code, f.After = tidegate.Throttle, "webhook.rate_limit", wait(a, d.env.Now())
 	case retried, delivered: // delivered: of a check, whose answer may only be 2xx
 		f.Action = tidegate.Retry
 	case rejected:
@@ -147,8 +147,8 @@ func (d *Destination) refusal(r request, resp *http.Response, raw []byte) *tideg
 }
 
 // wait is how long a 429 asks to stay away; ten seconds when it does not say.
-func wait(resp *http.Response, now time.Time) time.Duration {
-	if after, ok := egress.RetryAfter(resp.Header, now); ok {
+func wait(a reply, now time.Time) time.Duration {
+	if after, ok := egress.RetryAfter(a.header, now); ok {
 		return after
 	}
 	return 10 * time.Second
@@ -163,7 +163,7 @@ func haltOf(status int) (code, subject, hint string) {
 	case http.StatusNotFound, http.StatusGone:
 		return "webhook.not_found", "url", "look whether the URL is right"
 	}
-	if status < 400 {
+	if status >= 300 && status <= 399 {
 		return "webhook.moved", "url", "the endpoint sends calls elsewhere; set url to where it says"
 	}
 	return "webhook.status_" + strconv.Itoa(status), "url", "look whether url, method and content_type are what the endpoint takes"
@@ -171,9 +171,9 @@ func haltOf(status int) (code, subject, hint string) {
 
 // said is the endpoint's own explanation: the message of a JSON error, or a
 // short plain text. Pages are left out.
-func (d *Destination) said(resp *http.Response, raw []byte) string {
-	body := bytes.TrimSpace(raw)
-	if len(body) == 0 || isHTML(resp.Header.Get("Content-Type"), body) {
+func (d *Destination) said(a reply) string {
+	body := bytes.TrimSpace(a.body)
+	if len(body) == 0 || isHTML(a.header.Get("Content-Type"), body) {
 		return ""
 	}
 	var doc any

@@ -152,12 +152,12 @@ func (v *validation) urls() {
 
 func (v *validation) bodies() {
 	c := v.c
-	for path, text := range map[string]string{"body": c.Body, "removed.body": c.Removed.Body} {
-		if text == "" {
+	for _, body := range []struct{ path, text string }{{"body", c.Body}, {"removed.body", c.Removed.Body}} {
+		if body.text == "" {
 			continue
 		}
-		if _, err := parseTemplate(text, c.Batch); err != nil {
-			v.add(path, err.Error(), "")
+		if _, err := parseTemplate(body.text, c.Batch); err != nil {
+			v.add(body.path, err.Error(), "")
 		}
 	}
 	if c.Removed.Method == http.MethodDelete && c.URL != "" && !c.Batch && c.Removed.Body == "" {

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate"
@@ -20,6 +21,7 @@ func TestConformance(t *testing.T) {
 		"one record a call": {"auth": bearer},
 		"batches":           {"auth": bearer, "batch": true, "limits": map[string]any{"records": 20}, "results": map[string]string{"path": "results", "index": "index", "status": "status", "error": "error", "id": "id"}},
 		"signed":            {"auth": map[string]any{"kind": "hmac", "secret": destinationtest.Canary}},
+		"signed batches":    {"auth": map[string]any{"kind": "hmac", "secret": destinationtest.Canary}, "batch": true, "limits": map[string]any{"records": 5}, "results": map[string]string{"path": "results", "status": "status", "error": "error", "id": "id"}},
 		"template and DELETE": {
 			"auth": bearer, "body": `{"op": "{{ op }}", "identifier": {{ identifier | json }}, "record": {{ record | json }}}`,
 			"method": "PUT", "removed": map[string]string{"method": "DELETE", "url": "{base}/records/{identifier}"}, "safety": "idempotent", "idempotency_header": "",
@@ -28,7 +30,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			options := map[string]any{"poison": poison, "token": destinationtest.Canary}
-			if name == "signed" {
+			if strings.HasPrefix(name, "signed") {
 				options = map[string]any{"poison": poison, "secret": destinationtest.Canary, "any_time": true}
 			}
 			destinationtest.Run(t, suite(extra, options))

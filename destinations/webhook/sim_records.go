@@ -64,8 +64,8 @@ func simRecordOf(object map[string]any, pathID string, deleting bool) simRecord 
 	if inner, ok := object["record"].(map[string]any); ok {
 		rec.fields = inner
 		rec.gone = rec.gone || object["op"] == string(tidegate.Removed)
-		if rec.id == "" {
-			rec.id = scalar(object["identifier"])
+		if id := scalar(object["identifier"]); id != "" {
+			rec.id = id // an envelope knows better than the path, which may be anything
 		}
 	}
 	if rec.id == "" {
@@ -147,8 +147,8 @@ func (s *Simulator) restore() (err error) {
 		dec := json.NewDecoder(bytes.NewReader(lines.Bytes()))
 		dec.UseNumber()
 		var l simLine
-		if err := dec.Decode(&l); err != nil {
-			return err
+		if err := dec.Decode(&l); err != nil || !json.Valid(lines.Bytes()) {
+			return errors.Join(errors.New("a line is not what the simulator wrote"), err)
 		}
 		for name, v := range l.Set {
 			l.Set[name] = plain(v)

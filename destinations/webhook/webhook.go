@@ -219,11 +219,11 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	if err != nil {
 		return nil, fmt.Errorf("preparing the call: %w", err)
 	}
-	resp, raw, err := d.do(req)
+	answer, err := d.do(req)
 	if err != nil {
 		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), err)
 	}
-	return d.outcomes(&b, r, resp, raw)
+	return d.outcomes(&b, r, answer)
 }
 
 // request builds the call of b.
@@ -303,28 +303,35 @@ func (d *Destination) authenticate(req *http.Request) {
 	}
 }
 
+// reply is an answer, read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // do makes the call and reads the answer to its end. Of a refusal the status is
 // enough: a body that breaks off then only costs the explanation.
-func (d *Destination) do(req *http.Request) (*http.Response, []byte, error) {
+func (d *Destination) do(req *http.Request) (reply, error) {
 	ctx := req.Context()
 	patient, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 	defer cancel()
 	resp, err := d.env.HTTP.Do(req.WithContext(patient))
 	if err != nil {
-		return nil, nil, egress.Fault(ctx, err)
+		return reply{}, egress.Fault(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end or given up
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
-	if (err != nil || len(raw) > maxAnswerBytes) && resp.StatusCode >= 300 && d.cfg.Statuses.mean(resp.StatusCode, false, false) != delivered && ctx.Err() == nil {
-		return resp, nil, nil
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	if err == nil && len(body) > maxAnswerBytes {
+		err = &tidegate.Fault{Action: tidegate.Retry, Code: "webhook.answer_too_large", Message: fmt.Sprintf("the answer is longer than %d bytes", maxAnswerBytes)}
 	}
-	if err != nil {
-		return nil, nil, egress.Fault(ctx, err)
+	if err == nil {
+		return reply{resp.StatusCode, resp.Header, body}, nil
 	}
-	if len(raw) > maxAnswerBytes {
-		return nil, nil, &tidegate.Fault{Action: tidegate.Retry, Code: "webhook.answer_too_large", Message: fmt.Sprintf("the answer is longer than %d bytes", maxAnswerBytes)}
+	if ctx.Err() == nil && resp.StatusCode >= 300 && d.cfg.Statuses.mean(resp.StatusCode, false, false) != delivered {
+		return reply{status: resp.StatusCode, header: resp.Header}, nil
 	}
-	return resp, raw, nil
+	return reply{}, egress.Fault(ctx, err)
 }
 
 // Check calls check_url with the credentials of a write.
@@ -338,17 +345,17 @@ func (d checkedDestination) Check(ctx context.Context) error {
 	}
 	d.authenticate(req)
 	d.sign.sign(req.Header, "check", d.env.Now(), nil)
-	resp, raw, err := d.do(req)
+	answer, err := d.do(req)
 	if err != nil {
 		return fmt.Errorf("checking the credentials: %w", err)
 	}
-	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
-		if f := d.believe(resp, raw); f != nil {
+	if answer.status >= 200 && answer.status <= 299 {
+		if f := d.believe(answer); f != nil {
 			return fmt.Errorf("checking the credentials: %w", f)
 		}
 		return nil
 	}
-	return fmt.Errorf("checking the credentials: %w", d.refusal(request{target: target{}}, resp, raw))
+	return fmt.Errorf("checking the credentials: %w", d.refusal(request{}, answer))
 }
 
 // clean makes a text of the endpoint fit to be shown: no secret of ours, no
