@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -89,12 +90,13 @@ func Run(t *testing.T, s Suite) {
 
 // bench is one connector on one fresh simulator, with the proxy between.
 type bench struct {
-	t     *testing.T
-	suite Suite
-	dest  destinations.Destination
-	sim   destinations.Simulator
-	proxy *proxy
-	log   *buffer
+	t      *testing.T
+	suite  Suite
+	dest   destinations.Destination
+	sim    destinations.Simulator
+	proxy  *proxy
+	client *http.Client
+	log    *buffer
 }
 
 // start opens the connector and prepares the account.
@@ -121,9 +123,9 @@ func unprepared(t *testing.T, s Suite) *bench {
 	if err := config.DecodeJSON("config", s.Config(b.proxy.url()), cfg); err != nil {
 		t.Fatalf("decoding the configuration: %v", err)
 	}
-	client := egress.New(egress.Options{Policy: egress.Policy{AllowPrivate: true}, Timeout: patience})
+	b.client = egress.New(egress.Options{Policy: egress.Policy{AllowPrivate: true}, Timeout: patience})
 	b.dest, err = s.Kind.Open(t.Context(), cfg, destinations.Env{
-		Log: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})), HTTP: client, Now: func() time.Time { return now },
+		Log: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})), HTTP: b.client, Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatalf("opening: %v", err)
@@ -132,7 +134,7 @@ func unprepared(t *testing.T, s Suite) *bench {
 		if err := b.dest.Close(); err != nil {
 			t.Errorf("closing: %v", err)
 		}
-		client.CloseIdleConnections()
+		b.client.CloseIdleConnections()
 		b.noSecrets("the log", b.log.String())
 		for _, u := range b.proxy.urls() {
 			b.noSecrets("a URL", u)
@@ -141,9 +143,12 @@ func unprepared(t *testing.T, s Suite) *bench {
 	return b
 }
 
-// patience is how long the lent client waits for one call; the faults that time
-// out take this long.
-const patience = 400 * time.Millisecond
+// How long the lent client waits for one call: long enough for a busy machine,
+// and short where the fault is that no answer comes.
+const (
+	patience   = 20 * time.Second
+	impatience = 300 * time.Millisecond
+)
 
 func (b *bench) noSecrets(where, text string) {
 	b.t.Helper()
