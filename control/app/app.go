@@ -224,6 +224,7 @@ func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) e
 	}
 	handler, err := api.New(api.Options{
 		Hub: a.Hub, Catalog: a.Catalog, Store: w, Keeper: keeper, Kinds: Kinds(), Metrics: a.o.Telemetry.Handler(), Version: a.o.Version, Log: a.o.Log, Now: a.o.Now,
+		Meter: a.o.Telemetry.Meter("control"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the admin API: %w", err)

@@ -122,15 +122,8 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 		return err
 	})
 	parts.Go(func() error { return h.scheduler.Run(work) })
-	parts.Go(func() error {
-		if err := h.runner.Resume(work); err != nil {
-			h.o.Log.Warn("runs of an earlier process cannot go on yet", "error", err)
-		}
-		<-work.Done()
-		patient, cancel := context.WithTimeout(base, 10*time.Second)
-		defer cancel()
-		return h.runner.Close(patient)
-	})
+	parts.Go(func() error { return h.runner.Run(work) })
+	parts.Go(func() error { return h.prune(work) })
 	group.Go(func() error {
 		defer close(h.workDone)
 		err := parts.Wait()
@@ -139,6 +132,25 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 		}
 		return err
 	})
+}
+
+// prune forgets finished runs that are older than the project's retention says,
+// at the start and once an hour.
+func (h *Hub) prune(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if keep, err := time.ParseDuration(h.active.Load().project.Settings.Retention.Runs); err == nil && keep > 0 {
+			if _, err := h.runs.PruneRuns(ctx, tidegate.DefaultWorkspace, h.o.Now().Add(-keep)); err != nil && ctx.Err() == nil {
+				h.o.Log.Warn("forgetting old runs failed", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // stop ends runs first, because they read what the loader writes, then the loader.

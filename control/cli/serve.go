@@ -43,7 +43,7 @@ func (c *command) serveCommand() *cobra.Command {
 						_ = c.printJSON(map[string]string{"ingest_url": ingestURL, "admin_url": adminURL})
 						return
 					}
-					c.say("Tidegate %s takes events at %s and orders at %s (Ctrl-C ends it).", c.env.Version, ingestURL, adminURL)
+					c.say("Tidegate %s takes events at %s; its API is at %s (Ctrl-C ends it).", c.env.Version, ingestURL, adminURL)
 				},
 			})
 		},

@@ -41,9 +41,10 @@ func (s *Store) UpdateRun(ctx context.Context, run tidegate.Run, from tidegate.R
 		return err
 	}
 	res, err := s.write.ExecContext(ctx, `UPDATE runs SET state = ?, counts = ?, started_at = ?, ended_at = ?, fault = ?, epoch = ?
-		WHERE workspace = ? AND id = ? AND state = ? AND epoch <= ?`,
+		WHERE workspace = ? AND id = ? AND state = ? AND epoch <= ?
+		AND NOT EXISTS (SELECT 1 FROM leases WHERE workspace = runs.workspace AND name = runs.sync AND epoch > ?)`,
 		string(run.State), counts, nullMicros(run.StartedAt), nullMicros(run.EndedAt), fault, run.Epoch,
-		run.Workspace, run.ID, string(from), run.Epoch)
+		run.Workspace, run.ID, string(from), run.Epoch, run.Epoch)
 	if err != nil {
 		return s.classify("writing a run to", err)
 	}
