@@ -107,6 +107,38 @@ func TestBodiesThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestTemplatesReadNoFiles(t *testing.T) {
+	t.Parallel()
+	if out, err := newEngine().ParseAndRenderString("{% include 'doc.go' %}", nil); err == nil || !strings.Contains(err.Error(), "not allowed") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+func TestDeletesNameTheRecord(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]call{
+		"removed: {method: DELETE, url: 'BASE/x/{identifier}'}":             {method: "DELETE", path: "/x/a%2Fb"},
+		"removed: {method: DELETE, url: 'BASE/{op}/{identifier}', body: x}": {method: "DELETE", path: "/removed/a%2Fb", body: "x"},
+		"removed: {method: PATCH, body: gone}":                              {method: "PATCH", path: "/x", body: "gone"},
+		"method: PUT\nbody: '{{ op }}'":                                     {method: "PUT", path: "/x", body: "removed"},
+	} {
+		e := serve(t, says(200, "", ""))
+		d := connect(t, e.URL, "url: BASE/x\ncontent_type: text/plain\n"+text)
+		if _, err := d.Write(t.Context(), batch(tidegate.Removed, "a/b")); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := e.got()[0]
+		if hasType := got.header.Get("Content-Type") != ""; hasType != (want.body != "") {
+			t.Errorf("%s: Content-Type %q", text, got.header.Get("Content-Type"))
+		}
+		got.header = nil
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(call{})); diff != "" {
+			t.Errorf("%s:\n%s", text, diff)
+		}
+	}
+}
+
 func wide(b destinations.Batch) destinations.Batch {
 	b.Items[0].Record["l"] = make([]any, 15)
 	return b

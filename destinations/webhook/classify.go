@@ -81,7 +81,7 @@ func (d *Destination) outcomes(b *destinations.Batch, r request, a reply) ([]des
 	if d.cfg.Statuses.mean(a.status, byRecord, deleting) != delivered {
 		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), d.refusal(r, a))
 	}
-	if deleting && byRecord && (a.status == http.StatusNotFound || a.status == http.StatusGone) {
+	if deleting && (a.status == http.StatusNotFound || a.status == http.StatusGone) {
 		return all(b, destinations.Outcome{Disposition: destinations.Delivered}), nil
 	}
 	if f := d.believe(a); f != nil {

@@ -13,7 +13,7 @@
 //     the delivered class, a body that was read to its end, and, where results
 //     are configured and the answer is not 204, a result that names the record
 //     and says yes. A record that the results do not name is in doubt (Invariant 4).
-//   - One Write is one call: nothing repeats a call unseen by the runner.
+//   - One Write is one call.
 //   - What a record holds never chooses the host that is called: placeholders
 //     stand behind the host, are always escaped and never empty, "." or "..", so
 //     that no record's value can turn one path into another.

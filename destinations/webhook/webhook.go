@@ -262,9 +262,7 @@ func (d *Destination) request(ctx context.Context, b *destinations.Batch, r requ
 		req.Header.Set("Content-Type", d.cfg.ContentType)
 	}
 	if d.cfg.IdempotencyHeader != "" {
-		// The transport repeats a call by itself, unseen, when it finds this header
-		// under its usual spelling. Names of headers have no case for the receiver.
-		req.Header[strings.ToLower(d.cfg.IdempotencyHeader)] = []string{key}
+		req.Header.Set(d.cfg.IdempotencyHeader, key)
 	}
 	d.authenticate(req)
 	d.sign.sign(req.Header, key, d.env.Now(), body)
