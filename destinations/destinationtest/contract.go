@@ -21,6 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // testConfig holds the configuration's documentation and strictness. The
 // schema is a golden file, so that a change of it is seen in review.
 func testConfig(t *testing.T, s Suite) {
+	t.Helper()
 	var check func(path string, fields []config.Field)
 	secrets := 0
 	check = func(path string, fields []config.Field) {
@@ -94,6 +95,7 @@ func golden(t *testing.T, file string, v any) {
 
 // testObjects holds the objects' data.
 func testObjects(t *testing.T, s Suite) {
+	t.Helper()
 	b := start(t, s)
 	list, err := b.dest.Objects(t.Context())
 	if err != nil || len(list) == 0 {
@@ -171,6 +173,7 @@ func testProvisioner(t *testing.T, b *bench, p destinations.Provisioner, object 
 
 // testClose closes twice and writes afterwards.
 func testClose(t *testing.T, s Suite) {
+	t.Helper()
 	b := start(t, s)
 	for range 2 {
 		if err := b.dest.Close(); err != nil {
@@ -192,6 +195,7 @@ func testClose(t *testing.T, s Suite) {
 
 // testCheck proves good credentials without a write, and bad ones with a Halt.
 func testCheck(t *testing.T, s Suite) {
+	t.Helper()
 	b := start(t, s)
 	checker, ok := b.dest.(destinations.Checker)
 	if !ok {

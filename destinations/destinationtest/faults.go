@@ -55,6 +55,7 @@ func (s Sample) writes(n int) map[string]destinations.Batch {
 // testFaults injects each fault at each request of each kind of write. After
 // it, the same batch again must succeed and leave the state that it describes.
 func testFaults(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	for name := range sample.writes(1) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,6 +70,7 @@ func testFaults(t *testing.T, s Suite, sample Sample) {
 }
 
 func injectAtEach(t *testing.T, s Suite, sample Sample, write string, f fault) {
+	t.Helper()
 	const most = 8 // requests of one Write
 	for at := range most {
 		b := start(t, s)
@@ -115,6 +117,7 @@ func injectAtEach(t *testing.T, s Suite, sample Sample, write string, f fault) {
 
 // testCancel cancels at each request: Write returns at once.
 func testCancel(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	for name := range sample.writes(1) {
 		for at := range 8 {
 			b := start(t, s)
@@ -138,7 +141,7 @@ func testCancel(t *testing.T, s Suite, sample Sample) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%s, request %d: %v, want the context's error", name, at, err)
 			}
-			if took := time.Since(began); took > 2*time.Second { //nolint:forbidigo // see above
+			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("%s, request %d: returned after %s", name, at, took)
 			}
 		}
@@ -148,6 +151,7 @@ func testCancel(t *testing.T, s Suite, sample Sample) {
 // testEcho has the API repeat the credentials of a call in its errors, as some
 // do: no fault may pass them on.
 func testEcho(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	for _, code := range []int{400, 401, 403, 409, 422, 429, 500} {
 		b := start(t, s)
 		b.proxy.arm(-1, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -172,6 +176,7 @@ func testEcho(t *testing.T, s Suite, sample Sample) {
 
 // testEmpty writes nothing: no call.
 func testEmpty(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	b.proxy.arm(-1, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { _, _ = io.Copy(io.Discard, r.Body) })
 	out, err := b.dest.Write(t.Context(), destinations.Batch{Object: sample.Object, Mode: tidegate.Upsert, IdentifierField: sample.Identifier})

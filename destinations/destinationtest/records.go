@@ -30,6 +30,7 @@ func values() map[tidegate.Kind][]any {
 
 // testValues writes every value of every kind and looks at what is stored.
 func testValues(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	i, written := 0, 0
 	for _, kind := range slices.Sorted(maps.Keys(values())) {
@@ -62,6 +63,7 @@ func testValues(t *testing.T, s Suite, sample Sample) {
 
 // testModes writes in each declared mode what the mode lets through.
 func testModes(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	for _, mode := range start(t, s).object(sample.Object).Modes {
 		b := start(t, s)
 		n := min(4, b.object(sample.Object).Limit.Records)
@@ -97,6 +99,7 @@ func testModes(t *testing.T, s Suite, sample Sample) {
 
 // testIdempotence delivers the same batch twice.
 func testIdempotence(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	if b.object(sample.Object).Safety == destinations.Unsafe {
 		t.Skip("the object is declared unsafe")
@@ -119,6 +122,7 @@ func testIdempotence(t *testing.T, s Suite, sample Sample) {
 
 // testAlignment poisons the k-th record: it alone is rejected.
 func testAlignment(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	if sample.Poison == nil {
 		t.Skip("the simulator refuses no record")
 	}
@@ -148,6 +152,7 @@ func testAlignment(t *testing.T, s Suite, sample Sample) {
 
 // testAbsent removes what is not there: delivered.
 func testAbsent(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	if !slices.Contains(b.object(sample.Object).Modes, tidegate.Mirror) {
 		t.Skip("the object has no mode mirror")
@@ -168,6 +173,7 @@ func testAbsent(t *testing.T, s Suite, sample Sample) {
 
 // testLimits fills a batch to the limit, and beyond it.
 func testLimits(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	limit := b.object(sample.Object).Limit.Records
 	if limit > 1000 {
@@ -193,6 +199,7 @@ func testLimits(t *testing.T, s Suite, sample Sample) {
 
 // testUnchanged looks whether Write leaves its batch alone.
 func testUnchanged(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	n := min(3, b.object(sample.Object).Limit.Records)
 	for _, op := range []tidegate.Op{tidegate.Added, tidegate.Changed, tidegate.Removed} {
@@ -212,6 +219,7 @@ func testUnchanged(t *testing.T, s Suite, sample Sample) {
 
 // testConcurrent writes as many batches at once as the object allows.
 func testConcurrent(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	limit := b.object(sample.Object).Limit
 	workers := min(limit.Concurrency, 8)
@@ -243,6 +251,7 @@ func testConcurrent(t *testing.T, s Suite, sample Sample) {
 
 // testReader reads back what was written.
 func testReader(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
 	b := start(t, s)
 	reader, ok := b.dest.(destinations.Reader)
 	if !ok {

@@ -55,8 +55,10 @@ func (d *Destination) classify(resp *http.Response, raw []byte) *tidegate.Fault 
 const noProperty = "PROPERTY_DOESNT_EXIST"
 
 func missing(message string) *tidegate.Fault {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.property_missing", Subject: "mapping", Message: message,
-		Hint: "create the property in HubSpot, or take it out of the sync's mapping"}
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "hubspot.property_missing", Subject: "mapping", Message: message,
+		Hint: "create the property in HubSpot, or take it out of the sync's mapping",
+	}
 }
 
 // waitFor is how long a 429 asks to stay away.

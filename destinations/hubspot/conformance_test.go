@@ -69,7 +69,7 @@ func TestConformance(t *testing.T) {
 // stored is what the API holds: text, trimmed, nothing for an empty value,
 // e-mail addresses in lower case.
 func stored(field string, value any) any {
-	text := ""
+	var text string
 	switch v := value.(type) {
 	case nil:
 		return nil

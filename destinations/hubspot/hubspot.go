@@ -50,8 +50,10 @@ var (
 
 func open(cfg Config, env destinations.Env) (*Destination, error) {
 	if token := cfg.Token.Reveal(); token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "auth.invalid", Subject: "token", Message: "the token is empty or holds a character that no token has, perhaps a space or a line end",
-			Hint: "copy the access token again from the private app's settings"}
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "auth.invalid", Subject: "token", Message: "the token is empty or holds a character that no token has, perhaps a space or a line end",
+			Hint: "copy the access token again from the private app's settings",
+		}
 	}
 	if cfg.BaseURL == "" {
 		cfg.BaseURL = "https://api.hubapi.com"

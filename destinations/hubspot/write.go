@@ -90,8 +90,10 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	}
 	switch {
 	case b.Mode == tidegate.Insert && b.IdentifierField == recordID:
-		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "hubspot.identifier", Subject: "identifier", Message: "HubSpot gives new records their ids, so that insert cannot match by " + recordID,
-			Hint: "map a property with unique values as the identifier"}
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "hubspot.identifier", Subject: "identifier", Message: "HubSpot gives new records their ids, so that insert cannot match by " + recordID,
+			Hint: "map a property with unique values as the identifier",
+		}
 	case b.Mode == tidegate.Insert:
 		return d.write(ctx, b, "create", nil)
 	case b.IdentifierField == recordID || b.Mode == tidegate.Update && b.IdentifierField != "email":

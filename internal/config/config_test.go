@@ -104,10 +104,12 @@ func TestDecodeGood(t *testing.T) {
 	want := project{
 		Name:      "shop",
 		Warehouse: warehouse{Kind: "duckdb", Config: json.RawMessage(`{"path":"x.db","threads":4,"big":9007199254740993,"exact":0.10,"list":[1,null,true]}`)},
-		Sync: tidegate.Sync{Name: "contacts", Model: "customers", Destination: "crm", Object: "contacts", Mode: tidegate.Upsert,
+		Sync: tidegate.Sync{
+			Name: "contacts", Model: "customers", Destination: "crm", Object: "contacts", Mode: tidegate.Upsert,
 			Mapping: tidegate.Mapping{Identifier: "email", Fields: []tidegate.FieldMapping{
 				{Field: "email", Column: "email"}, {Field: "note", Template: "{{ a }} <b>\n"},
-			}}},
+			}},
+		},
 		Tags: []string{"crm"}, Auth: &auth{Kind: "none", Token: secret.New("${env:TOKEN}")}, Headers: map[string]string{"X-Key": "abc"},
 		Limits: map[string]limit{"hubspot": {Calls: 100}}, Timeout: 90 * time.Second, Ratio: 0.5, Workers: 4, On: true,
 		Anything: map[string]any{"a": []any{int64(1), 2.5, "x"}}, Kinds: []tidegate.EventType{"track", "page"},
@@ -295,7 +297,7 @@ func TestSuggest(t *testing.T) {
 	t.Parallel()
 	known := []string{"mapping", "schedule", "mode", "model", "destination"}
 	for word, want := range map[string]string{
-		"maping": "mapping", "mappnig": "mapping", "Schedule": "schedule", "moodel": "model", "destinaton": "destination",
+		"maping": "mapping", "mappnig": "mapping", "Schedule": "schedule", "moodel": "model", "destnation": "destination",
 		"x": "", "banana": "", "": "", strings.Repeat("m", 1000): "",
 	} {
 		if got := config.Suggest(word, known); got != want {

@@ -68,7 +68,7 @@ func describe(t reflect.Type, depth int) Field {
 	case reflect.PointerTo(t).Implements(unmarshalType):
 		return Field{Type: "any"}
 	}
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // the other kinds cannot be configured and panic below
 	case reflect.String:
 		return Field{Type: "string"}
 	case reflect.Bool:

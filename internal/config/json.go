@@ -139,8 +139,10 @@ func (r *jsonReader) object(n *node, depth int) error {
 			return err
 		}
 		if first, twice := seen[name]; twice {
-			r.problems = append(r.problems, Problem{File: r.file, Line: line, Column: column,
-				Message: fmt.Sprintf("the key %q stands twice", name), Hint: fmt.Sprintf("the first is on line %d", first)})
+			r.problems = append(r.problems, Problem{
+				File: r.file, Line: line, Column: column,
+				Message: fmt.Sprintf("the key %q stands twice", name), Hint: fmt.Sprintf("the first is on line %d", first),
+			})
 			continue
 		}
 		seen[name] = line

@@ -82,9 +82,11 @@ func expand(path, value string, lookup Lookup) (string, error) {
 			err = errors.New("it is empty")
 		}
 		if err != nil && failed == nil {
-			failed = &tidegate.Fault{Action: tidegate.Halt, Code: "secret.unresolved", Subject: "field " + path,
+			failed = &tidegate.Fault{
+				Action: tidegate.Halt, Code: "secret.unresolved", Subject: "field " + path,
 				Message: fmt.Sprintf("the reference %s does not lead to a secret: %s", ref, err),
-				Hint:    "set it where the server runs, then try again"}
+				Hint:    "set it where the server runs, then try again",
+			}
 		}
 		return got
 	})
@@ -101,7 +103,7 @@ func eachSecret(v reflect.Value, path string, tagged bool, f func(path, value st
 		}
 		return err
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the other kinds hold no secret
 	case reflect.String:
 		if !tagged {
 			return nil

@@ -69,9 +69,9 @@ func TestResolveFails(t *testing.T) {
 func TestScrub(t *testing.T) {
 	t.Parallel()
 	got := config.Scrub(json.RawMessage(`{"name":"shop","auth":{"token":"hunter2","old":"${env:OLD}","kind":"bearer"},
-		"headers":{"X":"hunter2","Y":"${file:/x}","Z":"hunter2${env:A}"},"mispelled_token":"hunter2","nested":{"a":["hunter2",1]},"on":true,"workers":3}`), &project{})
+		"headers":{"X":"hunter2","Y":"${file:/x}","Z":"hunter2${env:A}"},"toke":"hunter2","nested":{"a":["hunter2",1]},"on":true,"workers":3}`), &project{})
 	want := `{"name":"shop","auth":{"token":"***","old":"${env:OLD}","kind":"bearer"},` +
-		`"headers":{"X":"***","Y":"${file:/x}","Z":"***"},"mispelled_token":"***","nested":{"a":["***","***"]},"on":true,"workers":3}`
+		`"headers":{"X":"***","Y":"${file:/x}","Z":"***"},"toke":"***","nested":{"a":["***","***"]},"on":true,"workers":3}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

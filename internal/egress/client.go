@@ -187,8 +187,10 @@ func (g *guarded) permit(u *url.URL) error {
 	if u.Scheme == "https" || u.Scheme == "http" && !g.options.HTTPSOnly {
 		return nil
 	}
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "egress.scheme_refused", Message: fmt.Sprintf("connections by %q are not allowed", u.Scheme),
-		Hint: "use a URL that starts with https://"}
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "egress.scheme_refused", Message: fmt.Sprintf("connections by %q are not allowed", u.Scheme),
+		Hint: "use a URL that starts with https://",
+	}
 }
 
 func (g *guarded) measure(req *http.Request, resp *http.Response, err error, took time.Duration) {

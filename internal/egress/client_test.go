@@ -198,8 +198,7 @@ func TestFaultNamesTheCauseAndNotTheURL(t *testing.T) {
 	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
 	tls.StartTLS()
 	t.Cleanup(tls.Close)
-	gone := httptest.NewServer(http.NotFoundHandler())
-	gone.Close()
+	const gone = "http://127.0.0.1:1" // a port that nobody uses and no test is given
 	for name, c := range map[string]struct {
 		url, code string
 		o         egress.Options
@@ -208,8 +207,8 @@ func TestFaultNamesTheCauseAndNotTheURL(t *testing.T) {
 		"reset":     {broken.URL, "network.reset", egress.Options{}},
 		"truncated": {truncated.URL, "network.truncated", egress.Options{}},
 		"tls":       {tls.URL, "network.tls", egress.Options{}},
-		"connect":   {gone.URL, "network.connect", egress.Options{}},
-		"scheme":    {gone.URL, "egress.scheme_refused", egress.Options{HTTPSOnly: true}},
+		"connect":   {gone, "network.connect", egress.Options{Policy: egress.Policy{Ports: []uint16{1}}}},
+		"scheme":    {gone, "egress.scheme_refused", egress.Options{HTTPSOnly: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

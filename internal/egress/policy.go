@@ -73,8 +73,10 @@ func (p Policy) Check(a netip.AddrPort) error {
 	}
 	port := a.Port()
 	if len(p.Ports) > 0 && !slices.Contains(p.Ports, port) || len(p.Ports) == 0 && port != 80 && port != 443 && port < 1024 {
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "egress.port_refused", Message: fmt.Sprintf("connections to port %d are not allowed", port),
-			Hint: "use 80, 443 or a port from 1024 up, or let the operator allow the port"}
+		return &tidegate.Fault{
+			Action: tidegate.Halt, Code: "egress.port_refused", Message: fmt.Sprintf("connections to port %d are not allowed", port),
+			Hint: "use 80, 443 or a port from 1024 up, or let the operator allow the port",
+		}
 	}
 	return nil
 }
@@ -104,7 +106,9 @@ func (p Policy) checkAddr(a netip.Addr) error {
 }
 
 func refused(a netip.Addr, what string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "egress.address_refused",
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "egress.address_refused",
 		Message: fmt.Sprintf("connections to %s (%s) are not allowed", a, what),
-		Hint:    "use a public address, or let the operator allow this one"}
+		Hint:    "use a public address, or let the operator allow this one",
+	}
 }
