@@ -130,6 +130,19 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+func TestAnEndpointThatQuotesBasicCredentials(t *testing.T) {
+	t.Parallel()
+	e := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte("no: " + r.Header.Get("Authorization")))
+	})
+	d := connect(t, e.URL, "url: BASE/x\nauth: {kind: basic, username: user, password: hunter22}")
+	_, err := d.Write(t.Context(), batch(tidegate.Added, "a"))
+	if f := tidegate.FaultOf(err); f == nil || !strings.HasSuffix(f.Message, ": no: Basic ***") {
+		t.Error(err)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]time.Duration{

@@ -48,6 +48,9 @@ func TestSignaturesAreStandardWebhooks(t *testing.T) {
 			if s.verify(h, time.Unix(c.at+301, 0), 5*time.Minute, []byte(c.body)) == nil {
 				t.Error("an old signature is accepted")
 			}
+			if s.verify(h, time.Unix(c.at-301, 0), 5*time.Minute, []byte(c.body)) == nil {
+				t.Error("a signature of the future is accepted")
+			}
 		})
 	}
 }
