@@ -29,14 +29,19 @@ type instance struct {
 	idle []*conn
 }
 
-// openInstance opens path. What it returns as an error is the engine's word; it moves nothing.
-func openInstance(ctx context.Context, o Options, settings map[string]string) (*instance, error) {
+// catalog is what the file is called inside the engine. By itself the engine would
+// take the file's name, and the schema "warehouse" in the file warehouse.duckdb
+// would then be ambiguous in every statement: a source of that name could not be loaded.
+const catalog = sqltext.Text(`"_tidegate_file"`)
+
+// openInstance opens the file. What it returns as an error is the engine's word; it moves nothing.
+func openInstance(ctx context.Context, o Options, readOnly bool) (*instance, error) {
 	var config bindings.Config
 	if bindings.CreateConfig(&config) == bindings.StateError {
 		return nil, errors.New("opening duckdb: the engine makes no configuration")
 	}
 	defer bindings.DestroyConfig(&config)
-	all := map[string]string{
+	settings := map[string]string{
 		"threads":                      strconv.Itoa(o.Threads),
 		"memory_limit":                 o.MemoryLimit,
 		"temp_directory":               o.TempDir,
@@ -47,9 +52,6 @@ func openInstance(ctx context.Context, o Options, settings map[string]string) (*
 		"duckdb_api":                   "tidegate",
 	}
 	for k, v := range settings {
-		all[k] = v
-	}
-	for k, v := range all {
 		if bindings.SetConfig(config, k, v) == bindings.StateError {
 			return nil, &tidegate.Fault{
 				Action:  tidegate.Halt,
@@ -62,25 +64,31 @@ func openInstance(ctx context.Context, o Options, settings map[string]string) (*
 	}
 	db := &instance{}
 	var msg string
-	if bindings.OpenExt(o.Path, &db.raw, config, &msg) == bindings.StateError {
+	if bindings.OpenExt(":memory:", &db.raw, config, &msg) == bindings.StateError {
 		bindings.Close(&db.raw)
 		return nil, openFault(o.Path, msg)
 	}
-	if err := db.prepare(ctx, settings["access_mode"] == "READ_ONLY"); err != nil {
+	if err := db.prepare(ctx, o.Path, readOnly); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
 	return db, nil
 }
 
-// prepare sets what must be set while open, makes the bookkeeping tables, and
-// then locks the doors: no other file, no other database, no other setting.
-func (db *instance) prepare(ctx context.Context, readOnly bool) error {
-	c, err := db.take()
+// prepare attaches the file, sets what must be set while open, makes the
+// bookkeeping tables, and then locks the doors: no other file, no other
+// database, no other setting.
+func (db *instance) prepare(ctx context.Context, path string, readOnly bool) error {
+	c, err := db.connect()
 	if err != nil {
 		return err
 	}
-	defer db.put(c, true)
+	defer c.close()
+	if err := c.attach(ctx, path, readOnly); err != nil {
+		return err
+	}
 	statements := []string{
+		string(useFile),
+		"DETACH memory",
 		"SET GLOBAL TimeZone = 'UTC'",
 		"SET GLOBAL immediate_transaction_mode = true", // or the snapshot would begin with the first read
 		// The engine's own threshold of 16 MiB would rewrite parts of the file all
@@ -99,6 +107,25 @@ func (db *instance) prepare(ctx context.Context, readOnly bool) error {
 	return nil
 }
 
+const useFile = "USE " + catalog
+
+// attach opens the file. ATTACH takes no parameters, so the path is a literal.
+func (c *conn) attach(ctx context.Context, path string, readOnly bool) error {
+	if err := checkText(path); err != nil {
+		return err
+	}
+	sql := "ATTACH '" + strings.ReplaceAll(path, "'", "''") + "' AS " + string(catalog) + " (TYPE duckdb"
+	if readOnly {
+		sql += ", READ_ONLY"
+	}
+	err := c.control(ctx, sql+")")
+	var f *tidegate.Fault
+	if errors.As(err, &f) {
+		return openFault(path, f.Message)
+	}
+	return err
+}
+
 // createLoads is the table that remembers every load (Invariant 3).
 const createLoads = sqltext.Text(`CREATE TABLE IF NOT EXISTS _tidegate.loads (
 	load_id VARCHAR NOT NULL, table_schema VARCHAR NOT NULL, table_name VARCHAR NOT NULL,
@@ -114,6 +141,19 @@ func (db *instance) take() (*conn, error) {
 		return c, nil
 	}
 	db.mu.Unlock()
+	c, err := db.connect()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.control(context.Background(), string(useFile)); err != nil {
+		c.close()
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	return c, nil
+}
+
+// connect makes a connection that does not use the file yet.
+func (db *instance) connect() (*conn, error) {
 	c := &conn{}
 	if bindings.Connect(db.raw, &c.raw) == bindings.StateError {
 		return nil, fault("IO Error: the engine opens no further connection")

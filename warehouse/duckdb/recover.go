@@ -31,7 +31,7 @@ const (
 // may die: see Options.ProbeCommand.
 func Probe(ctx context.Context, path string) error {
 	o := Options{Path: path, Threads: 1, MemoryLimit: defaultMemory(), TempDir: path + ".probe"}
-	db, err := openInstance(ctx, o, map[string]string{"access_mode": "READ_ONLY"})
+	db, err := openInstance(ctx, o, true)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (w *Warehouse) tryOpen(ctx context.Context) (*instance, error) {
 			}
 		}
 	}
-	return openInstance(ctx, w.opts, nil)
+	return openInstance(ctx, w.opts, false)
 }
 
 // errAborted is a probe that died of the file instead of answering.
