@@ -9,8 +9,9 @@
 // operator may allow private ones or name prefixes.
 //
 // A client ignores proxy variables of the environment, follows few redirects and none that
-// could turn a write into a read or carry credentials to another host, and
-// ends a response body that exceeds its limit with an error.
+// could turn a write into a read or carry credentials to another host, never
+// repeats a write by itself (not even one with an Idempotency-Key), and ends a
+// response body that exceeds its limit with an error.
 //
 // It does not retry, limit rates or know any API; connectors classify answers
 // themselves. Clients are safe for concurrent use. Idle connections are closed
