@@ -2,7 +2,6 @@ package duckdb
 
 import (
 	"fmt"
-	"math/big"
 	"time"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
@@ -95,10 +94,4 @@ func listValue[E any](of bindings.Type, elements []E) (bindings.Value, error) {
 		values = append(values, v)
 	}
 	return bindings.CreateListValue(child, values), nil
-}
-
-// hugeText is the decimal text of a 128-bit integer.
-func hugeText(lo uint64, hi int64) string {
-	n := new(big.Int).Lsh(big.NewInt(hi), 64)
-	return n.Add(n, new(big.Int).SetUint64(lo)).String()
 }

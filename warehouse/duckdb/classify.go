@@ -138,7 +138,7 @@ func wrongArguments(want, have int) error {
 // checkText refuses what the engine would read differently from us: it takes
 // statements as C strings.
 func checkText(sql string) error {
-	why := ""
+	var why string
 	switch {
 	case len(sql) > maxStatement:
 		why = fmt.Sprintf("the statement is longer than %d bytes", maxStatement)

@@ -13,7 +13,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	warehousetest.Run(t, warehousetest.Engine{
 		Name:    "duckdb",
-		Open:    func(tb testing.TB) warehouse.Warehouse { return open(tb) },
+		Open:    func(tb testing.TB) warehouse.Warehouse { tb.Helper(); return open(tb) },
 		Dialect: sqltext.DuckDB(),
 		Series:  func(n int) string { return fmt.Sprintf("SELECT range AS n FROM range(%d)", n) },
 		FailsAt: failsAt,

@@ -38,7 +38,8 @@ func openAt(tb testing.TB, path string) *duckdb.Warehouse {
 // all reads a result to its end.
 func all(tb testing.TB, q interface {
 	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
-}, sql string, args ...any) []tidegate.Row {
+}, sql string, args ...any,
+) []tidegate.Row {
 	tb.Helper()
 	r, err := q.Query(context.Background(), sql, args...)
 	if err != nil {

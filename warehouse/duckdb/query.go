@@ -168,7 +168,7 @@ func (c *conn) text(ctx context.Context, sql string, args ...any) (string, error
 }
 
 // rows runs one of the program's own statements and returns all it returns.
-func (c *conn) rows(ctx context.Context, sql string, args ...any) ([]tidegate.Row, error) {
+func (c *conn) rows(ctx context.Context, sql string, args ...any) (all []tidegate.Row, err error) {
 	st, err := c.prepare(ctx, sql)
 	if err != nil {
 		return nil, err
@@ -182,8 +182,7 @@ func (c *conn) rows(ctx context.Context, sql string, args ...any) ([]tidegate.Ro
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	var all []tidegate.Row
+	defer func() { err = errors.Join(err, r.Close()) }()
 	for {
 		row, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -338,17 +337,17 @@ func cellFault(column string, row int64, err error) error {
 
 // Estimate implements warehouse.Estimator from the engine's plan; it does not
 // tell bytes.
-func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimate, error) {
+func (w *Warehouse) Estimate(ctx context.Context, sql string) (estimate warehouse.Estimate, err error) {
 	r, err := w.Query(ctx, "EXPLAIN (FORMAT json) "+sql)
 	if err != nil {
 		return warehouse.Estimate{}, err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	row, err := r.Next(ctx)
 	if err != nil {
 		return warehouse.Estimate{}, fmt.Errorf("reading the plan: %w", err)
 	}
-	estimate := warehouse.Estimate{Rows: -1, Bytes: -1}
+	estimate = warehouse.Estimate{Rows: -1, Bytes: -1}
 	var plan []planNode
 	if text, ok := row[len(row)-1].(string); ok && json.Unmarshal([]byte(text), &plan) == nil && len(plan) > 0 {
 		estimate.Rows = plan[0].rows()

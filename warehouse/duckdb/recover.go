@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -124,11 +125,7 @@ func runProbe(ctx context.Context, cmd *exec.Cmd, path string) error {
 // One from outside, such as the kernel's when memory is short, says nothing about the file.
 func died(exit *exec.ExitError, said string) bool {
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		switch status.Signal() {
-		case syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE:
-			return true
-		}
-		return false
+		return slices.Contains([]syscall.Signal{syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE}, status.Signal())
 	}
 	// A Go program turns such a signal in foreign code into exit code 2 and a trace.
 	return exit.ExitCode() == 2 && (strings.Contains(said, "SIGABRT") || strings.Contains(said, "[signal SIG"))

@@ -132,7 +132,7 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*reader, error)
 		st.close()
 		return nil, err
 	}
-	r, err := newReader(t.s.conn, st, res, func(err error) { t.reader = nil; t.fail(err) })
+	r, err := newReader(t.s.conn, st, res, func(err error) { t.reader = nil; _ = t.fail(err) })
 	if err != nil {
 		return nil, err
 	}
@@ -163,12 +163,13 @@ func (t *tx) Rollback() error {
 	if t.over {
 		return nil
 	}
+	var err error
 	if t.reader != nil {
-		t.reader.Close()
+		err = t.reader.Close()
 	}
 	t.s.rollback()
 	t.finish(t.failed)
-	return nil
+	return err
 }
 
 func (t *tx) finish(err error) {

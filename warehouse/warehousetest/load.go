@@ -16,6 +16,7 @@ import (
 )
 
 func checkLoad(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "load", Name: "t"}
 	schema := columns("id", tidegate.Int, "name", tidegate.String, "extra", tidegate.String)
 	b.ensure(t, table, schema)
@@ -39,7 +40,7 @@ func checkLoad(t *testing.T, b *bench) {
 		t.Error(d)
 	}
 	_, err := b.w.Load(t.Context(), warehouse.Load{ID: "unknown", Table: table}, tidegate.Rows(columns("id", tidegate.Int, "nope", tidegate.Int), tidegate.Row{int64(9), int64(9)}))
-	wantFault(t, err, tidegate.Halt)
+	_ = wantFault(t, err, tidegate.Halt)
 	if _, err := b.w.Load(t.Context(), warehouse.Load{Table: table}, tidegate.Rows(schema)); err == nil {
 		t.Error("a load without an ID was taken")
 	}
@@ -47,6 +48,7 @@ func checkLoad(t *testing.T, b *bench) {
 
 // checkLoadOnce: the same ID again is nothing; for another table it is another load.
 func checkLoadOnce(t *testing.T, b *bench) {
+	t.Helper()
 	one, two := warehouse.Table{Schema: "once", Name: "one"}, warehouse.Table{Schema: "once", Name: "two"}
 	schema := columns("id", tidegate.Int)
 	b.ensure(t, one, schema)
@@ -119,6 +121,7 @@ func (r *numbered) Next(context.Context) (tidegate.Row, error) {
 }
 
 func checkLoadAllOrNone(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "whole", Name: "t"}
 	schema := columns("id", tidegate.Int, "v", tidegate.String)
 	b.ensure(t, table, schema)
@@ -164,6 +167,7 @@ func checkLoadAllOrNone(t *testing.T, b *bench) {
 }
 
 func checkLoadMany(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "many", Name: "t"}
 	schema := columns("id", tidegate.Int, "v", tidegate.String)
 	b.ensure(t, table, schema)
@@ -186,6 +190,7 @@ func checkLoadMany(t *testing.T, b *bench) {
 }
 
 func checkLoadKeys(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "keys", Name: "t"}
 	schema := columns("a", tidegate.Int, "b", tidegate.String, "v", tidegate.Int)
 	b.ensure(t, table, schema)
@@ -209,7 +214,7 @@ func checkLoadKeys(t *testing.T, b *bench) {
 		}
 	}
 	_, err := b.w.Load(t.Context(), warehouse.Load{ID: "no such key", Table: table, Key: []string{"c"}}, tidegate.Rows(schema))
-	wantFault(t, err, tidegate.Halt)
+	_ = wantFault(t, err, tidegate.Halt)
 	if got := read(t, b.w, b.selectAll(t, table, "a")); len(got) != 1000 {
 		t.Errorf("the table has %d rows", len(got))
 	}
@@ -218,6 +223,7 @@ func checkLoadKeys(t *testing.T, b *bench) {
 // checkLoadSplits: however a stream of rows is cut into keyed loads, the table
 // becomes the same as that of an independent model.
 func checkLoadSplits(t *testing.T, b *bench) {
+	t.Helper()
 	schema := columns("id", tidegate.Int, "v", tidegate.Int)
 	random := rand.New(rand.NewPCG(7, 11))
 	rows := make([]tidegate.Row, 400)
@@ -246,6 +252,7 @@ func checkLoadSplits(t *testing.T, b *bench) {
 }
 
 func checkLoadConcurrently(t *testing.T, b *bench) {
+	t.Helper()
 	schema := columns("id", tidegate.Int, "v", tidegate.String)
 	const tables, loads, size = 3, 6, 500
 	var group sync.WaitGroup

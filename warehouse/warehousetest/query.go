@@ -21,12 +21,13 @@ const soon = 10 * time.Second
 // checkStreams: rows come before the query has ended, an error in the middle is
 // an error, and the schema is known before the first row.
 func checkStreams(t *testing.T, b *bench) {
+	t.Helper()
 	const at = 1_900_000
 	r, err := b.w.Query(t.Context(), b.FailsAt(at))
 	if err != nil {
 		t.Fatalf("the query failed before its first row: it does not stream: %v", err)
 	}
-	defer r.Close()
+	defer closing(t, r)
 	if len(r.Schema()) != 1 {
 		t.Errorf("the schema is %v", r.Schema())
 	}
@@ -81,6 +82,7 @@ func checkStreams(t *testing.T, b *bench) {
 }
 
 func checkQueryErrors(t *testing.T, b *bench) {
+	t.Helper()
 	for _, c := range []struct{ sql, says string }{
 		{"SELECT 1 FORM x", "LINE 1"},
 		{"SELECT\n  1,\n  nope FROM (SELECT 1 AS a) s", "LINE 3"},
@@ -141,6 +143,7 @@ var commonEscapes = []string{
 }
 
 func checkReadOnly(t *testing.T, b *bench) {
+	t.Helper()
 	escapes := append(append([]string{}, commonEscapes...), b.Escapes...)
 	if len(escapes) < 40 {
 		t.Errorf("only %d attempts at escaping", len(escapes))
@@ -179,6 +182,7 @@ func checkReadOnly(t *testing.T, b *bench) {
 
 // checkCancel: a context that ends stops the query, wherever it is.
 func checkCancel(t *testing.T, b *bench) {
+	t.Helper()
 	t.Run("before it starts", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -189,13 +193,11 @@ func checkCancel(t *testing.T, b *bench) {
 	t.Run("before its first row", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		start := time.Now()
+		late := time.AfterFunc(soon, func() { t.Error("the query outlived its context") })
+		defer late.Stop()
 		_, err := tryRead(ctx, b.w, b.Endless)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
-		}
-		if took := time.Since(start); took > soon {
-			t.Errorf("it took %v", took)
 		}
 	})
 	t.Run("between rows", func(t *testing.T) {
@@ -205,7 +207,7 @@ func checkCancel(t *testing.T, b *bench) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close()
+		defer closing(t, r)
 		for n := 0; ; n++ {
 			if n == 10 {
 				cancel()
@@ -252,12 +254,15 @@ func checkCancel(t *testing.T, b *bench) {
 }
 
 func checkParameters(t *testing.T, b *bench) {
+	t.Helper()
 	s := columns("b", tidegate.Bool, "i", tidegate.Int, "f", tidegate.Float, "d", decimal(38, 9), "s", tidegate.String,
 		"x", tidegate.Bytes, "day", tidegate.Date, "t", tidegate.Timestamp)
 	table := warehouse.Table{Schema: "parameters", Name: "t"}
 	b.ensure(t, table, s)
 	row := tidegate.Row{
-		true, int64(-5), 0.25, tidegate.DecimalText("12345678901234567890.123456789"), "it's \"quoted\"; -- $1", []byte{0, 1}, tidegate.CalendarDate(19_000),
+		true, int64(-5), 0.25, tidegate.DecimalText("12345678901234567890.123456789"), "it's \"quoted\"; -- $1",
+		[]byte{0, 1},
+		tidegate.CalendarDate(19_000),
 		time.UnixMicro(1_700_000_000_123_456).UTC(),
 	}
 	b.load(t, warehouse.Load{ID: "x", Table: table}, s, row)
@@ -280,6 +285,7 @@ func checkParameters(t *testing.T, b *bench) {
 }
 
 func checkEstimate(t *testing.T, b *bench) {
+	t.Helper()
 	e, ok := b.w.(warehouse.Estimator)
 	if !ok {
 		t.Skip("the engine estimates nothing")
@@ -297,6 +303,7 @@ func checkEstimate(t *testing.T, b *bench) {
 }
 
 func checkClose(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "closing", Name: "t"}
 	s := columns("n", tidegate.Int)
 	b.ensure(t, table, s)

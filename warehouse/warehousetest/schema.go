@@ -15,6 +15,7 @@ import (
 )
 
 func checkEnsure(t *testing.T, b *bench) {
+	t.Helper()
 	// have: a column with a value; add: what Ensure is asked for; want: what becomes of the column and its value.
 	cases := []struct {
 		name     string
@@ -63,13 +64,14 @@ func checkEnsure(t *testing.T, b *bench) {
 	}
 	t.Run("a repeated column", func(t *testing.T) {
 		_, err := b.w.Ensure(t.Context(), warehouse.Table{Schema: "ensure", Name: "twice"}, columns("a", tidegate.Int, "A", tidegate.Int))
-		wantFault(t, err, tidegate.Halt)
+		_ = wantFault(t, err, tidegate.Halt)
 	})
 }
 
 // checkEnsureConcurrently: sixteen callers, each with a column of its own and
 // one that all widen; afterwards everything is there.
 func checkEnsureConcurrently(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "together", Name: "t"}
 	const callers = 16
 	var group sync.WaitGroup
@@ -118,6 +120,7 @@ func hostileNames() []string {
 // checkNames: hostile names as columns and as tables, by name and with data;
 // and the ones that no identifier may hold are refused.
 func checkNames(t *testing.T, b *bench) {
+	t.Helper()
 	names := b.Dialect.Distinct(hostileNames())
 	if len(names) < 200 {
 		t.Fatalf("only %d names", len(names))
@@ -169,6 +172,7 @@ func checkNames(t *testing.T, b *bench) {
 // checkFoldedNames: the engines that fold case find a column by any case of
 // its name, and Distinct keeps names apart that they would not.
 func checkFoldedNames(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "Folded", Name: "Names"}
 	names := b.Dialect.Distinct([]string{"userName", "USERNAME", "username", "username_2", "other"})
 	var s tidegate.Schema
@@ -192,6 +196,7 @@ func checkFoldedNames(t *testing.T, b *bench) {
 }
 
 func checkDescribe(t *testing.T, b *bench) {
+	t.Helper()
 	for _, table := range []warehouse.Table{{Schema: "no", Name: "such"}, {Schema: "", Name: "such"}} {
 		if _, err := b.w.Describe(t.Context(), table); !errors.Is(err, warehouse.ErrNoTable) {
 			t.Errorf("%s: got %v, want ErrNoTable", table, err)
@@ -204,6 +209,7 @@ func checkDescribe(t *testing.T, b *bench) {
 }
 
 func checkTables(t *testing.T, b *bench) {
+	t.Helper()
 	l, ok := b.w.(warehouse.Lister)
 	if !ok {
 		t.Skip("the engine lists no tables")
@@ -228,6 +234,7 @@ func checkTables(t *testing.T, b *bench) {
 }
 
 func checkTablesOf(t *testing.T, b *bench) {
+	t.Helper()
 	f, ok := b.w.(warehouse.TableFinder)
 	if !ok {
 		t.Skip("the engine does not find tables")

@@ -16,6 +16,7 @@ import (
 )
 
 func checkTx(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "tx", Name: "t"}
 	s := columns("n", tidegate.Int)
 	name, err := b.Dialect.Table(table.Schema, table.Name)
@@ -79,7 +80,9 @@ func checkTx(t *testing.T, b *bench) {
 		if _, err := tx.Exec(t.Context(), "COMMIT"); err == nil {
 			t.Error("COMMIT was taken as a statement")
 		}
-		tx.Rollback()
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
 		if _, err := b.w.(warehouse.Execer).Exec(t.Context(), "BEGIN"); err == nil {
 			t.Error("BEGIN was taken as a statement")
 		}
@@ -108,6 +111,7 @@ func checkTx(t *testing.T, b *bench) {
 // checkTxIsolation: a transaction sees the moment of its beginning and nothing
 // of others; others see nothing of it before its end.
 func checkTxIsolation(t *testing.T, b *bench) {
+	t.Helper()
 	table := warehouse.Table{Schema: "alone", Name: "t"}
 	s := columns("n", tidegate.Int)
 	b.ensure(t, table, s)
@@ -139,7 +143,7 @@ func checkTxIsolation(t *testing.T, b *bench) {
 	if err := writer.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	reader.Close()
+	closing(t, reader)
 	if got := read(t, early, sql); len(got) != 1 {
 		t.Errorf("the snapshot moved to %d rows", len(got))
 	}
@@ -153,6 +157,7 @@ func checkTxIsolation(t *testing.T, b *bench) {
 }
 
 func checkArrow(t *testing.T, b *bench) {
+	t.Helper()
 	tx := b.begin(t)
 	x, ok := tx.(warehouse.ArrowTx)
 	if !ok {

@@ -57,6 +57,7 @@ func typeCases() []struct {
 }
 
 func checkTypes(t *testing.T, b *bench) {
+	t.Helper()
 	for _, c := range typeCases() {
 		t.Run(c.typ.String(), func(t *testing.T) {
 			table := warehouse.Table{Schema: "types", Name: c.typ.String()}
@@ -88,6 +89,7 @@ func checkTypes(t *testing.T, b *bench) {
 // checkMisfits: a value that the column cannot hold is an error that names row
 // and column, and nothing is loaded.
 func checkMisfits(t *testing.T, b *bench) {
+	t.Helper()
 	cases := []struct {
 		name  string
 		typ   tidegate.Type

@@ -199,6 +199,14 @@ func tryRead(ctx context.Context, q querier, sql string, args ...any) (rows []ti
 	}
 }
 
+// closing closes what a test has read.
+func closing(t *testing.T, r io.Closer) {
+	t.Helper()
+	if err := r.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+}
+
 // begin returns a transaction, or skips the check where there are none.
 func (b *bench) begin(t *testing.T) warehouse.Tx {
 	t.Helper()
@@ -210,7 +218,11 @@ func (b *bench) begin(t *testing.T) warehouse.Tx {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { tx.Rollback() })
+	t.Cleanup(func() {
+		if err := tx.Rollback(); err != nil {
+			t.Errorf("rolling back: %v", err)
+		}
+	})
 	return tx
 }
 
