@@ -1,0 +1,111 @@
+package duckdb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// benchRows is one load: the loader writes loads of about this size when it is busy.
+const benchRows = 100_000
+
+func benchSchema() tidegate.Schema {
+	return tidegate.Schema{
+		{Name: "id", Type: tidegate.Type{Kind: tidegate.Int}},
+		{Name: "message", Type: tidegate.Type{Kind: tidegate.String}},
+		{Name: "name", Type: tidegate.Type{Kind: tidegate.String}},
+		{Name: "at", Type: tidegate.Type{Kind: tidegate.Timestamp}},
+		{Name: "amount", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}},
+		{Name: "ok", Type: tidegate.Type{Kind: tidegate.Bool}},
+	}
+}
+
+// benchReader makes the rows of one load without holding them.
+type benchReader struct {
+	row  tidegate.Row
+	next int
+}
+
+func (r *benchReader) Schema() tidegate.Schema { return benchSchema() }
+func (r *benchReader) Close() error            { return nil }
+
+func (r *benchReader) Next(context.Context) (tidegate.Row, error) {
+	if r.next == benchRows {
+		return nil, io.EOF
+	}
+	r.row = append(r.row[:0], int64(r.next), "ajs-next-1795229697309-b812cc77", "Product Viewed", time.UnixMicro(int64(r.next)), tidegate.DecimalText("59.9"), r.next%2 == 0)
+	r.next++
+	return r.row, nil
+}
+
+func benchLoad(b *testing.B, l warehouse.Load) {
+	b.Helper()
+	w := open(b)
+	l.Table = warehouse.Table{Schema: "bench", Name: "t"}
+	if _, err := w.Ensure(b.Context(), l.Table, benchSchema()); err != nil {
+		b.Fatal(err)
+	}
+	round := 0
+	for b.Loop() {
+		round++
+		l.ID = fmt.Sprint(round)
+		if n, err := w.Load(b.Context(), l, &benchReader{}); err != nil || n != benchRows {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(benchRows*b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+func BenchmarkLoadAppend(b *testing.B) { benchLoad(b, warehouse.Load{}) }
+
+// BenchmarkLoadReplace replaces every row of the table each time.
+func BenchmarkLoadReplace(b *testing.B) { benchLoad(b, warehouse.Load{Key: []string{"id"}}) }
+
+const benchSeries = `SELECT range AS id, 'ajs-next-1795229697309-b812cc77' AS message, 'Product Viewed' AS name,
+	make_timestamptz(range) AS at, range / 4 AS amount, range % 2 = 0 AS ok FROM range(1000000)`
+
+func BenchmarkQuery(b *testing.B) {
+	w := open(b)
+	for b.Loop() {
+		r, err := w.Query(b.Context(), benchSeries)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for {
+			if _, err = r.Next(b.Context()); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
+		r.Close()
+	}
+	b.ReportMetric(float64(1_000_000*b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkTx is the price of a small transaction: one row, durable.
+func BenchmarkTx(b *testing.B) {
+	w := open(b)
+	if _, err := w.Exec(b.Context(), "CREATE TABLE t (n BIGINT)"); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		tx, err := w.Begin(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := tx.Exec(b.Context(), "INSERT INTO t VALUES ($1)", int64(1)); err != nil {
+			b.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
