@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
 )
 
 // BenchmarkPlan plans over a model of 8 columns with 0 %, 1 % and 100 % of its
@@ -63,6 +64,53 @@ func BenchmarkPlan(b *testing.B) {
 			b.ReportMetric(except.Seconds()/plan.Seconds(), "x-except")
 		})
 	}
+}
+
+// BenchmarkDeliver is what the ledger adds to a delivery: reading the plan,
+// and an intent and a call of Record per 5,000 changes, then the fold.
+func BenchmarkDeliver(b *testing.B) {
+	const rows, window = 200_000, 5_000
+	w := newWorld(b)
+	w.exec(fmt.Sprintf("CREATE TABLE people AS SELECT range AS id, 'user' || range || '@example.com' AS email, (range %% 100)::INTEGER AS age FROM range(%d)", rows))
+	var plan, deliver, fold time.Duration
+	for range b.N {
+		w.exec("UPDATE people SET age = age + 1")
+		start := time.Now()
+		id := w.newRun()
+		if _, err := w.l.Plan(w.ctx, w.request(id)); err != nil {
+			b.Fatal(err)
+		}
+		plan += time.Since(start)
+		start = time.Now()
+		r, err := w.l.Changes(w.ctx, id, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for first := int64(0); first < rows; first += window {
+			results := make([]Result, 0, window)
+			if err := w.l.Intend(w.ctx, id, 1, first, first+window-1); err != nil {
+				b.Fatal(err)
+			}
+			for range window {
+				p, err := r.Next(w.ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				results = append(results, Result{Ordinal: p.Ordinal, Outcome: destinations.Outcome{Disposition: destinations.Delivered, DestinationID: "1"}})
+			}
+			if err := w.l.Record(w.ctx, id, 1, results); err != nil {
+				b.Fatal(err)
+			}
+		}
+		deliver += time.Since(start)
+		start = time.Now()
+		w.finish(id)
+		fold += time.Since(start)
+	}
+	perRow := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(b.N*rows) }
+	b.ReportMetric(perRow(plan), "plan-µs/row")
+	b.ReportMetric(perRow(deliver), "deliver-µs/row")
+	b.ReportMetric(perRow(fold), "fold-µs/row")
 }
 
 // seedLedger fills the ledger as a first delivery of everything would have.

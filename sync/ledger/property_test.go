@@ -172,10 +172,10 @@ func schedules(short int) int {
 // plan after it is empty.
 func TestPlanIsTheNaiveDiff(t *testing.T) {
 	t.Parallel()
-	for seed := range schedules(4) {
+	for seed := range schedules(3) {
 		w := newRandomWorld(t, uint64(seed))
 		confirmed := map[string]string{}
-		for range 8 {
+		for range 6 {
 			w.mutate()
 			id, s := w.plan()
 			rows, bad, badRows := w.good()
@@ -233,9 +233,9 @@ func TestPlanIsTheNaiveDiff(t *testing.T) {
 func TestItConverges(t *testing.T) {
 	t.Parallel()
 	fired := map[string]int{}
-	for seed := range schedules(5) {
+	for seed := range schedules(4) {
 		w := newRandomWorld(t, uint64(seed)+1000)
-		for range 8 {
+		for range 6 {
 			w.mutate()
 			w.randomRun(fired)
 		}

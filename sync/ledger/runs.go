@@ -29,9 +29,12 @@ type storedPlan struct {
 func (s storedPlan) stale() bool { return s.generation != s.current }
 
 func (l *Ledger) planQuery(where sqltext.Text) sqltext.Text {
-	return "SELECT r.run_id, r.state, r.summary, r.changes, r.generation, f.generation" +
-		", EXISTS (SELECT 1 FROM " + l.sql.of("intents") + " AS i WHERE i.run_id = r.run_id) OR EXISTS (SELECT 1 FROM " + l.sql.of("log") + " AS g WHERE g.run_id = r.run_id)" +
-		" FROM " + l.sql.of("runs") + " AS r CROSS JOIN " + l.sql.of("fence") + " AS f WHERE " + where
+	return l.planColumns("EXISTS (SELECT 1 FROM "+l.sql.of("intents")+" AS i WHERE i.run_id = r.run_id) OR EXISTS (SELECT 1 FROM "+l.sql.of("log")+" AS g WHERE g.run_id = r.run_id)") + where
+}
+
+func (l *Ledger) planColumns(sent sqltext.Text) sqltext.Text {
+	return "SELECT r.run_id, r.state, r.summary, r.changes, r.generation, f.generation, " + sent +
+		" FROM " + l.sql.of("runs") + " AS r CROSS JOIN " + l.sql.of("fence") + " AS f WHERE "
 }
 
 func storedPlanOf(row tidegate.Row) (storedPlan, error) {
@@ -49,9 +52,13 @@ func storedPlanOf(row tidegate.Row) (storedPlan, error) {
 	return s, nil
 }
 
-func (l *Ledger) findPlan(ctx context.Context, tx warehouse.Tx, runID string) (s storedPlan, err error) {
+func (l *Ledger) findPlan(ctx context.Context, tx warehouse.Tx, runID string) (storedPlan, error) {
+	return l.queryPlan(ctx, tx, l.planQuery("r.run_id = $1"), runID)
+}
+
+func (l *Ledger) queryPlan(ctx context.Context, tx warehouse.Tx, sql sqltext.Text, runID string) (s storedPlan, err error) {
 	found := false
-	err = each(ctx, tx, string(l.planQuery("r.run_id = $1")), []any{runID}, func(row tidegate.Row) (err error) {
+	err = each(ctx, tx, string(sql), []any{runID}, func(row tidegate.Row) (err error) {
 		found = true
 		s, err = storedPlanOf(row)
 		return err
@@ -70,9 +77,10 @@ func (l *Ledger) planOf(ctx context.Context, runID string) (s storedPlan, err er
 	return s, err
 }
 
-// live returns the plan of a run that can still be delivered.
+// live returns the plan of a run that can still be delivered. It is asked for
+// every window and page, so it does not look for what was sent.
 func (l *Ledger) live(ctx context.Context, tx warehouse.Tx, runID string) (storedPlan, error) {
-	s, err := l.findPlan(ctx, tx, runID)
+	s, err := l.queryPlan(ctx, tx, l.planColumns("false")+"r.run_id = $1", runID)
 	switch {
 	case err != nil:
 		return s, err
@@ -150,12 +158,14 @@ func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results 
 		if err != nil {
 			return err
 		}
+		first, last := rows[0].Ordinal, rows[0].Ordinal
 		for _, r := range rows {
+			first, last = min(first, r.Ordinal), max(last, r.Ordinal)
 			if r.Ordinal < 0 || r.Ordinal >= s.changes {
 				return fmt.Errorf("ordinal %d is not in the plan, which has %d changes", r.Ordinal, s.changes)
 			}
 		}
-		_, err = tx.Exec(ctx, l.sql.record(runID), runID, string(text), now)
+		_, err = tx.Exec(ctx, l.sql.record(runID), runID, string(text), now, first, last)
 		return err
 	})
 	if err != nil {

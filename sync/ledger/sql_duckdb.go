@@ -215,13 +215,15 @@ func (s statements) refresh(runID string) []string {
 	}
 }
 
-// record appends results, given as one JSON array, that are not there yet.
+// record appends results that are not there yet. It takes the run's ID, the
+// results as one JSON array, the time, and the least and greatest ordinal, which
+// spare the engine most of plan and log.
 func (s statements) record(runID string) string {
 	return string("INSERT INTO " + s.of("log") + " SELECT $1, j.ordinal, p.key, p.op, j.disposition, j.destination_id, make_timestamptz(j.next_attempt)" +
 		", j.action, j.code, j.subject, j.message, j.hint, j.cluster, $3 FROM (SELECT unnest(from_json($2, '" +
 		`[{"ordinal":"BIGINT","disposition":"VARCHAR","destination_id":"VARCHAR","next_attempt":"BIGINT","action":"VARCHAR","code":"VARCHAR","subject":"VARCHAR","message":"VARCHAR","hint":"VARCHAR","cluster":"VARCHAR"}]` +
 		"'), recursive := true)) AS j JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = j.ordinal" +
-		" WHERE NOT EXISTS (SELECT 1 FROM " + s.of("log") + " AS l WHERE l.run_id = $1 AND l.ordinal = j.ordinal)")
+		" WHERE p.ordinal BETWEEN $4 AND $5 AND NOT EXISTS (SELECT 1 FROM " + s.of("log") + " AS l WHERE l.run_id = $1 AND l.ordinal BETWEEN $4 AND $5 AND l.ordinal = j.ordinal)")
 }
 
 // doubt gives every intended ordinal without a result an in_doubt one.
