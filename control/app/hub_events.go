@@ -18,12 +18,12 @@ import (
 )
 
 // Tail shows events as the journal holds them.
-func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) error {
+func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) (err error) {
 	reader, err := h.tailFrom(req)
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer func() { err = errors.Join(err, reader.Close()) }()
 	shown := 0
 	for req.Limit == 0 || shown < req.Limit {
 		entry, err := nextEntry(ctx, reader, req.Follow)

@@ -111,8 +111,8 @@ func (h *Hub) accounts(ctx context.Context) ([]api.SourceCounts, error) {
 const maxWaitingFrames = 20_000
 
 // waiting counts the events that the loader has not read, by source.
-func (h *Hub) waiting(ctx context.Context) (map[string]int64, error) {
-	out := map[string]int64{}
+func (h *Hub) waiting(ctx context.Context) (out map[string]int64, err error) {
+	out = map[string]int64{}
 	position, end := h.loader.Stats().Position, h.journal.Durable()
 	if position.Position >= end.Position {
 		return out, nil
@@ -121,7 +121,7 @@ func (h *Hub) waiting(ctx context.Context) (map[string]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counting what waits: %w", err)
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	var events []tidegate.Event
 	for range maxWaitingFrames {
 		entry, ok, err := r.TryNext()

@@ -140,8 +140,11 @@ func noSync(name string) error {
 func (h *Hub) runDue(ctx context.Context, name, trigger string) error {
 	for {
 		_, err := h.runner.Do(ctx, name, trigger)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // the process is going down; the run is resumed by the next
 		}
 		current, going := h.runner.Current(name)
 		if tidegate.FaultOf(err).Code != "run.conflict" || !going {

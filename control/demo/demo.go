@@ -84,11 +84,11 @@ type demo struct {
 // Run shows the loop. The result is whole when the error is nil.
 func Run(ctx context.Context, o Options) (res Result, err error) {
 	if o.Data == "" {
-		dir, err := os.MkdirTemp("", "tidegate-demo-")
-		if err != nil {
-			return res, fmt.Errorf("making a folder for the demo: %w", err)
+		dir, mkErr := os.MkdirTemp("", "tidegate-demo-")
+		if mkErr != nil {
+			return res, fmt.Errorf("making a folder for the demo: %w", mkErr)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		o.Data = dir
 	}
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
@@ -140,7 +140,7 @@ func (d *demo) serve(ctx context.Context) (*app.App, error) {
 // will do, one that the system chooses.
 func freePort(addr string, anyWillDo bool) string {
 	if !anyWillDo {
-		if l, err := net.Listen("tcp", addr); err == nil {
+		if l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr); err == nil {
 			_ = l.Close()
 			return addr
 		}
@@ -298,17 +298,17 @@ func (d *demo) loaded(ctx context.Context, res *Result) error {
 	return nil
 }
 
-func (d *demo) number(ctx context.Context, sql string) (int64, error) {
+func (d *demo) number(ctx context.Context, sql string) (n int64, err error) {
 	rows, err := d.app.Hub.Query(ctx, sql)
 	if err != nil {
 		return 0, err
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	row, err := rows.Next(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("counting: %w", err)
 	}
-	n, _ := row[0].(int64)
+	n, _ = row[0].(int64)
 	return n, nil
 }
 
@@ -335,7 +335,7 @@ func startCRM(data string, usualPort bool) (*crm, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the CRM: %w", err)
 	}
-	l, err := net.Listen("tcp", freePort("127.0.0.1:8082", !usualPort))
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", freePort("127.0.0.1:8082", !usualPort))
 	if err != nil {
 		return nil, fmt.Errorf("starting the CRM: %w", err)
 	}
@@ -348,8 +348,10 @@ func startCRM(data string, usualPort bool) (*crm, error) {
 // addProperties does what a HubSpot admin would do: the shop's own fields.
 func (c *crm) addProperties() error {
 	for _, p := range []struct{ name, label, typ, field string }{
-		{"plan", "Plan", "string", "text"}, {"shop_orders", "Orders", "number", "number"},
-		{"lifetime_value", "Lifetime value", "number", "number"}, {"last_order_at", "Last order", "datetime", "date"},
+		{"plan", "Plan", "string", "text"},
+		{"shop_orders", "Orders", "number", "number"},
+		{"lifetime_value", "Lifetime value", "number", "number"},
+		{"last_order_at", "Last order", "datetime", "date"},
 	} {
 		body, err := json.Marshal(map[string]string{"name": p.name, "label": p.label, "type": p.typ, "fieldType": p.field, "groupName": "contactinformation"})
 		if err != nil {
@@ -385,7 +387,9 @@ func (c *crm) dump(path string) error {
 
 func (c *crm) stop() error {
 	err := c.server.Close()
-	<-c.done
+	if served := <-c.done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	if closer, ok := c.sim.(io.Closer); ok {
 		err = errors.Join(err, closer.Close())
 	}

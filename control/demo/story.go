@@ -14,11 +14,10 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/app"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/internal/egress"
 	"github.com/tidegate/tidegate/sync/scheduler"
-
-	"github.com/tidegate/tidegate/control/app"
 )
 
 // localClient reaches this machine only, which is where the demo lives.
@@ -62,7 +61,7 @@ func (d *demo) post(ctx context.Context, client *http.Client, r request) error {
 	if err != nil {
 		return fmt.Errorf("sending %s: %w", r.path, err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it was read
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err != nil {
 		return fmt.Errorf("reading the answer to %s: %w", r.path, err)

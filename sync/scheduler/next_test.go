@@ -24,24 +24,42 @@ func TestClockChanges(t *testing.T) {
 		name, cron, zone, after string
 		want                    []string // in the zone
 	}{
-		{"a time in the gap fires when the gap ends", "30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00+01:00",
-			[]string{"2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"}},
-		{"two times in one gap fire once", "10,50 2 * * *", "Europe/Berlin", "2026-03-29T00:00:00+01:00",
-			[]string{"2026-03-29T03:00:00+02:00", "2026-03-30T02:10:00+02:00"}},
-		{"a doubled time fires the first time", "30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00+02:00",
-			[]string{"2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"}},
-		{"from inside the repeated hour the next day comes", "30 2 * * *", "Europe/Berlin", "2026-10-25T02:10:00+01:00",
-			[]string{"2026-10-26T02:30:00+01:00"}},
-		{"every hour follows elapsed time through the doubled hour", "30 * * * *", "Europe/Berlin", "2026-10-25T01:00:00+02:00",
-			[]string{"2026-10-25T01:30:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:30:00+01:00"}},
-		{"every hour follows elapsed time over the gap", "30 * * * *", "Europe/Berlin", "2026-03-29T01:00:00+01:00",
-			[]string{"2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"}},
-		{"a gap of half an hour", "15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00+10:30",
-			[]string{"2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"}},
-		{"a gap at midnight", "0 0 * * *", "America/Santiago", "2026-09-05T12:00:00-04:00",
-			[]string{"2026-09-06T01:00:00-03:00", "2026-09-07T00:00:00-03:00"}},
-		{"a zone without changes", "0 9 * * 1", "Asia/Tokyo", "2026-11-21T00:00:00+09:00",
-			[]string{"2026-11-23T09:00:00+09:00", "2026-11-30T09:00:00+09:00"}},
+		{
+			"a time in the gap fires when the gap ends", "30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00+01:00",
+			[]string{"2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"},
+		},
+		{
+			"two times in one gap fire once", "10,50 2 * * *", "Europe/Berlin", "2026-03-29T00:00:00+01:00",
+			[]string{"2026-03-29T03:00:00+02:00", "2026-03-30T02:10:00+02:00"},
+		},
+		{
+			"a doubled time fires the first time", "30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00+02:00",
+			[]string{"2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"},
+		},
+		{
+			"from inside the repeated hour the next day comes", "30 2 * * *", "Europe/Berlin", "2026-10-25T02:10:00+01:00",
+			[]string{"2026-10-26T02:30:00+01:00"},
+		},
+		{
+			"every hour follows elapsed time through the doubled hour", "30 * * * *", "Europe/Berlin", "2026-10-25T01:00:00+02:00",
+			[]string{"2026-10-25T01:30:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:30:00+01:00"},
+		},
+		{
+			"every hour follows elapsed time over the gap", "30 * * * *", "Europe/Berlin", "2026-03-29T01:00:00+01:00",
+			[]string{"2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"},
+		},
+		{
+			"a gap of half an hour", "15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00+10:30",
+			[]string{"2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"},
+		},
+		{
+			"a gap at midnight", "0 0 * * *", "America/Santiago", "2026-09-05T12:00:00-04:00",
+			[]string{"2026-09-06T01:00:00-03:00", "2026-09-07T00:00:00-03:00"},
+		},
+		{
+			"a zone without changes", "0 9 * * 1", "Asia/Tokyo", "2026-11-21T00:00:00+09:00",
+			[]string{"2026-11-23T09:00:00+09:00", "2026-11-30T09:00:00+09:00"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
