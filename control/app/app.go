@@ -57,6 +57,8 @@ type Options struct {
 	Now                   func() time.Time
 	// Telemetry is where metrics and traces go; required.
 	Telemetry *obs.Telemetry
+	// FS is the file system of the journal, the machine's when nil.
+	FS vfs.FS
 	// Ready is called once, when everything answers.
 	Ready func(Addresses)
 }
@@ -187,7 +189,7 @@ func (a *App) definitions(ctx context.Context, w *store.Workspace) (*project.Pro
 
 func (a *App) openJournal(ctx context.Context) (err error) {
 	a.journal, err = journal.Open(ctx, journal.Options{
-		Dir: filepath.Join(a.o.Data, "journal"), FS: vfs.OS(), Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
+		Dir: filepath.Join(a.o.Data, "journal"), FS: a.o.FS, Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
 		Fatal: func(err error) {
 			failed := &DiskError{Err: err}
 			a.fatal.Store(failed)

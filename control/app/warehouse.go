@@ -35,12 +35,9 @@ func openWarehouse(ctx context.Context, data string, w project.Warehouse, log *s
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.kind", Subject: "tidegate.yaml: warehouse.kind", Message: fmt.Sprintf("there is no kind %q", w.Kind)}
 	}
 	cfg := kind.NewConfig()
-	raw, err := json.Marshal(w.Config)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the warehouse's configuration: %w", err)
-	}
-	if w.Config == nil {
-		raw = []byte("{}")
+	raw := w.Config
+	if len(raw) == 0 {
+		raw = json.RawMessage("{}")
 	}
 	if err := config.DecodeJSON("tidegate.yaml: warehouse.config", raw, cfg); err != nil {
 		return nil, halted("warehouse.config", "tidegate.yaml: warehouse.config", err)
