@@ -3,6 +3,7 @@ package hubspot
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,21 +36,32 @@ func (d *Destination) classify(resp *http.Response, raw []byte) *tidegate.Fault 
 		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "auth.forbidden", "token", "give the private app the scopes that the reference page of hubspot lists"
 	case status == http.StatusTooManyRequests, e.ErrorType == "RATE_LIMIT":
 		f.Action, f.Code, f.After = tidegate.Throttle, "hubspot.rate_limit", waitFor(resp, e, d.env.Now())
+	case status == http.StatusLocked: // too many writes to the same records; a lock lasts two seconds
+		f.Action, f.Code, f.After = tidegate.Throttle, "hubspot.locked", waitOr(resp, d.env.Now(), 2*time.Second)
+	case status == statusMigrating:
+		f.Action, f.Code, f.After = tidegate.Throttle, "hubspot.migrating", waitOr(resp, d.env.Now(), 10*time.Minute)
 	case status == http.StatusRequestEntityTooLarge:
 		f.Action, f.Code, f.Hint = tidegate.Reject, "hubspot.too_large", "map fewer or shorter fields"
 	case status < 400:
 		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "hubspot.moved", "base_url", "the address answers with a redirect; leave base_url out, or set it to where the API is"
 	case strings.Contains(e.Message, noProperty):
 		return missing(f.Message)
-	case !isJSON, status >= 500, status == http.StatusRequestTimeout, status == http.StatusLocked:
+	case !isJSON, status >= 500, status == http.StatusRequestTimeout:
 		f.Action, f.Code = tidegate.Retry, "hubspot.unavailable"
 	case status == http.StatusNotFound:
 		f.Action, f.Code, f.Hint = tidegate.Halt, "hubspot.not_found", "look whether base_url is right and the account has this object"
-	default: // 400 VALIDATION_ERROR, 409 CONFLICT, 422: something about the records
+	case status == http.StatusBadRequest, status == http.StatusConflict, status == http.StatusUnprocessableEntity,
+		status == http.StatusRequestURITooLong: // something about the records; 414: a record with too many identities
 		f.Action, f.Code = tidegate.Reject, "hubspot."+category(e.Category)
+	default: // nothing that a record could bring about
+		f.Action, f.Code, f.Subject, f.Hint = tidegate.Halt, "hubspot.unexpected", "base_url", "the address answers with "+strconv.Itoa(status)+", as the API never does for a record; look whether base_url is right and the account is in order"
 	}
 	return f
 }
+
+// statusMigrating is the API's status while the account moves to another data
+// center, for up to a day.
+const statusMigrating = 477
 
 // noProperty is how the API calls a property that does not exist.
 const noProperty = "PROPERTY_DOESNT_EXIST"
@@ -63,16 +75,22 @@ func missing(message string) *tidegate.Fault {
 
 // waitFor is how long a 429 asks to stay away.
 func waitFor(resp *http.Response, e apiError, now time.Time) time.Duration {
+	wait := 10 * time.Second // TEN_SECONDLY_ROLLING
+	switch e.PolicyName {
+	case "DAILY":
+		wait = time.Hour // it resets at midnight of a zone that the API does not name
+	case "SECONDLY":
+		wait = time.Second
+	}
+	return waitOr(resp, now, wait)
+}
+
+// waitOr is how long an answer asks to stay away, otherwise when it does not say.
+func waitOr(resp *http.Response, now time.Time, otherwise time.Duration) time.Duration {
 	if wait, ok := egress.RetryAfter(resp.Header, now); ok {
 		return wait
 	}
-	switch e.PolicyName {
-	case "DAILY":
-		return time.Hour // it resets at midnight of a zone that the API does not name
-	case "SECONDLY":
-		return time.Second
-	}
-	return 10 * time.Second // TEN_SECONDLY_ROLLING
+	return otherwise
 }
 
 // recordFault says what is to be done about one record of a 207.
@@ -85,7 +103,7 @@ func (d *Destination) recordFault(e batchError) *tidegate.Fault {
 		f.Action = tidegate.Retry
 	case "VALIDATION_ERROR":
 		f.Hint = "mend the value in the model or its mapping; the record is tried again when it changes"
-	case "OBJECT_NOT_FOUND":
+	case notFound:
 		f.Hint = "there is no such record; use the mode upsert to create it"
 	case "CONFLICT":
 		f.Hint = "the record is there already; use the mode upsert to update it"

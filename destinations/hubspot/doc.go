@@ -18,10 +18,16 @@
 //   - a private app has 100 calls in ten seconds (190 on the larger plans); a 429
 //     names the policy that was hit: TEN_SECONDLY_ROLLING or DAILY.
 //   - two inputs with one id fail the whole call.
+//   - 423 is a lock of two seconds, 477 an account that is being moved, with a
+//     Retry-After of up to a day; neither is about a record.
+//   - batch/read answers 207 when some records are not there (OBJECT_NOT_FOUND,
+//     HubSpot/hubspot-api-php issue 619); an answer's status is PENDING,
+//     PROCESSING, CANCELED or COMPLETE.
 //   - a property is cleared by the empty text; all values travel as text.
 //
 // Invariants: an outcome is Delivered only when a result of the answer names
-// the record; what the answer does not name is in doubt. The token appears in
+// the record; what the answer does not name is in doubt. A record is taken for
+// absent only by a read that was complete and met no other error. The token appears in
 // the Authorization header and nowhere else (Invariant 9).
 //
 // It does not retry, wait or split batches: the runner does. A Destination is

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,10 +89,8 @@ type property struct {
 
 // Objects reads the properties of each object from the account.
 func (d *Destination) Objects(ctx context.Context) ([]destinations.Object, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.objects != nil && d.env.Now().Sub(d.readAt) < fieldsFresh && !d.closed.Load() {
-		return d.objects, nil
+	if list := d.remembered(); list != nil {
+		return list, nil
 	}
 	var list []destinations.Object
 	for _, name := range objectNames {
@@ -103,8 +102,20 @@ func (d *Destination) Objects(ctx context.Context) ([]destinations.Object, error
 		}
 		list = append(list, d.object(name, answer.Results))
 	}
+	d.mu.Lock() // not while calling: who waits for a lock cannot be cancelled
+	defer d.mu.Unlock()
 	d.objects, d.readAt = list, d.env.Now()
-	return list, nil
+	return slices.Clone(list), nil
+}
+
+// remembered returns the objects while they are fresh, otherwise nil.
+func (d *Destination) remembered() []destinations.Object {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed.Load() || d.env.Now().Sub(d.readAt) >= fieldsFresh {
+		return nil
+	}
+	return slices.Clone(d.objects)
 }
 
 func (d *Destination) object(name string, properties []property) destinations.Object {
@@ -215,6 +226,9 @@ func (d *Destination) read(ctx context.Context, object, identifierField string, 
 	if err := d.call(ctx, http.MethodPost, batchPath(object, "read"), body, &answer); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", object, err)
 	}
+	if f := d.unread(answer); f != nil {
+		return nil, fmt.Errorf("reading %s: %w", object, f)
+	}
 	found := make(map[string]result, len(answer.Results))
 	for _, r := range answer.Results {
 		value := r.Properties[identifierField]
@@ -226,6 +240,20 @@ func (d *Destination) read(ctx context.Context, object, identifierField string, 
 		}
 	}
 	return found, nil
+}
+
+// unread is why an answer does not tell which records exist, or nil when it
+// does: a record may be taken for absent only when nothing else went wrong.
+func (d *Destination) unread(a batchAnswer) *tidegate.Fault {
+	for _, e := range a.Errors {
+		if e.Category != notFound {
+			return d.recordFault(e)
+		}
+	}
+	if a.Status != complete {
+		return &tidegate.Fault{Action: tidegate.Retry, Code: "hubspot.incomplete", Message: "the answer does not say that the read is complete"}
+	}
+	return nil
 }
 
 // fold makes values comparable: HubSpot stores e-mail addresses in lower case.

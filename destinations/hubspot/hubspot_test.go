@@ -185,7 +185,7 @@ func TestClassify(t *testing.T) {
 		"retry after":       {429, "3", `{"message":"x","policyName":"DAILY"}`, tidegate.Throttle, "hubspot.rate_limit", 3 * time.Second},
 		"a proxy's 404":     {404, "", `<html>not here</html>`, tidegate.Retry, "hubspot.unavailable", 0},
 		"no such object":    {404, "", `{"message":"Unable to infer object type","category":"OBJECT_NOT_FOUND"}`, tidegate.Halt, "hubspot.not_found", 0},
-		"locked":            {423, "", `{"message":"locked"}`, tidegate.Retry, "hubspot.unavailable", 0},
+		"locked":            {423, "", `{"message":"locked"}`, tidegate.Throttle, "hubspot.locked", 2 * time.Second},
 		"moved":             {301, "", ``, tidegate.Halt, "hubspot.moved", 0},
 		"too large, a page": {413, "", `<html>`, tidegate.Reject, "hubspot.too_large", 0},
 		"bad request":       {400, "", `{"message":"m","category":"VALIDATION_ERROR"}`, tidegate.Reject, "hubspot.validation_error", 0},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,12 @@ type input struct {
 	Properties         map[string]*string `json:"properties,omitempty"`
 	ObjectWriteTraceID string             `json:"objectWriteTraceId,omitempty"`
 }
+
+// Words of the API's answers.
+const (
+	complete = "COMPLETE"         // the status of a batch that was worked through
+	notFound = "OBJECT_NOT_FOUND" // the category of an error about an absent record
+)
 
 // batchAnswer is the answer of every batch endpoint.
 type batchAnswer struct {
@@ -116,7 +123,7 @@ func (d *Destination) update(ctx context.Context, b destinations.Batch, ids []st
 	var knownIDs []string
 	for i, id := range ids {
 		if id == "" {
-			out[i] = failed(d.recordFault(batchError{Category: "OBJECT_NOT_FOUND", Message: "there is no record with this " + b.IdentifierField}))
+			out[i] = failed(d.recordFault(batchError{Category: notFound, Message: "there is no record with this " + b.IdentifierField}))
 			continue
 		}
 		known.Items, knownIDs = append(known.Items, b.Items[i]), append(knownIDs, id)
@@ -189,9 +196,7 @@ func (d *Destination) align(b destinations.Batch, inputs []input, answer batchAn
 	out := make([]destinations.Outcome, len(b.Items))
 	byTrace, byID := map[string]int{}, map[string]int{}
 	for i, in := range inputs {
-		out[i] = destinations.Outcome{Disposition: destinations.InDoubt, Fault: &tidegate.Fault{
-			Action: tidegate.Retry, Code: "hubspot.not_named", Message: "the answer does not name the record",
-		}}
+		out[i] = unnamed()
 		byTrace[in.ObjectWriteTraceID] = i
 		byID[fold(b.IdentifierField, text(b.Items[i].Identifier))] = i
 	}
@@ -240,6 +245,12 @@ func (d *Destination) align(b destinations.Batch, inputs []input, answer batchAn
 	return out
 }
 
+func unnamed() destinations.Outcome {
+	return destinations.Outcome{Disposition: destinations.InDoubt, Fault: &tidegate.Fault{
+		Action: tidegate.Retry, Code: "hubspot.not_named", Message: "the answer does not name the record",
+	}}
+}
+
 func failed(f *tidegate.Fault) destinations.Outcome {
 	if f.Action == tidegate.Reject {
 		return destinations.Outcome{Disposition: destinations.Rejected, Fault: f}
@@ -260,16 +271,46 @@ func (d *Destination) archive(ctx context.Context, b destinations.Batch) ([]dest
 			inputs = append(inputs, input{ID: id})
 		}
 	}
+	var raw json.RawMessage // stays empty with a 204
 	if len(inputs) > 0 {
-		if err := d.call(ctx, http.MethodPost, batchPath(b.Object, "archive"), map[string]any{"inputs": inputs}, &batchAnswer{}); err != nil {
+		if err := d.call(ctx, http.MethodPost, batchPath(b.Object, "archive"), map[string]any{"inputs": inputs}, &raw); err != nil {
 			return nil, fmt.Errorf("archiving %d %s: %w", len(inputs), b.Object, err)
 		}
 	}
-	out := make([]destinations.Outcome, len(b.Items))
-	for i := range out {
-		out[i] = destinations.Outcome{Disposition: destinations.Delivered, DestinationID: ids[i]}
+	return d.archived(ids, raw), nil
+}
+
+// archived says what became of the records with the ids, of which "" were not
+// there to begin with. An answer with a body is one that has something to say:
+// what it leaves open is in doubt.
+func (d *Destination) archived(ids []string, raw json.RawMessage) []destinations.Outcome {
+	out := make([]destinations.Outcome, len(ids))
+	for i, id := range ids {
+		out[i] = destinations.Outcome{Disposition: destinations.Delivered, DestinationID: id}
 	}
-	return out, nil
+	if len(raw) == 0 {
+		return out
+	}
+	var answer batchAnswer
+	sure := json.Unmarshal(raw, &answer) == nil && answer.Status == complete
+	for _, e := range answer.Errors {
+		if e.Category == notFound {
+			continue // gone already
+		}
+		fault, named := d.recordFault(e), false
+		for _, id := range append(e.named("ids"), e.named("id")...) {
+			if i := slices.Index(ids, id); i >= 0 && id != "" {
+				out[i], named = failed(fault), true
+			}
+		}
+		sure = sure && named
+	}
+	for i := range out {
+		if !sure && ids[i] != "" && out[i].Disposition == destinations.Delivered {
+			out[i] = unnamed()
+		}
+	}
+	return out
 }
 
 // resolve returns the record id of each item, "" where there is no record. It
