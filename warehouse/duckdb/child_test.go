@@ -109,8 +109,8 @@ func childCrash(ctx context.Context, path string) error {
 	}
 }
 
-// childDiskFull limits the size of files, loads until that fails, raises the
-// limit, and expects everything to heal by itself.
+// childDiskFull limits the size of files, checkpoints until the engine gives
+// up, raises the limit, and expects everything to heal by itself.
 func childDiskFull(ctx context.Context, path string) error {
 	w, err := childOpen(ctx, path)
 	if err != nil {
@@ -123,27 +123,34 @@ func childDiskFull(ctx context.Context, path string) error {
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		return err
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 3 << 20, Max: before.Max}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 2 << 20, Max: before.Max}); err != nil {
 		return err
 	}
 	text := strings.Repeat("x", 100_000)
-	n := 0
-	for ; ; n++ {
-		if n == 1000 {
+	loaded := 0
+	for ; ; loaded++ {
+		if loaded == 1000 {
 			return fmt.Errorf("the limit on files has no effect")
 		}
-		if err := childLoad(ctx, w, n, text+fmt.Sprint(n)); err != nil {
-			if f := tidegate.FaultOf(err); f.Action != tidegate.Retry {
-				return fmt.Errorf("a full disk is a %v: %w", f.Action, err)
-			}
+		if err = childLoad(ctx, w, loaded, text+fmt.Sprint(loaded)); err != nil {
 			break
 		}
+		if loaded%5 == 4 {
+			if err = w.Checkpoint(ctx); err != nil {
+				loaded++ // it had returned
+				break
+			}
+		}
 	}
+	if f := tidegate.FaultOf(err); f.Action != tidegate.Retry || f.Code != "warehouse.broken" && f.Code != "warehouse.io" {
+		return fmt.Errorf("a full disk is a %v %s: %w", f.Action, f.Code, err)
+	}
+	fmt.Fprintln(os.Stdout, "failed:", err)
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
 		return err
 	}
 	for tries := 0; ; tries++ {
-		err := childLoad(ctx, w, n, text)
+		err := childLoad(ctx, w, loaded, text)
 		if err == nil {
 			break
 		}
@@ -152,8 +159,9 @@ func childDiskFull(ctx context.Context, path string) error {
 		}
 		select {
 		case <-w.Recovered():
-			os.Stdout.WriteString("recovered\n")
-		case <-time.After(10 * time.Millisecond):
+			fmt.Fprintln(os.Stdout, "recovered")
+		case <-time.After(20 * time.Second):
+			return fmt.Errorf("it does not open again: %w", err)
 		}
 	}
 	r, err := w.Query(ctx, "SELECT count(*), count(DISTINCT n) FROM x.t")
@@ -164,8 +172,11 @@ func childDiskFull(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if row[0] != int64(n+1) || row[1] != int64(n+1) {
-		return fmt.Errorf("%v rows of %d loads", row, n+1)
+	if row[0] != int64(loaded+1) || row[1] != int64(loaded+1) {
+		return fmt.Errorf("%v rows of %d loads", row, loaded+1)
 	}
-	return r.Close()
+	if err := r.Close(); err != nil {
+		return err
+	}
+	return w.Close()
 }

@@ -78,8 +78,11 @@ func fault(msg string) *tidegate.Fault {
 	}
 	// The engine refuses every further statement of a transaction in which one
 	// failed, and every statement of an instance that failed fatally.
-	if strings.Contains(msg, "database has been invalidated because of a previous fatal error") {
+	if strings.Contains(msg, "database has been invalidated") {
 		f.Action, f.Code, f.Hint = tidegate.Retry, "warehouse.broken", rules[0].hint
+	}
+	if f.Code == "warehouse.conflict" && strings.Contains(msg, "Could not write file") {
+		f.Code, f.Hint = "warehouse.io", "check the disk that holds the warehouse: free space, permissions, errors in the system log"
 	}
 	if strings.Contains(msg, "Corrupt database file") {
 		f.Action, f.Code = tidegate.Halt, "warehouse.corrupt"

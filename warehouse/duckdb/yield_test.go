@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,7 +112,12 @@ func TestYieldAndClose(t *testing.T) {
 // process of its own) until the engine gives up, and lets it heal.
 func TestFatalErrorsAreHealed(t *testing.T) {
 	t.Parallel()
-	run(t, "diskfull", filepath.Join(t.TempDir(), "w.duckdb"), 0)
+	said := run(t, "diskfull", filepath.Join(t.TempDir(), "w.duckdb"), 0)
+	for _, want := range []string{"warehouse.broken", "invalidated", "recovered"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in %q", want, said)
+		}
+	}
 }
 
 // TestKillKeepsWhatReturned kills a process that loads, and opens what it left.
