@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	children := map[string]func(context.Context, string) error{
-		"probe": duckdb.Probe, "write": childWrite, "diskfull": childDiskFull, "crash": childCrash,
+		"probe": duckdb.Probe, "write": childWrite, "diskfull": childDiskFull, "crash": childCrash, "spill": childSpill,
 	}
 	if err := children[mode](context.Background(), path); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -174,6 +174,29 @@ func childDiskFull(ctx context.Context, path string) error {
 	}
 	if row[0] != int64(loaded+1) || row[1] != int64(loaded+1) {
 		return fmt.Errorf("%v rows of %d loads", row, loaded+1)
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// childSpill sorts more than the memory limit holds.
+func childSpill(ctx context.Context, path string) error {
+	w, err := duckdb.Open(ctx, duckdb.Options{Path: path, MemoryLimit: "60MB", Threads: 1, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	r, err := w.Query(ctx, "SELECT count(*) FROM (SELECT range, md5(range::VARCHAR) AS h FROM range(2000000) ORDER BY h OFFSET 10)")
+	if err != nil {
+		return err
+	}
+	row, err := r.Next(ctx)
+	if err != nil {
+		return err
+	}
+	if row[0] != int64(1_999_990) {
+		return fmt.Errorf("got %v", row)
 	}
 	if err := r.Close(); err != nil {
 		return err
