@@ -109,3 +109,11 @@ func BenchmarkTx(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkQueryOne is what every query pays: its checks, its transaction, its reader.
+func BenchmarkQueryOne(b *testing.B) {
+	w := open(b)
+	for b.Loop() {
+		all(b, w, "SELECT 1")
+	}
+}
