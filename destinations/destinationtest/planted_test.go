@@ -20,66 +20,71 @@ import (
 // bugEnv names the planted bug of a child process.
 const bugEnv = "TIDEGATE_PLANTED_BUG"
 
-// bugs are what connectors get wrong; the suite must see each. Each wraps a
-// good connector.
-var bugs = map[string]func(d *wrapped){
-	"a rejection taken for a success": func(d *wrapped) {
+// bug is something that connectors get wrong, around a good connector, and the
+// part of the suite that must see it; "" is the whole suite, which must pass.
+type bug struct {
+	part  string
+	plant func(d *wrapped)
+}
+
+var bugs = map[string]bug{
+	"a rejection taken for a success": {"contacts/alignment", func(d *wrapped) {
 		d.outcomes = func(_ destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
 			for i := range out {
 				out[i] = destinations.Outcome{Disposition: destinations.Delivered}
 			}
 			return out
 		}
-	},
-	"outcomes in another order": func(d *wrapped) {
+	}},
+	"outcomes in another order": {"contacts/alignment", func(d *wrapped) {
 		d.outcomes = func(_ destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
 			for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
 				out[i], out[j] = out[j], out[i]
 			}
 			return out
 		}
-	},
-	"an outcome too few": func(d *wrapped) {
+	}},
+	"an outcome too few": {"contacts/values", func(d *wrapped) {
 		d.outcomes = func(_ destinations.Batch, out []destinations.Outcome) []destinations.Outcome { return out[:len(out)-1] }
-	},
-	"an unknown end taken for a success": func(d *wrapped) {
+	}},
+	"an unknown end taken for a success": {"contacts/faults", func(d *wrapped) {
 		d.failure = func(b destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
 			if f.Action == tidegate.Retry {
 				return make([]destinations.Outcome, len(b.Items)), nil
 			}
 			return nil, err
 		}
-	},
-	"an unknown end taken for a refusal": func(d *wrapped) { d.turn(tidegate.Retry, tidegate.Reject) },
-	"a 401 tried again for ever":         func(d *wrapped) { d.turn(tidegate.Halt, tidegate.Retry) },
-	"a 429 without patience":             func(d *wrapped) { d.turn(tidegate.Throttle, tidegate.Retry) },
-	"a 413 that is never split":          func(d *wrapped) { d.turn(tidegate.Reject, tidegate.Halt) },
-	"Retry-After not read": func(d *wrapped) {
+	}},
+	"an unknown end taken for a refusal": {"contacts/faults", func(d *wrapped) { d.turn(tidegate.Retry, tidegate.Reject) }},
+	"a 401 tried again for ever":         {"contacts/faults", func(d *wrapped) { d.turn(tidegate.Halt, tidegate.Retry) }},
+	"a 429 without patience":             {"contacts/faults", func(d *wrapped) { d.turn(tidegate.Throttle, tidegate.Retry) }},
+	"a 413 that is never split":          {"contacts/faults", func(d *wrapped) { d.turn(tidegate.Reject, tidegate.Halt) }},
+	"Retry-After not read": {"contacts/faults", func(d *wrapped) {
 		d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
 			if f.Action == tidegate.Throttle {
 				f.After = 1
 			}
 			return nil, err
 		}
-	},
-	"a halt without a hint": func(d *wrapped) {
+	}},
+	"a halt without a hint": {"contacts/faults", func(d *wrapped) {
 		d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
 			f.Hint = ""
 			return nil, err
 		}
-	},
-	"the secret in an error": func(d *wrapped) {
+	}},
+	"the secret in an error": {"contacts/echo", func(d *wrapped) {
 		d.failure = func(_ destinations.Batch, _ *tidegate.Fault, err error) ([]destinations.Outcome, error) {
 			return nil, fmt.Errorf("calling with %s: %w", destinationtest.Canary, err)
 		}
-	},
-	"the secret in the log": func(d *wrapped) {
+	}},
+	"the secret in the log": {"contacts/values", func(d *wrapped) {
 		d.before = func(*destinations.Batch) error { d.log.Debug("calling", "token", destinationtest.Canary); return nil }
-	},
-	"the batch changed": func(d *wrapped) {
+	}},
+	"the batch changed": {"contacts/unchanged", func(d *wrapped) {
 		d.before = func(b *destinations.Batch) error { b.Items[0].Record["city"] = "changed"; return nil }
-	},
-	"values lost": func(d *wrapped) {
+	}},
+	"values lost": {"contacts/values", func(d *wrapped) {
 		d.before = func(b *destinations.Batch) error {
 			items := append([]destinations.Item(nil), b.Items...)
 			for i := range items {
@@ -95,8 +100,8 @@ var bugs = map[string]func(d *wrapped){
 			b.Items = items
 			return nil
 		}
-	},
-	"an absent record that cannot be removed": func(d *wrapped) {
+	}},
+	"an absent record that cannot be removed": {"contacts/absent", func(d *wrapped) {
 		d.outcomes = func(b destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
 			for i := range out {
 				if b.Items[i].Op == tidegate.Removed && out[i].DestinationID == "" {
@@ -105,27 +110,69 @@ var bugs = map[string]func(d *wrapped){
 			}
 			return out
 		}
-	},
-	"cancellation ignored": func(d *wrapped) { d.context = context.WithoutCancel },
-	"cancellation hidden": func(d *wrapped) {
+	}},
+	"cancellation ignored": {"contacts/cancel$", func(d *wrapped) { d.context = context.WithoutCancel }},
+	"cancellation hidden": {"contacts/cancel$", func(d *wrapped) {
 		d.failure = func(_ destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
 			if errors.Is(err, context.Canceled) {
 				return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "x", Message: f.Message, Hint: "x"}
 			}
 			return nil, err
 		}
-	},
-	"limits that nobody keeps":  func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Limit.Records = 500 } },
-	"an object without a mode":  func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Modes = nil } },
-	"no identifier":             func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Fields = nil } },
-	"a write after the close":   func(d *wrapped) { d.neverCloses = true },
-	"every write two calls":     func(d *wrapped) { d.twice = true },
-	"an empty batch that calls": func(d *wrapped) { d.emptyCalls = true },
-	"no bug":                    func(*wrapped) {},
+	}},
+	"limits that nobody keeps":  {"contacts/limits", func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Limit.Records = 500 } }},
+	"an object without a mode":  {"objects", func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Modes = nil } }},
+	"no identifier":             {"objects", func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Fields = nil } }},
+	"a write after the close":   {"close", func(d *wrapped) { d.neverCloses = true }},
+	"every write two calls":     {"contacts/limits", func(d *wrapped) { d.twice = true }},
+	"an empty batch that calls": {"contacts/empty", func(d *wrapped) { d.emptyCalls = true }},
+	"a refusal that was half applied": {"contacts/faults", func(d *wrapped) {
+		d.failure = func(b destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			if f.Action == tidegate.Throttle {
+				_, _ = d.Destination.Write(context.Background(), b)
+			}
+			return nil, err
+		}
+	}},
+	"an update that is lost": {"contacts/faults/update", func(d *wrapped) {
+		d.failure = func(b destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error) {
+			if f.Action == tidegate.Retry && b.Mode == tidegate.Update {
+				f.Action = tidegate.Reject
+			}
+			return nil, err
+		}
+	}},
+	"bytes that nobody counts":   {"contacts/bytes", func(d *wrapped) { d.objects = func(o *destinations.Object) { o.Limit.Bytes = 1 << 14 } }},
+	"a check that always passes": {"check", func(d *wrapped) { d.check = func(context.Context) error { return nil } }},
+	"a check that does not see the secret": {"contacts/credential", func(d *wrapped) {
+		d.check = func(ctx context.Context) error { _ = d.Destination.(destinations.Checker).Check(ctx); return nil }
+	}},
+	"a check that writes": {"check", func(d *wrapped) {
+		d.check = func(ctx context.Context) error {
+			item := destinations.Item{Op: tidegate.Added, Identifier: "check@example.com", Record: tidegate.Record{"email": "check@example.com"}}
+			_, err := d.Destination.Write(ctx, destinations.Batch{Object: "contacts", Mode: tidegate.Upsert, IdentifierField: "email", Items: []destinations.Item{item}})
+			return err
+		}
+	}},
+	"a listing that cannot be cancelled": {"contacts/cancel_reads", func(d *wrapped) { d.listing = context.WithoutCancel }},
+	"a ticket that nobody gave":          {"poller", func(d *wrapped) { d.poll = func() error { return nil } }},
+	"an unknown ticket asked for ever": {"poller", func(d *wrapped) {
+		d.poll = func() error { return &tidegate.Fault{Action: tidegate.Retry, Code: "x", Message: "x"} }
+	}},
+	"no bug, and bytes counted": {"", func(d *wrapped) {
+		d.objects = func(o *destinations.Object) { o.Limit.Bytes = 1 << 16 }
+		d.before = func(b *destinations.Batch) error {
+			if raw, err := json.Marshal(b); err != nil || len(raw) > 1<<16 {
+				return &tidegate.Fault{Action: tidegate.Reject, Code: "too_large", Message: "the body is too large", Err: err}
+			}
+			return nil
+		}
+	}},
+	"no bug": {"", func(*wrapped) {}},
 }
 
 // TestPlantedBugs runs the suite on each bug in a process of its own, which
-// must fail; and on none, which must pass.
+// must fail in its part; and on none, which must pass.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(bugEnv) != "" {
@@ -135,12 +182,16 @@ func TestPlantedBugs(t *testing.T) {
 		t.Skip("it starts a process per bug")
 	}
 	gate := make(chan struct{}, 6) // they mostly wait
-	for name := range bugs {
+	for name, b := range bugs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSubject$", "-test.timeout=60s")
+			run := "^TestSubject$"
+			if b.part != "" {
+				run += "/" + b.part
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+run, "-test.timeout=60s")
 			cmd.Env = append(os.Environ(), bugEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			var exit *exec.ExitError
@@ -150,7 +201,7 @@ func TestPlantedBugs(t *testing.T) {
 			if ran := strings.Contains(string(out), "FAIL: TestSubject/") || strings.Contains(string(out), "PASS"); !ran {
 				t.Fatalf("the suite did not run:\n%.2000s", out)
 			}
-			if failed := err != nil; failed != (name != "no bug") {
+			if failed := err != nil; failed != (b.part != "") {
 				t.Errorf("the suite failed: %v\n%.2000s", failed, out)
 			}
 		})
@@ -159,7 +210,7 @@ func TestPlantedBugs(t *testing.T) {
 
 // TestSubject is the child: the suite on one wrapped connector.
 func TestSubject(t *testing.T) {
-	plant, ok := bugs[os.Getenv(bugEnv)]
+	b, ok := bugs[os.Getenv(bugEnv)]
 	if !ok {
 		t.Skip("run by TestPlantedBugs")
 	}
@@ -171,7 +222,10 @@ func TestSubject(t *testing.T) {
 			return nil, err
 		}
 		d := &wrapped{Destination: inner, log: env.Log}
-		plant(d)
+		b.plant(d)
+		if d.poll != nil {
+			return polled{d}, nil
+		}
 		return d, nil
 	}
 	t.Chdir("../hubspot") // for its testdata
@@ -211,6 +265,9 @@ type wrapped struct {
 	failure     func(b destinations.Batch, f *tidegate.Fault, err error) ([]destinations.Outcome, error)
 	context     func(context.Context) context.Context
 	objects     func(o *destinations.Object)
+	check       func(context.Context) error
+	listing     func(context.Context) context.Context
+	poll        func() error
 	neverCloses bool
 	twice       bool
 	emptyCalls  bool
@@ -233,6 +290,9 @@ func (d *wrapped) Close() error {
 }
 
 func (d *wrapped) Objects(ctx context.Context) ([]destinations.Object, error) {
+	if d.listing != nil {
+		ctx = d.listing(ctx)
+	}
 	list, err := d.Destination.Objects(ctx)
 	out := append([]destinations.Object(nil), list...)
 	for i := range out {
@@ -241,6 +301,20 @@ func (d *wrapped) Objects(ctx context.Context) ([]destinations.Object, error) {
 		}
 	}
 	return out, err
+}
+
+func (d *wrapped) Check(ctx context.Context) error {
+	if d.check != nil {
+		return d.check(ctx)
+	}
+	return d.Destination.(destinations.Checker).Check(ctx)
+}
+
+// polled is a connector whose writes finish later.
+type polled struct{ *wrapped }
+
+func (p polled) Poll(context.Context, destinations.Ticket) ([]destinations.Outcome, bool, error) {
+	return nil, true, p.poll()
 }
 
 func (d *wrapped) Write(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {

@@ -1,6 +1,7 @@
 package destinationtest
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ type proxy struct {
 	at       int // the request, counted from the arming, at which hook works; -1: every one
 	count    int // requests since the arming
 	fired    int
+	largest  int // bytes of a body, ever
 }
 
 func newProxy(t *testing.T, sim http.Handler) *proxy {
@@ -54,6 +56,13 @@ func (p *proxy) tally() (requests, fired, peak int) {
 	return p.count, p.fired, p.peak
 }
 
+// heaviest returns the bytes of the largest body so far.
+func (p *proxy) heaviest() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.largest
+}
+
 func (p *proxy) urls() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,7 +71,10 @@ func (p *proxy) urls() []string {
 
 // ServeHTTP implements http.Handler.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // a client that leaves early leaves a short body
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	p.mu.Lock()
+	p.largest = max(p.largest, len(body))
 	p.seen = append(p.seen, r.URL.String())
 	hook := p.hook
 	if p.at >= 0 && p.count != p.at {

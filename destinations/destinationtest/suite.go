@@ -38,7 +38,7 @@ const Canary = "canary-5e9b41c7d2f8a603"
 // Suite is what a connector brings to the suite.
 type Suite struct {
 	Kind destinations.Kind
-	// Simulator returns a fresh simulator that lets Canary in.
+	// Simulator returns a fresh simulator that lets Canary in, and no other secret.
 	Simulator func() (destinations.Simulator, error)
 	// Config is the connector's configuration for a simulator at baseURL, with Canary as its secret.
 	Config func(baseURL string) json.RawMessage
@@ -74,13 +74,14 @@ func Run(t *testing.T, s Suite) {
 	t.Run("objects", func(t *testing.T) { t.Parallel(); testObjects(t, s) })
 	t.Run("close", func(t *testing.T) { t.Parallel(); testClose(t, s) })
 	t.Run("check", func(t *testing.T) { t.Parallel(); testCheck(t, s) })
+	t.Run("poller", func(t *testing.T) { t.Parallel(); testPoller(t, s) })
 	for _, sample := range s.Samples {
 		t.Run(sample.Object, func(t *testing.T) {
 			t.Parallel()
 			for name, test := range map[string]func(*testing.T, Suite, Sample){
 				"values": testValues, "modes": testModes, "idempotence": testIdempotence, "alignment": testAlignment,
 				"absent": testAbsent, "limits": testLimits, "unchanged": testUnchanged, "concurrent": testConcurrent,
-				"faults": testFaults, "cancel": testCancel, "echo": testEcho, "reader": testReader, "empty": testEmpty,
+				"faults": testFaults, "cancel": testCancel, "cancel reads": testCancelReads, "bytes": testBytes, "credential": testCredential, "echo": testEcho, "reader": testReader, "empty": testEmpty,
 			} {
 				t.Run(name, func(t *testing.T) { t.Parallel(); test(t, s, sample) })
 			}
@@ -119,28 +120,37 @@ func unprepared(t *testing.T, s Suite) *bench {
 	}
 	b := &bench{t: t, suite: s, sim: sim, log: &buffer{}}
 	b.proxy = newProxy(t, sim)
-	cfg := s.Kind.NewConfig()
-	if err := config.DecodeJSON("config", s.Config(b.proxy.url()), cfg); err != nil {
-		t.Fatalf("decoding the configuration: %v", err)
-	}
 	b.client = egress.New(egress.Options{Policy: egress.Policy{AllowPrivate: true}, Timeout: patience})
-	b.dest, err = s.Kind.Open(t.Context(), cfg, destinations.Env{
-		Log: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})), HTTP: b.client, Now: func() time.Time { return now },
-	})
-	if err != nil {
-		t.Fatalf("opening: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := b.dest.Close(); err != nil {
-			t.Errorf("closing: %v", err)
-		}
+	t.Cleanup(func() { // after the close
 		b.client.CloseIdleConnections()
 		b.noSecrets("the log", b.log.String())
 		for _, u := range b.proxy.urls() {
 			b.noSecrets("a URL", u)
 		}
 	})
+	b.dest = b.open(s.Config(b.proxy.url()))
 	return b
+}
+
+// open opens the connector by a configuration; the test's end closes it.
+func (b *bench) open(raw json.RawMessage) destinations.Destination {
+	b.t.Helper()
+	cfg := b.suite.Kind.NewConfig()
+	if err := config.DecodeJSON("config", raw, cfg); err != nil {
+		b.t.Fatalf("decoding the configuration: %v", err)
+	}
+	d, err := b.suite.Kind.Open(b.t.Context(), cfg, destinations.Env{
+		Log: slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})), HTTP: b.client, Now: func() time.Time { return now },
+	})
+	if err != nil {
+		b.t.Fatalf("opening: %v", err)
+	}
+	b.t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			b.t.Errorf("closing: %v", err)
+		}
+	})
+	return d
 }
 
 // How long the lent client waits for one call: long enough for a busy machine,

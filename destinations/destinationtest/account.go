@@ -1,0 +1,132 @@
+package destinationtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+)
+
+// testCredential opens the connector with a secret that the simulator does not
+// know: everything halts with a hint, and nothing is written.
+func testCredential(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
+	b := start(t, s)
+	before, _ := b.sim.Calls()
+	d := b.open(json.RawMessage(bytes.ReplaceAll(s.Config(b.proxy.url()), []byte(Canary), []byte("stranger-5e9b41c7d2f8"))))
+	tries := map[string]func() error{"Write": func() error {
+		_, err := d.Write(t.Context(), sample.batch(tidegate.Added, tidegate.Upsert, 1, sample.Record(0)))
+		return err
+	}}
+	if c, ok := d.(destinations.Checker); ok {
+		tries["Check"] = func() error { return c.Check(t.Context()) }
+	}
+	for name, try := range tries {
+		err := try()
+		if err == nil {
+			t.Errorf("%s with a wrong secret succeeds", name)
+			continue
+		}
+		if f := faultOf(t, err); f.Action != tidegate.Halt || f.Hint == "" {
+			t.Errorf("%s with a wrong secret: %s, hint %q", name, f.Action, f.Hint)
+		}
+	}
+	if after, _ := b.sim.Calls(); after != before || len(b.sim.Records(sample.Object)) != 0 {
+		t.Error("a wrong secret wrote something")
+	}
+}
+
+// testBytes writes a record that alone is above the object's limit of bytes.
+func testBytes(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
+	b := start(t, s)
+	limit := b.object(sample.Object).Limit.Bytes
+	if limit == 0 {
+		t.Skip("the object has no limit of bytes")
+	}
+	b.mustDeliver(sample.batch(tidegate.Added, tidegate.Upsert, 1, sample.Record(0)))
+	r := sample.Record(1)
+	r[sample.Values[tidegate.String]] = strings.Repeat("x", limit)
+	calls, _ := b.sim.Calls()
+	_, err := b.write(t.Context(), sample.batch(tidegate.Added, tidegate.Upsert, 1, r))
+	if err == nil || faultOf(t, err).Action != tidegate.Reject {
+		t.Errorf("a batch above the limit of bytes: %v, want a Reject", err)
+	}
+	if after, _ := b.sim.Calls(); after != calls || b.proxy.heaviest() > limit {
+		t.Errorf("a body of %d bytes was sent, the limit is %d", b.proxy.heaviest(), limit)
+	}
+}
+
+// testCancelReads cancels at each request of what only reads.
+func testCancelReads(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
+	reads := map[string]func(ctx context.Context, d destinations.Destination) error{
+		"Objects": func(ctx context.Context, d destinations.Destination) error { _, err := d.Objects(ctx); return err },
+		"Check": func(ctx context.Context, d destinations.Destination) error {
+			if c, ok := d.(destinations.Checker); ok {
+				return c.Check(ctx)
+			}
+			return nil
+		},
+		"Read": func(ctx context.Context, d destinations.Destination) error {
+			r, ok := d.(destinations.Reader)
+			if !ok {
+				return nil
+			}
+			_, err := r.Read(ctx, sample.Object, sample.Identifier, []any{sample.Record(0)[sample.Identifier]}, []string{sample.Identifier})
+			return err
+		},
+	}
+	const most = 16 // requests of one read
+	for name, read := range reads {
+		for at := range most {
+			b := unprepared(t, s) // remembers nothing
+			ctx, cancel := context.WithCancel(t.Context())
+			b.proxy.arm(at, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+				drain(r)
+				cancel()
+				<-r.Context().Done() // ends when the client hangs up
+			})
+			b.client.Timeout = deaf
+			began := time.Now() //nolint:forbidigo // the test measures how long a call takes
+			err := read(ctx, b.dest)
+			cancel()
+			if _, fired, _ := b.proxy.tally(); fired == 0 {
+				break
+			}
+			if took := time.Since(began); took > atOnce {
+				t.Fatalf("%s, request %d: returned after %s", name, at, took)
+			}
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s, request %d: %v, want the context's error", name, at, err)
+			}
+		}
+	}
+}
+
+// testPoller asks for a ticket that was never given: that is an error which no
+// waiting mends. Tickets that were given are not tested, since Write cannot
+// return one.
+func testPoller(t *testing.T, s Suite) {
+	t.Helper()
+	b := start(t, s)
+	p, ok := b.dest.(destinations.Poller)
+	if !ok {
+		t.Skip("the connector's writes finish at once")
+	}
+	out, done, err := p.Poll(t.Context(), "never-given")
+	if err == nil {
+		t.Errorf("an unknown ticket: %d outcomes, done %v, no error", len(out), done)
+		return
+	}
+	if f := faultOf(t, err); f.Action != tidegate.Halt && f.Action != tidegate.Reject {
+		t.Errorf("an unknown ticket: %s, want an end", f.Action)
+	}
+}
