@@ -11,11 +11,16 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/destinations/destinationtest"
 	"github.com/tidegate/tidegate/destinations/hubspot"
 )
+
+// TestMain looks for leaked goroutines, as every connector's does.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bugEnv names the planted bug of a child process.
 const bugEnv = "TIDEGATE_PLANTED_BUG"
@@ -158,6 +163,9 @@ var bugs = map[string]bug{
 	"a ticket that nobody gave":          {"poller", func(d *wrapped) { d.poll = func() error { return nil } }},
 	"an unknown ticket asked for ever": {"poller", func(d *wrapped) {
 		d.poll = func() error { return &tidegate.Fault{Action: tidegate.Retry, Code: "x", Message: "x"} }
+	}},
+	"a goroutine left behind": {"contacts/values", func(d *wrapped) {
+		d.before = func(*destinations.Batch) error { go func() { select {} }(); return nil }
 	}},
 	"no bug, and bytes counted": {"", func(d *wrapped) {
 		d.objects = func(o *destinations.Object) { o.Limit.Bytes = 1 << 16 }
