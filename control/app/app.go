@@ -199,13 +199,14 @@ func (a *App) openJournal(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the journal: %w", err)
 	}
+	a.Hub.books = newBooks(a.journal)
 	return nil
 }
 
 func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	limits := p.Settings.Limits
 	handler, err := ingest.New(ingest.Options{
-		Journal: a.journal, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
+		Journal: a.Hub.books, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
 		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents},
 		Mode:   ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Meter: a.o.Telemetry.Meter("ingest"),
 	})

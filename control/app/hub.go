@@ -33,6 +33,7 @@ type Hub struct {
 	active  atomic.Pointer[active]
 
 	journal     *journal.Journal
+	books       *books
 	warehouse   loader.Warehouse
 	loader      *loader.Loader
 	runner      *runner.Runner
@@ -88,6 +89,9 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return err
 	}
 	h.warehouse = wh
+	if err := h.books.open(ctx, wh, reader.Committed()); err != nil {
+		return errors.Join(err, wh.Close())
+	}
 	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
 	if err := h.openSyncs(); err != nil {
 		return errors.Join(err, wh.Close())

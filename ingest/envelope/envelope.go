@@ -120,6 +120,17 @@ func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tide
 	return dst, d.err
 }
 
+// Source returns the source of a payload without reading its events.
+func Source(payload []byte) (string, error) {
+	d := decoder{b: payload}
+	if v := d.byte(); d.err == nil && v != version {
+		return "", fmt.Errorf("%w: version %d", ErrFormat, v)
+	}
+	d.varint()
+	source := d.bytes()
+	return string(source), d.err
+}
+
 type decoder struct {
 	b   []byte
 	err error

@@ -42,6 +42,19 @@ func TestDecodeGivesBackWhatAppendWrote(t *testing.T) {
 	}
 }
 
+func TestSourceIsReadWithoutTheEvents(t *testing.T) {
+	t.Parallel()
+	whole := Append(nil, sample())
+	if got, err := Source(whole); err != nil || got != "web" {
+		t.Errorf("got %q, %v, want web", got, err)
+	}
+	for n := range 12 {
+		if _, err := Source(whole[:n]); !errors.Is(err, ErrFormat) {
+			t.Errorf("first %d bytes: got error %v, want ErrFormat", n, err)
+		}
+	}
+}
+
 func TestDecodeRefusesEveryTruncation(t *testing.T) {
 	t.Parallel()
 	whole := Append(nil, sample())

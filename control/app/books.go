@@ -1,0 +1,150 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// books know, per source, how many events the journal took. With what the
+// loader counted in the warehouse that tells what waits, without reading the
+// journal again. books are the journal's face towards ingest.
+type books struct {
+	journal *journal.Journal
+	start   tidegate.Offset // the journal's end when this process opened it
+
+	mu sync.Mutex
+	// taken is, per source, the events that were read before this process (by
+	// the warehouse's count), those that waited at its start, and those appended since.
+	taken map[string]int64
+}
+
+// newBooks counts from now on; open adds what came before.
+func newBooks(j *journal.Journal) *books {
+	return &books{journal: j, start: j.Durable(), taken: map[string]int64{}}
+}
+
+// open adds what the warehouse counted before this process and what waited at
+// its start beyond the loader's place.
+func (b *books) open(ctx context.Context, wh warehouse.Warehouse, committed tidegate.Offset) error {
+	counts, from, err := loaded(ctx, wh, committed)
+	if err != nil {
+		return fmt.Errorf("counting what waits: %w", err)
+	}
+	before := map[string]int64{}
+	for _, c := range counts {
+		before[c.Source] = c.Accepted
+	}
+	if err := b.countWaiting(ctx, from, before); err != nil {
+		return fmt.Errorf("counting what waits: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for source, n := range before {
+		b.taken[source] += n
+	}
+	return nil
+}
+
+// loaded reads the counts and the cursor that belong to them; an empty
+// warehouse has neither, and then the loader begins where the journal says.
+func loaded(ctx context.Context, wh warehouse.Warehouse, from tidegate.Offset) ([]loader.Counts, tidegate.Offset, error) {
+	_, err := wh.Describe(ctx, warehouse.Table{Schema: "_tidegate", Name: "cursor"})
+	if errors.Is(err, warehouse.ErrNoTable) {
+		return nil, from, nil
+	} else if err != nil {
+		return nil, from, err
+	}
+	rows, err := wh.Query(ctx, "SELECT next_position FROM _tidegate.cursor WHERE partition = 0")
+	if err != nil {
+		return nil, from, err
+	}
+	row, err := rows.Next(ctx)
+	if position, ok := at(row); ok {
+		from.Position = position
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err = errors.Join(err, rows.Close()); err != nil {
+		return nil, from, err
+	}
+	counts, err := loader.ReadCounts(ctx, wh)
+	return counts, from, err
+}
+
+func at(row tidegate.Row) (int64, bool) {
+	if len(row) == 0 {
+		return 0, false
+	}
+	n, ok := row[0].(int64)
+	return n, ok
+}
+
+// countWaiting adds the events between the loader's place and the start of this process.
+func (b *books) countWaiting(ctx context.Context, from tidegate.Offset, into map[string]int64) error {
+	if b.start.Position <= from.Position {
+		return nil
+	}
+	r, err := b.journal.OpenAt(from)
+	if errors.Is(err, journal.ErrTrimmed) || errors.Is(err, journal.ErrAhead) {
+		return nil // the loader tells of it
+	} else if err != nil {
+		return err
+	}
+	return errors.Join(b.count(ctx, r, from, into), r.Close())
+}
+
+func (b *books) count(ctx context.Context, r *journal.Reader, from tidegate.Offset, into map[string]int64) error {
+	var events []tidegate.Event
+	for {
+		entry, ok, err := r.TryNext()
+		if err != nil {
+			return err
+		}
+		if !ok || entry.First.Position >= b.start.Position {
+			return nil
+		}
+		if events, err = envelope.Decode(events[:0], entry.Payload, entry.First); err != nil {
+			return err
+		}
+		for i := range events {
+			if events[i].Offset.Position >= from.Position {
+				into[events[i].Source]++
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// Append appends to the journal and counts what it took.
+func (b *books) Append(ctx context.Context, payload []byte, events int) (tidegate.Offset, error) {
+	first, err := b.journal.Append(ctx, payload, events)
+	if err != nil {
+		return first, err
+	}
+	if source, err := envelope.Source(payload); err == nil { // our own payload
+		b.mu.Lock()
+		b.taken[source] += int64(events)
+		b.mu.Unlock()
+	}
+	return first, nil
+}
+
+// waiting is what the journal took and c does not count yet. An event can be
+// loaded a moment before it is counted here; then nothing waits.
+func (b *books) waiting(c loader.Counts) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(b.taken[c.Source]-c.Accepted, 0)
+}
