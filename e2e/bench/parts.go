@@ -273,7 +273,7 @@ func (b *bench) packages(ctx context.Context, rows int) error {
 	for _, p := range []struct{ id, pkg, run, env string }{
 		{"B1", "./ingest/journal", "BenchmarkAppend", ""},
 		{"B4", "./sync/ledger", "BenchmarkPlan", "TIDEGATE_BENCH_ROWS=" + strconv.Itoa(rows)},
-		{"B5", "./sync/runner", "BenchmarkDeliver", ""},
+		{"B5", "./sync/runner", "BenchmarkDelivery", ""},
 	} {
 		cmd := exec.CommandContext(ctx, "go", "test", "-tags", "duckdb_arrow", "-run", "^$", "-bench", p.run, "-benchtime", "1x", "-timeout", "30m", p.pkg)
 		if p.id != "B4" {

@@ -92,8 +92,9 @@ func (db *instance) prepare(ctx context.Context, path string, readOnly bool) err
 		"SET GLOBAL TimeZone = 'UTC'",
 		"SET GLOBAL immediate_transaction_mode = true", // or the snapshot would begin with the first read
 		// The engine's own threshold of 16 MiB would rewrite parts of the file all
-		// through a large load; replaying 256 MB takes about a second.
-		"SET GLOBAL checkpoint_threshold = '256MB'",
+		// through a large load. The loader checkpoints by itself (Recoverer); this
+		// one only bounds the log of whoever else writes.
+		"SET GLOBAL checkpoint_threshold = '1GB'",
 	}
 	if !readOnly {
 		statements = append(statements, "CREATE SCHEMA IF NOT EXISTS _tidegate", string(createLoads))
