@@ -62,9 +62,10 @@ soak: build
 	TIDEGATE_LONG=1 CGO_ENABLED=1 go test -tags '$(TAGS)' -timeout 4h ./ingest/journal/... ./ingest/loader/... ./sync/...
 	cd e2e && TIDEGATE_LONG=1 CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 4h ./...
 
+GOLDEN := ./cmd/tidegate ./control/api ./control/cli ./control/project ./ingest ./ingest/loader/shape ./internal/config ./internal/obs ./warehouse/sqltext
 ## generate: write the reference pages and golden files anew
 generate: build
-	go test -tags '$(TAGS)' ./control/... -update
+	go test -tags '$(TAGS)' $(GOLDEN) -update
 
 ## fuzz: every fuzz target for FUZZTIME (20s) each
 FUZZTIME ?= 20s
