@@ -52,6 +52,7 @@ func (s *session) query(ctx context.Context, sql string, args []any) (*reader, e
 // startReading checks sql and runs it in a read-only transaction.
 func (s *session) startReading(ctx context.Context, sql string, args []any) (bindings.Result, *stmt, error) {
 	if err := s.control(ctx, "BEGIN TRANSACTION READ ONLY"); err != nil {
+		s.rollback() // an interrupt can come when the transaction has begun already
 		return bindings.Result{}, nil, err
 	}
 	st, err := s.prepare(ctx, sql)

@@ -57,6 +57,7 @@ func (w *Warehouse) begin(ctx context.Context) (*tx, error) {
 	}
 	if err := s.control(ctx, "BEGIN TRANSACTION"); err != nil {
 		err = fmt.Errorf("beginning a transaction: %w", err)
+		s.rollback() // an interrupt can come when the transaction has begun already
 		s.end(err)
 		return nil, err
 	}
