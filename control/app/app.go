@@ -213,7 +213,7 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("building the collection API: %w", err)
 	}
-	a.ingest = ingest.Server(handler, a.o.Log)
+	a.ingest = ingest.Server(a.o.Telemetry.Traced("ingest", handler), a.o.Log)
 	a.group = &errgroup.Group{}
 	a.group.Go(func() error { return served(a.ingest.Serve(l)) })
 	return nil
@@ -232,7 +232,7 @@ func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) e
 	if err != nil {
 		return fmt.Errorf("building the admin API: %w", err)
 	}
-	a.admin = api.Server(handler, a.o.Log)
+	a.admin = api.Server(a.o.Telemetry.Traced("api", handler), a.o.Log)
 	a.withdraw, err = api.Announce(a.o.Data, api.Announcement{
 		AdminURL: "http://" + a.Addresses.Admin, IngestURL: "http://" + a.Addresses.Ingest, PID: os.Getpid(), Version: a.o.Version, StartedAt: a.o.Now().UTC(),
 	})

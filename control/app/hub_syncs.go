@@ -13,6 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/destinations"
@@ -137,7 +141,14 @@ func noSync(name string) error {
 
 // runDue is what the scheduler starts. A run that somebody started by hand is
 // waited for: its plan was made before the change that is due now.
-func (h *Hub) runDue(ctx context.Context, name, trigger string) error {
+func (h *Hub) runDue(ctx context.Context, name, trigger string) (err error) {
+	ctx, span := h.o.Telemetry.Tracer("sync").Start(ctx, "sync run", trace.WithAttributes(attribute.String("sync", name), attribute.String("trigger", trigger)))
+	defer func() {
+		if err != nil {
+			span.SetStatus(codes.Error, tidegate.FaultOf(err).Code)
+		}
+		span.End()
+	}()
 	for {
 		_, err := h.runner.Do(ctx, name, trigger)
 		if err == nil {
