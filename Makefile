@@ -33,10 +33,6 @@ test: require-cc build
 	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./...
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
 
-## race: the tests under the race detector
-race:
-	@$(MAKE) --no-print-directory test TESTFLAGS='-race'
-
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
 	CGO_ENABLED=1 go test -race -short -tags '$(TAGS)' ./...
@@ -90,4 +86,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test race race-core lint bench soak generate fuzz clean require-cc
+.PHONY: help demo build test race-core lint bench soak generate fuzz clean require-cc

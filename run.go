@@ -23,6 +23,14 @@ const (
 	RunCanceled  RunState = "canceled"
 )
 
+// What started a run: Run.Trigger.
+const (
+	TriggerSchedule  = "schedule"
+	TriggerAfterLoad = "after_load"
+	TriggerManual    = "manual"
+	TriggerRetry     = "retry" // records of an earlier run are due again
+)
+
 // Finished says whether s is final.
 func (s RunState) Finished() bool {
 	switch s {
@@ -73,7 +81,7 @@ type Run struct {
 	ID        string    `json:"id"` // sortable by creation: "run_" + UUIDv7
 	Workspace string    `json:"workspace"`
 	Sync      string    `json:"sync"`
-	Trigger   string    `json:"trigger"` // "schedule", "after_load", "manual", "resume"
+	Trigger   string    `json:"trigger"` // one of the Trigger constants
 	State     RunState  `json:"state"`
 	Counts    Counts    `json:"counts"`
 	CreatedAt time.Time `json:"created_at"`

@@ -97,7 +97,7 @@ type Tx interface {
 }
 
 // ArrowTx is found on a Tx by assertion where the engine loads Arrow record
-// batches directly, which is 2 to 5 times the row-wise speed.
+// batches directly, which costs less than row by row.
 type ArrowTx interface {
 	// ScanArrow makes the batches of rdr readable as the relation named view
 	// (a plain identifier chosen by the caller) inside the transaction while use runs. rdr can be read once.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -20,7 +22,7 @@ func (h *Hub) Ready(ctx context.Context) api.Readiness {
 	defer cancel()
 	j, l := h.journal.Stats(), h.loader.Stats()
 	stages := []api.Stage{h.journalStage(j), h.loaderStage(j, l), h.warehouseStage(ctx)}
-	for name := range h.active.Load().syncs {
+	for _, name := range slices.Sorted(maps.Keys(h.active.Load().syncs)) {
 		if st, ok := h.scheduler.Why(name); ok {
 			stage := api.Stage{Name: "sync " + name, Ready: st.Fault == nil, Detail: st.Reason}
 			if st.Running {
@@ -112,10 +114,10 @@ func (h *Hub) WaitLoaded(ctx context.Context) error { return h.loader.Wait(ctx, 
 func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx)}
 	a := h.active.Load()
-	for name, conn := range a.destinations {
-		findings = append(findings, h.checkDestination(ctx, name, conn, a))
+	for _, name := range slices.Sorted(maps.Keys(a.destinations)) {
+		findings = append(findings, h.checkDestination(ctx, name, a.destinations[name], a))
 	}
-	for name := range a.syncs {
+	for _, name := range slices.Sorted(maps.Keys(a.syncs)) {
 		findings = append(findings, h.checkSync(ctx, name))
 	}
 	return findings

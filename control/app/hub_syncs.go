@@ -193,13 +193,13 @@ func (h *Hub) onRun(run tidegate.Run) {
 	if !left && !away {
 		delete(h.retries.tries, run.Sync)
 		if st, ok := h.scheduler.Why(run.Sync); ok && st.Fault != nil && st.Fault.Code == "run.conflict" && run.State.Finished() {
-			h.scheduler.After(run.Sync, runner.TriggerAfterLoad, 0) // what came while a run was held
+			h.scheduler.After(run.Sync, tidegate.TriggerAfterLoad, 0) // what came while a run was held
 		}
 		return
 	}
 	n := h.retries.tries[run.Sync]
 	h.retries.tries[run.Sync] = min(n+1, len(retryWaits)-1)
-	h.scheduler.After(run.Sync, runner.TriggerRetry, retryWaits[n])
+	h.scheduler.After(run.Sync, tidegate.TriggerRetry, retryWaits[n])
 }
 
 // retries counts the runs in a row that left records behind.
@@ -319,7 +319,7 @@ func (h *Hub) SyncRun(ctx context.Context, name string) (tidegate.Run, error) {
 	if _, ok := h.active.Load().syncs[name]; !ok {
 		return tidegate.Run{}, noSync(name)
 	}
-	return h.runner.Start(ctx, name, runner.TriggerManual)
+	return h.runner.Start(ctx, name, tidegate.TriggerManual)
 }
 
 // Approve lets a held run deliver exactly its stored plan.
@@ -383,5 +383,5 @@ func (h *Hub) RetryRejections(ctx context.Context, name, cluster string) (int64,
 	if err != nil || n == 0 {
 		return n, err
 	}
-	return n, h.scheduler.Trigger(name, runner.TriggerRetry)
+	return n, h.scheduler.Trigger(name, tidegate.TriggerRetry)
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/tidegate/tidegate/control/app"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/internal/egress"
-	"github.com/tidegate/tidegate/sync/scheduler"
 )
 
 // localClient reaches this machine only, which is where the demo lives.
@@ -147,7 +146,7 @@ func (d *demo) stay(ctx context.Context) error {
 			return err
 		}
 		if st.Last != nil && st.Last.ID != seen {
-			if seen != "" && st.Last.Trigger == scheduler.TriggerAfterLoad {
+			if seen != "" && st.Last.Trigger == tidegate.TriggerAfterLoad {
 				d.say.line("%s  run after load: %s, %d delivered", d.o.Now().Format(time.TimeOnly), st.Last.State, st.Last.Counts.Delivered)
 			}
 			seen = st.Last.ID

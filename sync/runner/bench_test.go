@@ -92,7 +92,7 @@ func deliver(b *testing.B, rows int, dest destinations.Destination, limit destin
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		run, err := r.Do(b.Context(), "s", TriggerManual)
+		run, err := r.Do(b.Context(), "s", tidegate.TriggerManual)
 		if err != nil || run.State != tidegate.RunSucceeded {
 			b.Fatalf("the run is %s: %+v %v", run.State, run.Fault, err)
 		}

@@ -21,7 +21,7 @@ func TestRestartResumes(t *testing.T) {
 				w := newWorkbench(t, 100)
 				w.crm.latency = time.Second
 				w.opened.Object.Limit.Concurrency = 1
-				run, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
+				run, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -34,7 +34,7 @@ func TestRestartResumes(t *testing.T) {
 				if (err != nil) != (grace == 0) {
 					t.Errorf("closing: %v", err)
 				}
-				if _, err := w.runner.Start(t.Context(), "contacts", TriggerManual); tidegate.FaultOf(err).Code != "runner.closed" {
+				if _, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual); tidegate.FaultOf(err).Code != "runner.closed" {
 					t.Errorf("starting after the end: %v", err)
 				}
 				if stored := w.runs.runs[run.ID]; stored.State != tidegate.RunRunning {
@@ -68,7 +68,7 @@ func TestDoCompletesAnEarlierRunFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorkbench(t, 100)
 		w.crm.latency = time.Second
-		old, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
+		old, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestAnotherNodeHasTheLease(t *testing.T) {
 		if _, err := w.runs.AcquireLease(t.Context(), tidegate.DefaultWorkspace, "contacts", "node2", time.Now(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		_, err := w.runner.Do(t.Context(), "contacts", TriggerManual)
+		_, err := w.runner.Do(t.Context(), "contacts", tidegate.TriggerManual)
 		if f := tidegate.FaultOf(err); f.Code != "run.conflict" || f.Message != "node node2 is running the sync" {
 			t.Errorf("got %v", err)
 		}
@@ -117,7 +117,7 @@ func TestLostLeaseStopsTheRun(t *testing.T) {
 		w := newWorkbench(t, 1000)
 		w.crm.latency = time.Second
 		w.opened.Object.Limit.Concurrency = 1
-		run, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
+		run, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual)
 		if err != nil {
 			t.Fatal(err)
 		}

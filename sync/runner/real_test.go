@@ -118,7 +118,7 @@ func TestRealLedger(t *testing.T) {
 	h := newHouse(t)
 	h.exec("CREATE TABLE people AS SELECT i AS id, 'p' || i || '@example.com' AS email, i % 90 AS age FROM range(3000) AS t(i)")
 	r := h.process()
-	run, err := r.Do(t.Context(), "crm", TriggerManual)
+	run, err := r.Do(t.Context(), "crm", tidegate.TriggerManual)
 	if err != nil || run.State != tidegate.RunSucceeded || run.Counts.Delivered != 3000 {
 		t.Fatalf("the first run is %s: %+v %+v, %v", run.State, run.Fault, run.Counts, err)
 	}
@@ -126,7 +126,7 @@ func TestRealLedger(t *testing.T) {
 	h.exec("UPDATE people SET age = age + 1000 WHERE id % 100 = 7")
 	h.exec("DELETE FROM people WHERE id % 300 = 1")
 	h.exec("UPDATE people SET id = id + 100000 WHERE id = 42") // the same record under another key
-	run, err = r.Do(t.Context(), "crm", TriggerManual)
+	run, err = r.Do(t.Context(), "crm", tidegate.TriggerManual)
 	if err != nil || run.State != tidegate.RunSucceeded || run.Counts.Delivered != 30+10+2 {
 		t.Fatalf("the second run is %s: %+v %+v, %v", run.State, run.Fault, run.Counts, err)
 	}
@@ -139,7 +139,7 @@ func TestRealLedger(t *testing.T) {
 			calls <- struct{}{}
 			return nil, nil, false
 		}
-		run, err := r.Start(t.Context(), "crm", TriggerManual)
+		run, err := r.Start(t.Context(), "crm", tidegate.TriggerManual)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func BenchmarkRealLedger(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		run, err := r.Do(b.Context(), "crm", TriggerManual)
+		run, err := r.Do(b.Context(), "crm", tidegate.TriggerManual)
 		if err != nil || run.State != tidegate.RunSucceeded {
 			b.Fatalf("the run is %s: %+v %v", run.State, run.Fault, err)
 		}

@@ -14,14 +14,6 @@ import (
 	"github.com/tidegate/tidegate/internal/crashpoint"
 )
 
-// Triggers of a run.
-const (
-	TriggerSchedule  = "schedule"
-	TriggerAfterLoad = "after_load"
-	TriggerManual    = "manual"
-	TriggerRetry     = "retry" // records of an earlier run are due again
-)
-
 // Options are the outside world of a Runner.
 type Options struct {
 	Workspace string // tidegate.DefaultWorkspace when empty

@@ -131,7 +131,7 @@ func (w *workbench) process(t *testing.T) *Runner {
 
 func (w *workbench) do(t *testing.T) tidegate.Run {
 	t.Helper()
-	run, err := w.runner.Do(t.Context(), "contacts", TriggerManual)
+	run, err := w.runner.Do(t.Context(), "contacts", tidegate.TriggerManual)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestHeldPlanWaitsForApproval(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			w, run := held(t)
-			if _, err := w.runner.Start(t.Context(), "contacts", TriggerManual); tidegate.FaultOf(err).Code != "run.conflict" {
+			if _, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual); tidegate.FaultOf(err).Code != "run.conflict" {
 				t.Errorf("starting beside a held run: %v", err)
 			}
 			p, err := w.runner.Plan(t.Context(), "contacts", 3)
@@ -348,7 +348,7 @@ func TestCancelLeavesTheRest(t *testing.T) {
 		w := newWorkbench(t, 100)
 		w.crm.latency = time.Second
 		w.opened.Object.Limit.Concurrency = 1
-		run, err := w.runner.Start(t.Context(), "contacts", TriggerManual)
+		run, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,13 +15,6 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 )
 
-// The triggers of a run.
-const (
-	TriggerSchedule  = "schedule"
-	TriggerAfterLoad = "after_load"
-	TriggerManual    = "manual"
-)
-
 const (
 	// settle is how long a load is given to be followed by others before the
 	// syncs that read its tables start.
@@ -284,12 +277,12 @@ func (s *Scheduler) startDue(ctx context.Context, runs *sync.WaitGroup) time.Dur
 		e := s.entries[name]
 		if !e.sync.Paused {
 			if !e.next.IsZero() && !now.Before(e.next) {
-				e.pending, e.next = TriggerSchedule, e.plan.Next(now)
+				e.pending, e.next = tidegate.TriggerSchedule, e.plan.Next(now)
 			}
 			if !e.settled.IsZero() && !now.Before(e.settled) {
 				e.settled = time.Time{}
 				if e.pending == "" {
-					e.pending = TriggerAfterLoad
+					e.pending = tidegate.TriggerAfterLoad
 				}
 			}
 			if !e.again.IsZero() && !now.Before(e.again) {

@@ -213,12 +213,12 @@ func TestPausedSyncsRunByHandOnly(t *testing.T) {
 		if st, _ := s.Why("a"); !strings.Contains(st.Reason, "paused") || !st.Next.IsZero() {
 			t.Errorf("status %+v, want paused without a next fire", st)
 		}
-		if err := s.Trigger("a", TriggerManual); err != nil {
+		if err := s.Trigger("a", tidegate.TriggerManual); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Second)
 		want(t, h, "a manual")
-		if err := s.Trigger("z", TriggerManual); tidegate.FaultOf(err).Code != "sync.not_found" {
+		if err := s.Trigger("z", tidegate.TriggerManual); tidegate.FaultOf(err).Code != "sync.not_found" {
 			t.Errorf("triggering what is not there: %v", err)
 		}
 	})
@@ -282,7 +282,7 @@ func TestWhatARunLeftBehindIsTriedAgain(t *testing.T) {
 		pass(2 * time.Second)
 		want(t, h, "a retry")
 		s.After("a", "retry", time.Minute)
-		if err := s.Trigger("a", TriggerManual); err != nil {
+		if err := s.Trigger("a", tidegate.TriggerManual); err != nil {
 			t.Fatal(err)
 		}
 		pass(10 * time.Minute)
