@@ -115,9 +115,11 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if w.lock, err = lockFile(opts.Path); err != nil {
 		return nil, err
 	}
-	if w.db, err = w.open(ctx); err != nil {
+	db, lost, err := w.open(ctx)
+	if err != nil {
 		return nil, errors.Join(err, w.lock.release())
 	}
+	w.opened(db, lost)
 	return w, nil
 }
 

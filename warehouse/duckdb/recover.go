@@ -40,23 +40,19 @@ func Probe(ctx context.Context, path string) error {
 }
 
 // open opens the file. What cannot be read is set aside, first the log, then
-// the file, and told to Recovered: the journal holds what is missing.
-func (w *Warehouse) open(ctx context.Context) (*instance, error) {
+// the file, and counts as lost: the journal holds what is missing.
+func (w *Warehouse) open(ctx context.Context) (db *instance, lost bool, err error) {
 	path := w.opts.Path
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("opening the warehouse: %w", err)
+		return nil, false, fmt.Errorf("opening the warehouse: %w", err)
 	}
-	lost := false
 	for {
 		db, err := w.tryOpen(ctx)
 		if err == nil {
-			if lost {
-				w.tellRecovered()
-			}
-			return db, nil
+			return db, lost, nil
 		}
 		if !unreadable(err) || ctx.Err() != nil {
-			return nil, fmt.Errorf("opening the warehouse: %w", err)
+			return nil, lost, fmt.Errorf("opening the warehouse: %w", err)
 		}
 		// Invariant 8: nothing is deleted, and what is lost is said. Each turn
 		// moves one file away, so this ends.
@@ -65,11 +61,11 @@ func (w *Warehouse) open(ctx context.Context) (*instance, error) {
 			victim = path
 		}
 		if !exists(victim) {
-			return nil, fmt.Errorf("opening the warehouse: %w", err)
+			return nil, lost, fmt.Errorf("opening the warehouse: %w", err)
 		}
 		kept, moveErr := setAside(victim, w.opts.Now())
 		if moveErr != nil {
-			return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), moveErr)
+			return nil, lost, errors.Join(fmt.Errorf("opening the warehouse: %w", err), moveErr)
 		}
 		w.opts.Log.Error("a file of the warehouse cannot be read and was set aside; what it held is loaded again from the journal",
 			"file", victim, "kept_as", kept, "error", err)
@@ -243,12 +239,11 @@ func (w *Warehouse) reopen(left <-chan struct{}) {
 		}
 	}()
 	for wait := firstReopen; ; wait = min(2*wait, lastReopen) {
-		db, err := w.open(ctx)
+		db, _, err := w.open(ctx)
 		if err == nil {
 			// Rows whose load had returned are in the log, and the engine reads the log
-			// as far as it can without saying how far that was.
-			w.tellRecovered()
-			w.opened(db)
+			// as far as it can without saying how far that was: so it counts as lost.
+			w.opened(db, true)
 			return
 		}
 		w.opts.Log.Warn("the warehouse cannot be opened and is tried again", "error", err, "wait_ms", wait.Milliseconds())
@@ -262,10 +257,15 @@ func (w *Warehouse) reopen(left <-chan struct{}) {
 	}
 }
 
-// opened puts db into service; Close finds it even when it came first.
-func (w *Warehouse) opened(db *instance) {
+// opened puts db into service; Close finds it even when it came first. Who hears
+// from Recovered that rows were lost finds the warehouse open, and no call gets
+// through before that is told.
+func (w *Warehouse) opened(db *instance, lost bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if lost {
+		w.tellRecovered()
+	}
 	w.db = db
 	if w.state != stateClosed {
 		w.state = stateOpen
@@ -296,7 +296,7 @@ func (w *Warehouse) Yield(ctx context.Context, use func(ctx context.Context, pat
 	if w.stopped() {
 		return used
 	}
-	db, err := w.open(context.WithoutCancel(ctx))
+	db, lost, err := w.open(context.WithoutCancel(ctx))
 	if err != nil {
 		// The other program may have left the file open or unreadable: that is
 		// told here and mended by trying again.
@@ -309,7 +309,7 @@ func (w *Warehouse) Yield(ctx context.Context, use func(ctx context.Context, pat
 		w.mu.Unlock()
 		return errors.Join(used, fmt.Errorf("taking the warehouse back: %w", err))
 	}
-	w.opened(db)
+	w.opened(db, lost)
 	return used
 }
 
