@@ -26,16 +26,29 @@ type Connection struct {
 	Config json.RawMessage `json:"config,omitempty"`
 }
 
-// Model is a query whose result is what a sync sends. Exactly one of SQL and
-// Table is set (a `models/NAME.sql` file fills SQL).
+// Model is a query whose result is what a sync sends. Exactly one of SQL,
+// Table, File and Dbt is set (a `models/NAME.sql` file fills SQL).
 type Model struct {
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
 	// SQL is a single SELECT statement.
 	SQL string `json:"sql,omitempty"`
 	// Table is `schema.table`.
 	Table string `json:"table,omitempty"`
-	// PrimaryKey names the columns that identify a row.
-	PrimaryKey []string `json:"primary_key"`
+	// File is a CSV, NDJSON or Parquet file beside the project.
+	File string `json:"file,omitempty"`
+	// Dbt names a dbt model: its name, or `package.name`.
+	Dbt string `json:"dbt,omitempty"`
+	// Uses names other models that SQL reads by their names, as if they were tables.
+	Uses []string `json:"uses,omitempty"`
+	// Params are the values of `{{ name }}` in SQL; they are bound, never pasted.
+	Params map[string]json.RawMessage `json:"params,omitempty"`
+	// PrimaryKey names the columns that identify a row. A dbt model may tell it by its tests.
+	PrimaryKey []string `json:"primary_key,omitempty"`
+	// Incremental is a column that grows whenever a row changes. It lets a run read only newer rows;
+	// removals and rows that moved back are found by the full read of FullEvery.
+	Incremental string `json:"incremental,omitempty"`
+	// FullEvery is how often an incremental model is read whole: `24h` when empty.
+	FullEvery string `json:"full_every,omitempty" format:"duration"`
 }
 
 // Mode says which operations a sync lets through.
@@ -43,38 +56,93 @@ type Mode string
 
 // The modes and the operations each lets through.
 const (
-	Upsert Mode = "upsert" // added and changed create or update
-	Update Mode = "update" // added and changed update records that exist
-	Insert Mode = "insert" // added only, creates
-	Mirror Mode = "mirror" // upsert, and removed deletes
+	Upsert   Mode = "upsert"   // added and changed create or update
+	Update   Mode = "update"   // added and changed update records that exist
+	Insert   Mode = "insert"   // added only, creates
+	Mirror   Mode = "mirror"   // upsert, and removed deletes, archives or clears
+	Append   Mode = "append"   // every version of a key is sent once, as a new record
+	Audience Mode = "audience" // added joins the audience, removed leaves it
+	Full     Mode = "full"     // every row in every run, changed or not; removals never
 )
+
+// Modes lists every mode.
+func Modes() []Mode { return []Mode{Upsert, Update, Insert, Mirror, Append, Audience, Full} }
 
 // Lets says whether a change of kind op is delivered in mode m.
 func (m Mode) Lets(op Op) bool {
 	switch m {
-	case Upsert, Update:
+	case Upsert, Update, Append, Full:
 		return op == Added || op == Changed
 	case Insert:
 		return op == Added
 	case Mirror:
 		return true
+	case Audience:
+		return op == Added || op == Removed
 	}
 	return false
 }
 
-// FieldMapping fills one destination field. Exactly one of Column, Constant and
-// Template is set.
+// Removal says what Removed does to a record.
+type Removal string
+
+// The removals.
+const (
+	Delete  Removal = "delete"
+	Archive Removal = "archive" // the destination keeps it out of sight, and can bring it back
+	Clear   Removal = "clear"   // the record stays and its mapped fields become null
+)
+
+// FieldPolicy says when a mapped field is sent.
+type FieldPolicy string
+
+// The policies. All but Always and OnCreate need a destination that can be read.
+const (
+	Always   FieldPolicy = "always"
+	IfEmpty  FieldPolicy = "if_empty"  // only while the destination's field is empty
+	OnCreate FieldPolicy = "on_create" // only with the change that adds the record
+	IfNewer  FieldPolicy = "if_newer"  // never over a value that somebody else wrote since it was last confirmed
+)
+
+// FieldMapping fills one destination field. Exactly one of Column, Constant,
+// Template, Expression, Lookup, Object and Items is set.
 type FieldMapping struct {
 	// Field is the destination's field name.
-	Field string `json:"field"`
+	Field string `json:"field,omitempty"`
 	// Column is the model's column whose value is sent.
 	Column string `json:"column,omitempty"`
 	// Constant is a fixed JSON value.
 	Constant json.RawMessage `json:"constant,omitempty"`
 	// Template is a Liquid template over the row's columns: `{{ first_name }} {{ last_name }}`.
 	Template string `json:"template,omitempty"`
+	// Expression is a typed CEL expression over the row's columns: `score > 80 ? "hot" : "cold"`.
+	Expression string `json:"expression,omitempty"`
+	// Lookup takes the value from the row of another model.
+	Lookup *Lookup `json:"lookup,omitempty"`
+	// Object builds a nested object of the fields it maps.
+	Object []FieldMapping `json:"object,omitempty"`
+	// Items builds an array; the entries have no field names.
+	Items []FieldMapping `json:"items,omitempty"`
+	// Normalize brings the value into the form that ad platforms hash, before Hash.
+	Normalize string `json:"normalize,omitempty" enum:"email,phone,first_name,last_name,city,state,postal_code,country,gender,birth_date,lower,trim"`
+	// Country is the ISO code by which `normalize: phone` reads numbers without a country code.
+	Country string `json:"country,omitempty"`
+	// Hash sends the hexadecimal digest of the value.
+	Hash string `json:"hash,omitempty" enum:"sha256,sha512,sha1,md5"`
+	// Policy says when the field is sent; always when empty.
+	Policy FieldPolicy `json:"policy,omitempty" enum:"always,if_empty,on_create,if_newer"`
 	// SkipNull leaves the field out of the record when its value is null.
 	SkipNull bool `json:"skip_null,omitempty"`
+}
+
+// Lookup finds a value in another model.
+type Lookup struct {
+	// Model is the other model; it has a primary key of one column.
+	Model string `json:"model"`
+	// Key is the column of this model that holds the other's primary key.
+	Key string `json:"key"`
+	// Column is the other model's column that is sent.
+	Column string `json:"column"`
 }
 
 // Mapping says how a model row becomes a destination record.
@@ -82,10 +150,12 @@ type Mapping struct {
 	// Identifier is the destination field by which records are matched. It must be mapped too.
 	Identifier string         `json:"identifier"`
 	Fields     []FieldMapping `json:"fields"`
+	// CreateFields lets a run create mapped fields that the destination lacks.
+	CreateFields bool `json:"create_fields,omitempty"`
 }
 
-// Schedule says when a sync runs. At most one of Cron and Every is set; AfterLoad
-// may stand alone or beside either. An empty schedule runs by hand only.
+// Schedule says when a sync runs. At most one of Cron and Every is set; the
+// After fields may stand alone or beside either. An empty schedule runs by hand only.
 type Schedule struct {
 	// Cron is a five-field cron expression, read in Timezone.
 	Cron string `json:"cron,omitempty"`
@@ -95,6 +165,12 @@ type Schedule struct {
 	Every string `json:"every,omitempty"`
 	// AfterLoad runs the sync when tables its model reads were loaded.
 	AfterLoad bool `json:"after_load,omitempty"`
+	// AfterDbt runs the sync when a dbt invocation rebuilt its model and the model's tests passed.
+	AfterDbt bool `json:"after_dbt,omitempty"`
+	// AfterSync runs the sync when a run of that sync has succeeded.
+	AfterSync string `json:"after_sync,omitempty"`
+	// Freshness is how old the last success may become before the sync counts as late: `1h`.
+	Freshness string `json:"freshness,omitempty" format:"duration"`
 }
 
 // Guards hold a run's plan for approval when it looks like a mistake. Zero
@@ -105,20 +181,130 @@ type Guards struct {
 	MaxRemovedPercent float64 `json:"max_removed_percent,omitempty"`
 	// MaxChangedPercent: a plan that changes more of the ledger than this is held (off).
 	MaxChangedPercent float64 `json:"max_changed_percent,omitempty"`
+	// MaxRowsPercent: a plan whose row count differs by more than this from the last run's is held (off).
+	MaxRowsPercent float64 `json:"max_rows_percent,omitempty"`
+	// MaxNullPercent: a plan in which a mapped field is null in more of its changes than this, and was not before, is held (off).
+	MaxNullPercent float64 `json:"max_null_percent,omitempty"`
 	// AllowEmpty lets an empty result through although the ledger has rows.
 	AllowEmpty bool `json:"allow_empty,omitempty"`
 }
 
+// Delivery says how a sync's changes leave.
+type Delivery struct {
+	// RetryFor is how long a record that fails is tried again before it waits for a change or a person: `72h` when empty.
+	RetryFor string `json:"retry_for,omitempty" format:"duration"`
+	// Priority is the sync's share when several want one account's quota: 1 to 100, 10 when 0.
+	Priority int `json:"priority,omitempty" min:"0" max:"100"`
+	// CanaryRecords are sent first; the rest follows after CanaryWait when none of them failed.
+	CanaryRecords int    `json:"canary_records,omitempty" min:"0"`
+	CanaryWait    string `json:"canary_wait,omitempty" format:"duration"`
+	// QuotaPercent leaves the rest of the account's quota to others: 100 when 0.
+	QuotaPercent int `json:"quota_percent,omitempty" min:"0" max:"100"`
+}
+
+// DriftCheck compares what the destination holds with what it confirmed.
+type DriftCheck struct {
+	// Every is how often; by hand only when empty.
+	Every string `json:"every,omitempty" format:"duration"`
+	// Policy says what happens to a field that somebody else changed: it is reported (when empty), or the model's value is sent again.
+	Policy string `json:"policy,omitempty" enum:"report,restore"`
+}
+
+// LedgerSettings say what a sync remembers and where.
+type LedgerSettings struct {
+	// Placement is the model's own warehouse (when empty), or a database of the hub's where that warehouse is read-only to it.
+	Placement string `json:"placement,omitempty" enum:"warehouse,local"`
+	// Payloads is `full` when empty; `hash` keeps fingerprints only: no before-images, so no undo and no values in plans.
+	Payloads string `json:"payloads,omitempty" enum:"full,hash"`
+	// KeepLog is how long rows of the run log and the change log stay: `720h` when empty.
+	KeepLog string `json:"keep_log,omitempty" format:"duration"`
+}
+
 // Sync sends the changed rows of a model to an object of a destination.
 type Sync struct {
-	Name        string   `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
-	Model       string   `json:"model"`
-	Destination string   `json:"destination"`
-	Object      string   `json:"object"`
-	Mode        Mode     `json:"mode" default:"upsert" enum:"upsert,update,insert,mirror"`
-	Mapping     Mapping  `json:"mapping"`
-	Schedule    Schedule `json:"schedule,omitzero"`
-	Guards      Guards   `json:"guards,omitzero"`
+	Name        string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	Model       string `json:"model"`
+	Destination string `json:"destination"`
+	Object      string `json:"object"`
+	// Audience is the audience that mode `audience` fills; it is created when it is absent.
+	Audience string `json:"audience,omitempty"`
+	Mode     Mode   `json:"mode" default:"upsert" enum:"upsert,update,insert,mirror,append,audience,full"`
+	// OnRemoved says what mode `mirror` does with a record whose row is gone: delete when empty.
+	OnRemoved Removal `json:"on_removed,omitempty" enum:"delete,archive,clear"`
+	// FirstRun `baseline` takes the first result as confirmed without sending it; `backfill`, the default, sends all of it.
+	FirstRun string         `json:"first_run,omitempty" enum:"backfill,baseline"`
+	Mapping  Mapping        `json:"mapping"`
+	Schedule Schedule       `json:"schedule,omitzero"`
+	Guards   Guards         `json:"guards,omitzero"`
+	Delivery Delivery       `json:"delivery,omitzero"`
+	Drift    DriftCheck     `json:"drift,omitzero"`
+	Ledger   LedgerSettings `json:"ledger,omitzero"`
 	// Paused syncs run by hand only.
 	Paused bool `json:"paused,omitempty"`
+}
+
+// DbtProject is where the artefacts of a dbt project are read from.
+type DbtProject struct {
+	// Target is the folder that dbt writes manifest.json and run_results.json to, a URL
+	// (`https://`, `s3://`, `gs://`), or empty with Cloud.
+	Target string `json:"target,omitempty"`
+	// Cloud reads the artefacts of the last run of a dbt Cloud job.
+	Cloud *DbtCloud `json:"cloud,omitempty"`
+	// IgnoreMeta leaves the syncs alone that `meta.tidegate` of its models declares.
+	IgnoreMeta bool `json:"ignore_meta,omitempty"`
+	// Exposures is the file into which the syncs are written back, so that dbt's lineage shows them.
+	Exposures string `json:"exposures,omitempty"`
+}
+
+// DbtCloud names a job of dbt Cloud.
+type DbtCloud struct {
+	URL       string `json:"url,omitempty" default:"https://cloud.getdbt.com"`
+	AccountID int64  `json:"account_id"`
+	JobID     int64  `json:"job_id"`
+	// Token and WebhookSecret are references such as `${env:DBT_TOKEN}`.
+	Token         string `json:"token" secret:"true"`
+	WebhookSecret string `json:"webhook_secret,omitempty" secret:"true"`
+}
+
+// Alert tells somebody when a sync needs them.
+type Alert struct {
+	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Syncs are the syncs it watches; all when empty.
+	Syncs []string `json:"syncs,omitempty"`
+	// On lists what raises it; everything when empty.
+	On []string `json:"on,omitempty" enum:"failed,partial,held,late,deviation"`
+	// PartialPercent is how much of a run must be left behind for `partial`: any when 0.
+	PartialPercent float64 `json:"partial_percent,omitempty"`
+	// DeviationPercent is how far the number of rows may differ from the last runs' median for `deviation`: 50 when 0.
+	DeviationPercent float64 `json:"deviation_percent,omitempty"`
+	// Exactly one of the following says where it goes.
+	Webhook   *AlertWebhook   `json:"webhook,omitempty"`
+	Slack     *AlertSlack     `json:"slack,omitempty"`
+	Email     *AlertEmail     `json:"email,omitempty"`
+	PagerDuty *AlertPagerDuty `json:"pagerduty,omitempty"`
+}
+
+// AlertWebhook posts JSON, signed with HMAC-SHA256 when Secret is set.
+type AlertWebhook struct {
+	URL    string `json:"url" format:"url"`
+	Secret string `json:"secret,omitempty" secret:"true"`
+}
+
+// AlertSlack posts to an incoming webhook of Slack.
+type AlertSlack struct {
+	URL string `json:"url" secret:"true"`
+}
+
+// AlertEmail sends mail through an SMTP server.
+type AlertEmail struct {
+	To       []string `json:"to"`
+	From     string   `json:"from"`
+	Server   string   `json:"server"` // HOST:PORT
+	Username string   `json:"username,omitempty"`
+	Password string   `json:"password,omitempty" secret:"true"`
+}
+
+// AlertPagerDuty sends events of the Events API v2.
+type AlertPagerDuty struct {
+	RoutingKey string `json:"routing_key" secret:"true"`
 }

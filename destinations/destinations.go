@@ -60,8 +60,19 @@ type Object struct {
 	Limit  Limit           `json:"limit"`
 	// Open objects accept fields beyond Fields (a webhook body).
 	Open bool `json:"open,omitempty"`
-	// Safety is what a repeated Write does.
-	Safety Safety `json:"safety"`
+	// Removals are what mode mirror can do with a removed record; delete when empty.
+	Removals []tidegate.Removal `json:"removals,omitempty"`
+	// Safety is what a repeated Write does; Safeties overrides it for single modes.
+	Safety   Safety                   `json:"safety"`
+	Safeties map[tidegate.Mode]Safety `json:"safeties,omitempty"`
+}
+
+// SafetyIn is what a repeated Write does in mode m.
+func (o Object) SafetyIn(m tidegate.Mode) Safety {
+	if s, ok := o.Safeties[m]; ok {
+		return s
+	}
+	return o.Safety
 }
 
 // Item is one change to be written.
@@ -84,7 +95,11 @@ type Batch struct {
 	Object          string
 	Mode            tidegate.Mode
 	IdentifierField string
-	Items           []Item
+	// Removal says what a batch of Removed items does: never empty in mode mirror.
+	Removal tidegate.Removal
+	// Audience is what Audiencer.EnsureAudience returned, in mode audience.
+	Audience string
+	Items    []Item
 }
 
 // Disposition is what became of one item.
@@ -96,13 +111,16 @@ const (
 	Rejected  Disposition = "rejected" // Fault says why
 	InDoubt   Disposition = "in_doubt" // the answer does not name the item
 	Deferred  Disposition = "deferred" // not now: Fault is a Retry or a Throttle
+	Pending   Disposition = "pending"  // accepted, and decided later: Ticket names what Poller is asked
 )
 
 // Outcome is what became of one item of a Batch.
 type Outcome struct {
 	Disposition   Disposition
 	DestinationID string          // the destination's id of the record, when told
-	Fault         *tidegate.Fault // nil for Delivered
+	Fault         *tidegate.Fault // nil for Delivered and Pending
+	// Ticket is set with Pending: all items of one Batch carry the same.
+	Ticket Ticket
 }
 
 // Destination is an opened connection to one account.
@@ -126,11 +144,13 @@ type Checker interface {
 // Ticket names a write that finishes later.
 type Ticket string
 
-// Poller is implemented where writes finish later: such a Write returns
-// Deferred outcomes whose DestinationID is empty and the runner polls the ticket.
+// Poller is implemented where writes finish later: such a Write returns Pending
+// outcomes, and the runner polls their ticket, also after a restart of the process.
 type Poller interface {
-	// Poll returns done=false while the destination still works on the ticket.
-	Poll(ctx context.Context, t Ticket) (outcomes []Outcome, done bool, err error)
+	// Poll asks how the writing of b, as it was given to Write, came out. It returns
+	// done=false while the destination still works on it; then one Outcome per item, in order.
+	// A ticket that the destination does not know (any more) is a Reject fault with the code "ticket.unknown".
+	Poll(ctx context.Context, t Ticket, b Batch) (outcomes []Outcome, done bool, err error)
 }
 
 // Reader reads records back: resolving doubts, drift, three-way diff.
@@ -139,9 +159,42 @@ type Reader interface {
 	Read(ctx context.Context, object, identifierField string, identifiers []any, fields []string) ([]tidegate.Record, error)
 }
 
-// Provisioner creates missing fields.
+// Provisioner creates missing fields. Creating one that exists is no error when it has the type.
 type Provisioner interface {
 	CreateField(ctx context.Context, object string, f Field) error
+}
+
+// Audiencer is implemented where mode audience is: lists, segments, custom audiences.
+type Audiencer interface {
+	// EnsureAudience finds the audience of that name or creates it, and returns its id.
+	EnsureAudience(ctx context.Context, object, name string) (id string, err error)
+}
+
+// Cost is an amount of what a destination charges or limits: data points, daily calls.
+type Cost struct {
+	Unit   string `json:"unit"`
+	Amount int64  `json:"amount"`
+}
+
+// Spending is what a plan would send.
+type Spending struct {
+	Mode          tidegate.Mode
+	Records       int64 // added, changed and removed records that the mode lets through
+	ChangedFields int64 // fields with another value than the confirmed one, over all records
+	Calls         int64
+}
+
+// Coster tells what a plan costs beyond calls and time.
+type Coster interface {
+	Cost(object string, s Spending) []Cost
+}
+
+// Allowance is what a destination said about its rate limit in an answer.
+type Allowance struct {
+	Limit     int           // calls per window; 0 unknown
+	Remaining int           // calls left in it; -1 unknown
+	Reset     time.Duration // until the window ends; 0 unknown
+	Window    time.Duration // length of the window; 0 unknown
 }
 
 // Env is what a connector is lent. It must use nothing else of the outside world.
@@ -150,6 +203,8 @@ type Env struct {
 	// HTTP is the measured, limited, SSRF-guarded client of internal/egress.
 	HTTP *http.Client
 	Now  func() time.Time
+	// Allow, when set, is told what answers say about the account's rate limit. It does not block.
+	Allow func(Allowance)
 }
 
 // Simulator is a vendor's API that remembers what it was told, with its

@@ -121,7 +121,7 @@ func testPoller(t *testing.T, s Suite) {
 	if !ok {
 		t.Skip("the connector's writes finish at once")
 	}
-	out, done, err := p.Poll(t.Context(), "never-given")
+	out, done, err := p.Poll(t.Context(), "never-given", destinations.Batch{Object: s.Samples[0].Object})
 	if err == nil {
 		t.Errorf("an unknown ticket: %d outcomes, done %v, no error", len(out), done)
 		return

@@ -321,7 +321,7 @@ func (d *wrapped) Check(ctx context.Context) error {
 // polled is a connector whose writes finish later.
 type polled struct{ *wrapped }
 
-func (p polled) Poll(context.Context, destinations.Ticket) ([]destinations.Outcome, bool, error) {
+func (p polled) Poll(context.Context, destinations.Ticket, destinations.Batch) ([]destinations.Outcome, bool, error) {
 	return nil, true, p.poll()
 }
 

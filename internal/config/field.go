@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,10 @@ type Field struct {
 	Fields []Field `json:"fields,omitempty"`
 	// Items describes the items of an array, or the values of an object whose keys are free.
 	Items *Field `json:"items,omitempty"`
+	// Ref names the struct that this is, where that struct contains itself: its
+	// Fields stand in an outer Field.
+	Ref string `json:"ref,omitempty"`
+	typ reflect.Type
 }
 
 // Fields returns the fields of v, a struct or a pointer to one, in their order.
@@ -40,7 +45,7 @@ func Fields(v any) []Field {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return describe(t, 0).Fields
+	return describe(t, nil).Fields
 }
 
 var (
@@ -51,11 +56,9 @@ var (
 	unmarshalType = reflect.TypeFor[json.Unmarshaler]()
 )
 
-// describe returns what a value of type t looks like, without what tags say.
-func describe(t reflect.Type, depth int) Field {
-	if depth > maxDepth {
-		return Field{Type: "any"} // a type that contains itself
-	}
+// describe returns what a value of type t looks like, without what tags say. A
+// struct inside itself is a Ref; around holds the structs around t.
+func describe(t reflect.Type, around []reflect.Type) Field {
 	switch {
 	case t == secretType:
 		return Field{Type: "string", Secret: true}
@@ -80,17 +83,20 @@ func describe(t reflect.Type, depth int) Field {
 	case reflect.Interface:
 		return Field{Type: "any"}
 	case reflect.Pointer:
-		return describe(t.Elem(), depth+1)
+		return describe(t.Elem(), around)
 	case reflect.Slice, reflect.Array:
-		items := describe(t.Elem(), depth+1)
+		items := describe(t.Elem(), around)
 		return Field{Type: "array", Items: &items}
 	case reflect.Map:
-		items := describe(t.Elem(), depth+1)
+		items := describe(t.Elem(), around)
 		return Field{Type: "object", Items: &items}
 	case reflect.Struct:
+		if slices.Contains(around, t) {
+			return Field{Type: "object", Ref: t.Name(), typ: t}
+		}
 		f := Field{Type: "object", Fields: []Field{}}
 		for _, m := range members(t) {
-			f.Fields = append(f.Fields, m.describe(depth))
+			f.Fields = append(f.Fields, m.describe(append(slices.Clone(around), t)))
 		}
 		return f
 	}
@@ -126,8 +132,8 @@ func members(t reflect.Type) []member {
 	return out
 }
 
-func (m member) describe(depth int) Field {
-	f := describe(m.typ, depth+1)
+func (m member) describe(around []reflect.Type) Field {
+	f := describe(m.typ, around)
 	f.Name, f.Doc, f.Required = m.name, m.tag.Get("doc"), !m.optional
 	f.Default = m.tag.Get("default")
 	f.Min, f.Max = m.bound("min"), m.bound("max")

@@ -12,7 +12,17 @@ func Schema(v any) map[string]any {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	s := describe(t, 0).Schema()
+	f := describe(t, nil)
+	s := f.Schema()
+	refs := map[string]reflect.Type{}
+	f.refs(refs)
+	if len(refs) > 0 {
+		defs := map[string]any{}
+		for name, inner := range refs {
+			defs[name] = describe(inner, nil).Schema()
+		}
+		s["$defs"] = defs
+	}
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	return s
 }
@@ -25,6 +35,10 @@ func (f Field) Schema() map[string]any {
 		if value != "" {
 			s[name] = value
 		}
+	}
+	if f.Ref != "" {
+		s["$ref"] = "#/$defs/" + f.Ref
+		return s
 	}
 	if f.Type != "any" {
 		s["type"] = f.Type
@@ -54,6 +68,19 @@ func (f Field) Schema() map[string]any {
 		f.properties(s)
 	}
 	return s
+}
+
+// refs collects the structs inside f that contain themselves.
+func (f Field) refs(into map[string]reflect.Type) {
+	if f.Ref != "" {
+		into[f.Ref] = f.typ
+	}
+	if f.Items != nil {
+		f.Items.refs(into)
+	}
+	for _, inner := range f.Fields {
+		inner.refs(into)
+	}
 }
 
 const durationPattern = `^[-+]?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$|^0$`

@@ -162,13 +162,16 @@ func Scrub(raw json.RawMessage, like any) json.RawMessage {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return scrub(doc.root, describe(t, 0), false).appendJSON(nil)
+	return scrub(doc.root, describe(t, nil), false).appendJSON(nil)
 }
 
 var maskNode = &node{kind: stringNode, text: "***"}
 
 func scrub(n *node, f Field, hidden bool) *node {
 	hidden = hidden || f.Secret
+	if f.Ref != "" {
+		f = describe(f.typ, nil)
+	}
 	switch n.kind {
 	case stringNode:
 		if hidden && n.text != "" && reference.ReplaceAllString(n.text, "") != "" {
