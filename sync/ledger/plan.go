@@ -30,6 +30,12 @@ type PlanRequest struct {
 	// IdempotencySalt separates the idempotency keys of one destination account
 	// from those of another.
 	IdempotencySalt string
+	// Baseline takes what the model returns for confirmed, without sending it, when
+	// nothing was ever planned or confirmed for this sync; otherwise it says nothing.
+	Baseline bool
+	// Partial says that the model's query returns only rows that changed lately: a key that it does
+	// not return is unchanged, not removed.
+	Partial bool
 }
 
 const (

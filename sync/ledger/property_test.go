@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -285,7 +286,7 @@ func (w *randomWorld) randomRun(fired map[string]int) {
 	if w.r.IntN(4) == 0 {
 		fired["planned twice"]++
 		again, err := w.l.Plan(w.ctx, w.request(id))
-		if err != nil || again != s {
+		if err != nil || !reflect.DeepEqual(again, s) {
 			w.t.Fatalf("planning again: %v, %+v and %+v", err, s, again)
 		}
 	}

@@ -26,6 +26,31 @@ type Summary struct {
 	// LedgerRows is the number of keys the ledger held as confirmed before the run.
 	LedgerRows int64     `json:"ledger_rows"`
 	PlannedAt  time.Time `json:"planned_at"`
+	// LastRead is what the finished run before this one read; -1 when there is none.
+	LastRead int64 `json:"last_read"`
+	// ChangedFields counts, over all changes, the fields whose value differs from the confirmed one.
+	ChangedFields int64 `json:"changed_fields"`
+	// Nulls tells, per mapped field, how often the added and changed records hold null now and held it as confirmed.
+	Nulls []FieldNulls `json:"nulls,omitempty"`
+	// Baselined counts the rows that were taken for confirmed without being sent. They count as unchanged.
+	Baselined int64 `json:"baselined,omitempty"`
+	// Reverts is the run that this plan takes back; Skipped are the keys that it leaves alone because
+	// something else was confirmed for them since.
+	Reverts string `json:"reverts,omitempty"`
+	Skipped int64  `json:"skipped,omitempty"`
+	// Partial plans come from an incremental read: what the model did not return is not removed.
+	Partial bool `json:"partial,omitempty"`
+}
+
+// FieldNulls is how often one field is null in the changes of a plan.
+type FieldNulls struct {
+	Field string `json:"field"`
+	// Now counts null or missing values in what is to be sent, of Rows added and changed records.
+	Now  int64 `json:"now"`
+	Rows int64 `json:"rows"`
+	// Before counts them in what was confirmed, of Confirmed changed records.
+	Before    int64 `json:"before"`
+	Confirmed int64 `json:"confirmed"`
 }
 
 // Planned is one change of a stored plan. Ordinals number the changes of one
@@ -36,6 +61,8 @@ type Planned struct {
 	Identifier    any
 	DestinationID string // from an earlier outcome, empty when unknown
 	Attempts      int    // deliveries tried before this run
+	// FirstFailedAt is when this version of this key first failed; zero when it did not fail yet.
+	FirstFailedAt time.Time
 	// IdempotencyKey is stable over retries of this version of this key.
 	IdempotencyKey string
 	// Fault is set when the row could not be mapped: it is rejected without a call.
@@ -67,6 +94,17 @@ type Progress struct {
 	// An intended ordinal that is not settled is in doubt: it is delivered again.
 	Intended int64 // ordinals below this may have left
 	Settled  func(ordinal int64) bool
+	// Tickets are the writes that the destination has accepted and not decided yet, oldest first. Their
+	// ordinals are not settled.
+	Tickets []OpenTicket
+}
+
+// OpenTicket is a write whose outcome is asked for later.
+type OpenTicket struct {
+	Ticket destinations.Ticket
+	// Ordinals are the records of the write in the order in which they were given to it.
+	Ordinals []int64
+	At       time.Time
 }
 
 // Rejection is a record that the destination does not hold as it should.
@@ -79,6 +117,90 @@ type Rejection struct {
 	Payload     tidegate.Record   `json:"payload,omitempty"`
 	Attempts    int               `json:"attempts"`
 	NextAttempt time.Time         `json:"next_attempt,omitzero"`
-	RunID       string            `json:"run_id"`
-	At          time.Time         `json:"at"`
+	// FirstFailedAt is when this version of the record first failed. Parked records have no next attempt: they
+	// wait for their row to change or for RetryNow.
+	FirstFailedAt time.Time `json:"first_failed_at,omitzero"`
+	Parked        bool      `json:"parked,omitempty"`
+	RunID         string    `json:"run_id"`
+	At            time.Time `json:"at"`
+}
+
+// RevertRequest asks for the plan that takes back what a finished run delivered.
+type RevertRequest struct {
+	// RunID is the new run, Of the one that is taken back.
+	RunID string
+	Of    string
+	Epoch int64
+	// IdentifierField is the field by which the destination matches records.
+	IdentifierField string
+	IdempotencySalt string
+}
+
+// Drifted is one record that the destination holds otherwise than it confirmed.
+type Drifted struct {
+	Key tidegate.Key
+	// Missing records are gone from the destination.
+	Missing bool
+	// Actual holds the fields that differ, with the destination's values.
+	Actual tidegate.Record
+}
+
+// DriftRequest asks for the plan that restores what drifted.
+type DriftRequest struct {
+	RunID string
+	Epoch int64
+	// Next returns the next drifted record, io.EOF after the last.
+	Next            func(ctx context.Context) (Drifted, error)
+	IdempotencySalt string
+}
+
+// Confirmed is what the ledger knows of one key that the destination confirmed.
+type Confirmed struct {
+	Key           tidegate.Key    `json:"key"`
+	Identifier    any             `json:"identifier"`
+	DestinationID string          `json:"destination_id,omitempty"`
+	Payload       tidegate.Record `json:"payload,omitempty"` // nil in a ledger of hashes
+}
+
+// ConfirmedReader streams confirmed records; io.EOF ends it.
+type ConfirmedReader interface {
+	Next(ctx context.Context) (Confirmed, error)
+	Close() error
+}
+
+// Cluster is one cause of rejections.
+type Cluster struct {
+	Cluster string            `json:"cluster"`
+	Count   int64             `json:"count"`
+	Parked  int64             `json:"parked"` // of Count, those without a next attempt
+	Fault   tidegate.RunFault `json:"fault"`  // of the newest one
+	Keys    []tidegate.Key    `json:"keys"`   // a few of them
+	First   time.Time         `json:"first"`
+	Last    time.Time         `json:"last"`
+}
+
+// LogFilter selects entries of the change log; zero fields select everything.
+type LogFilter struct {
+	RunID       string
+	Key         tidegate.Key
+	Disposition string
+	Cluster     string
+	// Before selects entries recorded before a time: the next page.
+	Before time.Time
+	Limit  int // 100 when 0, 10,000 at most
+}
+
+// LogEntry is one result of the change log, newest first.
+type LogEntry struct {
+	RunID         string             `json:"run_id"`
+	Ordinal       int64              `json:"ordinal"`
+	Key           tidegate.Key       `json:"key"`
+	Op            tidegate.Op        `json:"op"`
+	Disposition   string             `json:"disposition"`
+	DestinationID string             `json:"destination_id,omitempty"`
+	Before        tidegate.Record    `json:"before,omitempty"` // as confirmed before; nil in a ledger of hashes
+	After         tidegate.Record    `json:"after,omitempty"`
+	Fault         *tidegate.RunFault `json:"fault,omitempty"`
+	Cluster       string             `json:"cluster,omitempty"`
+	At            time.Time          `json:"at"`
 }
