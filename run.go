@@ -27,6 +27,8 @@ const (
 const (
 	TriggerSchedule  = "schedule"
 	TriggerAfterLoad = "after_load"
+	TriggerAfterDbt  = "after_dbt"  // a dbt invocation rebuilt the model
+	TriggerAfterSync = "after_sync" // the sync it follows has succeeded
 	TriggerManual    = "manual"
 	TriggerRetry     = "retry" // records of an earlier run are due again
 )

@@ -44,7 +44,7 @@ func (h *Hub) openSyncs() (err error) {
 	if err != nil {
 		return fmt.Errorf("building the runner: %w", err)
 	}
-	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
+	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, LastSuccess: h.lastSuccess, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
 	return nil
 }
 
@@ -175,6 +175,10 @@ func (h *Hub) lastRun(ctx context.Context, name string) (time.Time, error) {
 	return runs[0].CreatedAt, nil
 }
 
+func (h *Hub) lastSuccess(ctx context.Context, name string) (time.Time, error) {
+	return h.runs.LastSuccess(ctx, tidegate.DefaultWorkspace, name)
+}
+
 func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, error) {
 	a := h.active.Load()
 	m, err := model.Compile(ctx, h.warehouse, a.models[a.syncs[name].Model])
@@ -186,6 +190,7 @@ func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, err
 
 // onRun looks after what a run left behind.
 func (h *Hub) onRun(run tidegate.Run) {
+	h.scheduler.Ended(run)
 	h.retries.mu.Lock()
 	defer h.retries.mu.Unlock()
 	left := run.State == tidegate.RunPartial && run.Counts.Deferred+run.Counts.InDoubt > 0

@@ -97,11 +97,20 @@ func (s *Store) LastFinished(ctx context.Context, workspace, sync string) (run t
 	return list[0], true, nil
 }
 
+// LastSuccess returns when the last run of a sync that succeeded ended; zero
+// when there was none.
+func (s *Store) LastSuccess(ctx context.Context, workspace, sync string) (time.Time, error) {
+	var ended sql.NullInt64
+	err := s.read.QueryRowContext(ctx, "SELECT max(ended_at) FROM runs WHERE workspace = ? AND sync = ? AND state = 'succeeded'", workspace, sync).Scan(&ended)
+	return fromNullMicros(ended), s.classify("reading runs from", err)
+}
+
 // PruneRuns deletes runs that ended before the given time, except the newest
-// finished run of each sync, and returns how many.
+// finished and the newest successful run of each sync, and returns how many.
 func (s *Store) PruneRuns(ctx context.Context, workspace string, before time.Time) (int64, error) {
 	res, err := s.write.ExecContext(ctx, `DELETE FROM runs WHERE workspace = ?1 AND ended_at < ?2 AND id NOT IN
-		(SELECT max(id) FROM runs WHERE workspace = ?1 AND ended_at IS NOT NULL GROUP BY sync)`, workspace, micros(before))
+		(SELECT max(id) FROM runs WHERE workspace = ?1 AND ended_at IS NOT NULL GROUP BY sync
+		UNION SELECT max(id) FROM runs WHERE workspace = ?1 AND state = 'succeeded' GROUP BY sync)`, workspace, micros(before))
 	if err != nil {
 		return 0, s.classify("pruning runs in", err)
 	}

@@ -3,6 +3,7 @@
 //
 //	        fire (cron, interval, missed while away)
 //	        load of a table that the model reads ── settle 500 ms ─┐
+//	        a sync that it follows succeeded, dbt rebuilt its model │
 //	        Trigger (by hand, API)                                 ▼
 //	idle ──────────────────────────────────────────────────────▶ running ──▶ idle
 //	                                                               │  ▲

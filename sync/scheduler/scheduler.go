@@ -30,22 +30,13 @@ type Options struct {
 	Run func(ctx context.Context, sync, trigger string) error
 	// LastRun returns when the sync's last run was created; zero when there was none.
 	LastRun func(ctx context.Context, sync string) (time.Time, error)
+	// LastSuccess returns when the sync's last run that succeeded ended; zero when there was none.
+	LastSuccess func(ctx context.Context, sync string) (time.Time, error)
 	// Tables returns the tables that the sync's model reads. It may ask the
 	// warehouse; an error is told by Why and asked again at the next load.
 	Tables func(ctx context.Context, sync string) ([]warehouse.Table, error)
 	Now    func() time.Time
 	Log    *slog.Logger
-}
-
-// Status says how a sync stands with its schedule.
-type Status struct {
-	Running bool
-	// Next is the next fire; zero when none is planned.
-	Next time.Time
-	// Reason answers "why is it not running", in words; empty while it runs.
-	Reason string
-	// Fault is why the last attempt to start did not become a run.
-	Fault *tidegate.RunFault
 }
 
 // Scheduler starts runs when they are due.
@@ -72,6 +63,21 @@ type entry struct {
 	tables   []warehouse.Table // read by the model, once known
 	loads    bool              // a load of its tables was seen since the start
 	fresh    bool              // not yet asked for what was loaded before it was set
+
+	freshness time.Duration // 0: no objective
+	success   time.Time     // end of the last run that succeeded
+	since     time.Time     // when it was set: a new sync is not late at once
+}
+
+// lateAt is when the sync becomes late; zero when it never does.
+func (e *entry) lateAt() time.Time {
+	if e.freshness <= 0 || e.sync.Paused {
+		return time.Time{}
+	}
+	if e.success.IsZero() {
+		return e.since.Add(e.freshness)
+	}
+	return e.success.Add(e.freshness)
 }
 
 // New makes a Scheduler; Set gives it syncs and Run makes it work.
@@ -90,17 +96,9 @@ func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
 			problems = append(problems, fmt.Errorf("sync %s: %w", def.Name, err))
 			continue
 		}
-		last, err := s.o.LastRun(ctx, def.Name)
+		e, err := s.entry(ctx, def, plan)
 		if err != nil {
-			return fmt.Errorf("reading the last run of sync %s: %w", def.Name, err)
-		}
-		e := &entry{sync: def, plan: plan, fresh: def.Schedule.AfterLoad}
-		now := s.o.Now()
-		if last.IsZero() || last.After(now) {
-			last = now // a new schedule missed nothing
-		}
-		if e.next = plan.Next(last); !e.next.IsZero() && e.next.Before(now) {
-			e.next = now // missed while away: once, now
+			return err
 		}
 		next[def.Name] = e
 	}
@@ -111,6 +109,10 @@ func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
 	for name, e := range next {
 		if old := s.entries[name]; old != nil {
 			e.running, e.pending, e.loads = old.running, old.pending, old.loads
+			e.since = old.since
+			if old.success.After(e.success) {
+				e.success = old.success
+			}
 			if old.sync.Schedule == e.sync.Schedule {
 				e.next = old.next
 			}
@@ -132,6 +134,42 @@ func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
 	s.mu.Unlock()
 	s.nudge()
 	return nil
+}
+
+// entry makes the entry of a sync, due at once when the store says that it
+// missed a fire, or a success of the sync that it follows, while the process was away.
+func (s *Scheduler) entry(ctx context.Context, def tidegate.Sync, plan Plan) (*entry, error) {
+	last, err := s.o.LastRun(ctx, def.Name)
+	if err != nil {
+		return nil, fmt.Errorf("reading the last run of sync %s: %w", def.Name, err)
+	}
+	now := s.o.Now()
+	e := &entry{sync: def, plan: plan, fresh: def.Schedule.AfterLoad, since: now}
+	ran := last
+	if last.IsZero() || last.After(now) {
+		last = now // a new schedule missed nothing
+	}
+	if e.next = plan.Next(last); !e.next.IsZero() && e.next.Before(now) {
+		e.next = now // missed while away: once, now
+	}
+	if e.success, err = s.o.LastSuccess(ctx, def.Name); err != nil {
+		return nil, fmt.Errorf("reading the last success of sync %s: %w", def.Name, err)
+	}
+	if def.Schedule.Freshness != "" {
+		if e.freshness, err = time.ParseDuration(def.Schedule.Freshness); err != nil {
+			return nil, invalid("schedule.freshness", fmt.Sprintf("%q is no duration", def.Schedule.Freshness), "write it as 15m or 6h")
+		}
+	}
+	if before := def.Schedule.AfterSync; before != "" {
+		done, err := s.o.LastSuccess(ctx, before)
+		if err != nil {
+			return nil, fmt.Errorf("reading the last success of sync %s: %w", before, err)
+		}
+		if done.After(ran) {
+			e.again, e.againFor = now, tidegate.TriggerAfterSync
+		}
+	}
+	return e, nil
 }
 
 // Notify tells that tables were loaded. It never blocks.
@@ -162,6 +200,38 @@ func (s *Scheduler) Trigger(name, trigger string) error {
 	return nil
 }
 
+// Fire starts a sync because something that it follows has happened, now or
+// after its current run. Unlike Trigger it leaves a paused sync alone.
+func (s *Scheduler) Fire(name, trigger string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[name]; e != nil && !e.sync.Paused {
+		e.pending = trigger
+		s.nudge()
+	}
+}
+
+// Ended tells that a run has ended: syncs that follow one that succeeded start.
+func (s *Scheduler) Ended(run tidegate.Run) {
+	if run.State != tidegate.RunSucceeded {
+		return
+	}
+	s.mu.Lock()
+	if e := s.entries[run.Sync]; e != nil && run.EndedAt.After(e.success) {
+		e.success = run.EndedAt
+	}
+	var follow []string
+	for name, e := range s.entries {
+		if e.sync.Schedule.AfterSync == run.Sync {
+			follow = append(follow, name)
+		}
+	}
+	s.mu.Unlock()
+	for _, name := range follow {
+		s.Fire(name, tidegate.TriggerAfterSync)
+	}
+}
+
 // After starts a sync once delay has passed, unless another start comes first
 // or it is paused. A later call replaces an earlier one.
 func (s *Scheduler) After(name, trigger string, delay time.Duration) {
@@ -171,63 +241,6 @@ func (s *Scheduler) After(name, trigger string, delay time.Duration) {
 		e.again, e.againFor = s.o.Now().Add(delay), trigger
 		s.nudge()
 	}
-}
-
-// Why says how a sync stands; ok is false when there is none of the name.
-func (s *Scheduler) Why(name string) (_ Status, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.entries[name]
-	if e == nil {
-		return Status{}, false
-	}
-	st := Status{Running: e.running, Next: e.next, Fault: e.fault}
-	if e.sync.Paused {
-		st.Next = time.Time{}
-	}
-	if !e.running {
-		st.Reason = e.reason(s.o.Now())
-	}
-	return st, true
-}
-
-func (e *entry) reason(now time.Time) string {
-	switch {
-	case e.pending != "" && now.Before(e.notYet):
-		return fmt.Sprintf("the last start failed (%s); it is tried again at %s", e.fault.Message, e.notYet.UTC().Format(time.RFC3339))
-	case e.pending != "":
-		return "it is about to start"
-	case e.sync.Paused:
-		return "it is paused: it runs by hand only"
-	case !e.settled.IsZero():
-		return "a table it reads was loaded; it starts within a second"
-	case !e.again.IsZero():
-		return fmt.Sprintf("records of the last run are tried again at %s", e.again.UTC().Format(time.RFC3339))
-	case e.sync.Schedule.AfterLoad && !e.next.IsZero():
-		return fmt.Sprintf("it waits for %s, or for a load of %s", e.next.UTC().Format(time.RFC3339), e.reads())
-	case e.sync.Schedule.AfterLoad && e.fault != nil:
-		return "it waits for a load, but the tables it reads are not known: " + e.fault.Message
-	case e.sync.Schedule.AfterLoad && !e.loads:
-		return fmt.Sprintf("it waits for a load of %s; none was seen since the start", e.reads())
-	case e.sync.Schedule.AfterLoad:
-		return "it waits for the next load of " + e.reads()
-	case e.sync.Schedule == (tidegate.Schedule{}):
-		return "it has no schedule: it runs by hand only"
-	case e.next.IsZero():
-		return "its schedule names no time that comes"
-	}
-	return "it waits for " + e.next.UTC().Format(time.RFC3339)
-}
-
-func (e *entry) reads() string {
-	if e.tables == nil {
-		return "a table that its model reads"
-	}
-	names := make([]string, len(e.tables))
-	for i, t := range e.tables {
-		names[i] = t.String()
-	}
-	return strings.Join(names, ", ")
 }
 
 func (s *Scheduler) nudge() {

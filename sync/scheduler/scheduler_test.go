@@ -25,6 +25,7 @@ type hub struct {
 	took    time.Duration
 	fail    error
 	last    map[string]time.Time
+	success map[string]time.Time
 	tables  map[string][]warehouse.Table
 	current map[string]int
 	overlap bool
@@ -63,8 +64,9 @@ func (h *hub) started() []string {
 
 func (h *hub) scheduler() *Scheduler {
 	return New(Options{
-		Run:     h.run,
-		LastRun: func(_ context.Context, name string) (time.Time, error) { return h.last[name], nil },
+		Run:         h.run,
+		LastRun:     func(_ context.Context, name string) (time.Time, error) { return h.last[name], nil },
+		LastSuccess: func(_ context.Context, name string) (time.Time, error) { return h.success[name], nil },
 		Tables: func(_ context.Context, name string) ([]warehouse.Table, error) {
 			if t, ok := h.tables[name]; ok {
 				return t, nil
