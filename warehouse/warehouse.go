@@ -96,12 +96,15 @@ type Tx interface {
 	Rollback() error
 }
 
-// ArrowTx is found on a Tx by assertion where the engine loads Arrow record
-// batches directly, which costs less than row by row.
+// ArrowTx is found on a Tx by assertion where Arrow record batches go into a table
+// as they are, which costs far less than row by row.
 type ArrowTx interface {
-	// ScanArrow makes the batches of rdr readable as the relation named view
-	// (a plain identifier chosen by the caller) inside the transaction while use runs. rdr can be read once.
-	ScanArrow(ctx context.Context, view string, rdr array.RecordReader, use func(ctx context.Context) error) error
+	// AppendArrow appends the rows of rdr to t and returns how many there were. Columns
+	// are matched by name; those that rdr lacks become NULL. Values of another type than
+	// their column's are cast (decimals and JSON may travel as text; what goes into a JSON
+	// column must be JSON). The rows are remembered under no Load.ID: the caller keeps its
+	// books in the same transaction.
+	AppendArrow(ctx context.Context, t Table, rdr array.RecordReader) (int64, error)
 }
 
 // ArrowQuerier is found by assertion where the engine hands out results as

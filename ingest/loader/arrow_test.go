@@ -2,13 +2,11 @@ package loader
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/google/go-cmp/cmp"
 
@@ -16,7 +14,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 )
 
-// arrowDuck has transactions that scan Arrow, in the slowest way there is, so that
+// arrowDuck has transactions that append Arrow, in the slowest way there is, so that
 // what the loader does with that capability is tested in every build.
 type arrowDuck struct{ duck }
 
@@ -27,32 +25,26 @@ func (w arrowDuck) Begin(ctx context.Context) (warehouse.Tx, error) {
 
 type arrowTx struct{ warehouse.Tx }
 
-func (tx arrowTx) ScanArrow(ctx context.Context, view string, rdr array.RecordReader, use func(context.Context) error) error {
-	types := map[arrow.Type]string{arrow.STRING: "VARCHAR", arrow.INT64: "BIGINT", arrow.FLOAT64: "DOUBLE", arrow.BOOL: "BOOLEAN", arrow.DATE32: "DATE", arrow.TIMESTAMP: "TIMESTAMPTZ"}
+func (tx arrowTx) AppendArrow(ctx context.Context, t warehouse.Table, rdr array.RecordReader) (int64, error) {
 	var columns []string
 	var schema tidegate.Schema
 	for _, f := range rdr.Schema().Fields() {
-		columns = append(columns, fmt.Sprintf("%q %s", f.Name, types[f.Type.ID()]))
+		columns = append(columns, fmt.Sprintf("%q", f.Name))
 		schema = append(schema, tidegate.Column{Name: f.Name, Type: tidegate.Type{Kind: tidegate.String}})
 	}
-	if _, err := tx.Exec(ctx, fmt.Sprintf("CREATE TEMP TABLE %s (%s)", view, strings.Join(columns, ", "))); err != nil {
-		return err
-	}
-	insert := fmt.Sprintf("INSERT INTO %s VALUES (%s)", view, strings.Join(slices.Repeat([]string{"?"}, len(columns)), ", "))
+	insert := fmt.Sprintf("INSERT INTO %q.%q (%s) VALUES (%s)", t.Schema, t.Name, strings.Join(columns, ", "), strings.Join(slices.Repeat([]string{"?"}, len(columns)), ", "))
+	var n int64
 	for rdr.Next() {
 		r := &recordRows{record: rdr.RecordBatch(), schema: schema}
 		if err := drain(ctx, r, func(row tidegate.Row) error {
+			n++
 			_, err := tx.Exec(ctx, insert, row...)
 			return err
 		}); err != nil {
-			return err
+			return n, err
 		}
 	}
-	err := errors.Join(rdr.Err(), use(ctx))
-	if _, dropErr := tx.Exec(ctx, "DROP TABLE "+view); dropErr != nil {
-		err = errors.Join(err, dropErr)
-	}
-	return err
+	return n, rdr.Err()
 }
 
 // Load is for users only once Arrow is there.

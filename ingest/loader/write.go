@@ -13,7 +13,6 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/warehouse"
-	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // ensure makes the tables and columns that ld's rows need. It is additive and may
@@ -81,49 +80,18 @@ func printsRecord(prints []fingerprint) arrow.RecordBatch {
 // scans Arrow, otherwise row by row.
 func (l *Loader) writeRecord(ctx context.Context, tx warehouse.Tx, id string, r rows) error {
 	table, record, schema := r.table, r.record, r.schema
-	at, ok := tx.(warehouse.ArrowTx)
-	if !ok {
-		_, err := tx.Load(ctx, warehouse.Load{ID: id, Table: table}, &recordRows{record: record, schema: schema})
-		if err != nil {
-			return fmt.Errorf("loading rows into %s: %w", table, err)
-		}
-		return nil
-	}
-	insert, err := l.insertFrom("tidegate_rows", table, schema)
-	if err != nil {
-		return err
-	}
 	rdr, err := array.NewRecordReader(record.Schema(), []arrow.RecordBatch{record})
 	if err != nil {
 		return fmt.Errorf("reading rows for %s: %w", table, err)
 	}
 	defer rdr.Release()
-	err = at.ScanArrow(ctx, "tidegate_rows", rdr, func(ctx context.Context) error {
-		_, err := tx.Exec(ctx, string(insert))
-		return err
-	})
+	if at, ok := tx.(warehouse.ArrowTx); ok {
+		_, err = at.AppendArrow(ctx, table, rdr)
+	} else {
+		_, err = tx.Load(ctx, warehouse.Load{ID: id, Table: table}, &recordRows{record: record, schema: schema})
+	}
 	if err != nil {
-		return fmt.Errorf("inserting rows into %s: %w", table, err)
+		return fmt.Errorf("loading rows into %s: %w", table, err)
 	}
 	return nil
-}
-
-// insertFrom writes INSERT … SELECT for the columns of schema.
-func (l *Loader) insertFrom(view sqltext.Text, table warehouse.Table, schema tidegate.Schema) (sqltext.Text, error) {
-	names, err := l.dialect.Idents(schema.Names())
-	if err != nil {
-		return "", fmt.Errorf("naming the columns of %s: %w", table, err)
-	}
-	values := make([]sqltext.Text, len(names))
-	for i, name := range names {
-		values[i] = name
-		if k := schema[i].Type.Kind; k == tidegate.Decimal || k == tidegate.JSON { // they travel as text
-			typ, err := l.dialect.Type(schema[i].Type)
-			if err != nil {
-				return "", fmt.Errorf("naming the type of column %s of %s: %w", schema[i].Name, table, err)
-			}
-			values[i] = "CAST(" + name + " AS " + typ + ")"
-		}
-	}
-	return "INSERT INTO " + l.table(table) + " (" + sqltext.Join(names, ", ") + ") SELECT " + sqltext.Join(values, ", ") + " FROM " + view, nil
 }

@@ -3,40 +3,31 @@
 package duckdb_test
 
 import (
-	"context"
+	"strconv"
 	"testing"
-
-	"github.com/tidegate/tidegate/warehouse"
 )
 
-// BenchmarkScanArrow writes as many rows as BenchmarkLoadAppend, from record
-// batches that are ready.
-func BenchmarkScanArrow(b *testing.B) {
-	w := open(b)
-	if _, err := w.Exec(b.Context(), `CREATE TABLE t (id BIGINT, s VARCHAR, d DECIMAL(38,9), "at" TIMESTAMPTZ, ok BOOLEAN)`); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		b.StopTimer()
-		rdr := batches(b, benchRows, benchRows)
-		b.StartTimer()
-		tx, err := w.Begin(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		err = tx.(warehouse.ArrowTx).ScanArrow(b.Context(), "incoming", rdr, func(ctx context.Context) error {
-			_, err := tx.Exec(ctx, "INSERT INTO t SELECT * FROM incoming")
-			return err
+// BenchmarkAppendArrow writes as many rows as BenchmarkLoadAppend, from record
+// batches that are ready; a whole row group of the engine costs less a row.
+func BenchmarkAppendArrow(b *testing.B) {
+	for _, n := range []int{benchRows, 122_880} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			w := open(b)
+			if _, err := w.Exec(b.Context(), `CREATE TABLE t (id BIGINT, s VARCHAR, d DECIMAL(38,9), "at" TIMESTAMPTZ, ok BOOLEAN)`); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				b.StopTimer()
+				rdr := batches(b, n, n)
+				b.StartTimer()
+				if err := appendBatches(b, w, rdr); err != nil {
+					b.Fatal(err)
+				}
+				rdr.Release()
+			}
+			b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "rows/s")
 		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := tx.Commit(); err != nil {
-			b.Fatal(err)
-		}
-		rdr.Release()
 	}
-	b.ReportMetric(float64(benchRows*b.N)/b.Elapsed().Seconds(), "rows/s")
 }
 
 func BenchmarkQueryArrow(b *testing.B) {

@@ -118,13 +118,56 @@ func (s *stmt) run(ctx context.Context, streaming bool, args []any) (bindings.Re
 	if state == bindings.StateError {
 		return res, engineError(ctx, bindings.PendingError(pending))
 	}
-	s.c.guard(ctx, func() { state = bindings.ExecutePending(pending, &res) })
+	done := true
+	s.c.guard(ctx, func() {
+		if done = streaming || await(pending); done {
+			state = bindings.ExecutePending(pending, &res)
+		}
+	})
+	if !done {
+		return res, engineError(ctx, bindings.PendingError(pending))
+	}
 	if state == bindings.StateError {
 		err := engineError(ctx, bindings.ResultError(&res))
 		bindings.DestroyResult(&res)
 		return res, err
 	}
 	return res, nil
+}
+
+// How often await asks in a row before it pauses, and for how long it then does.
+const (
+	eagerAsks              = 16
+	firstPause, finalPause = 20 * time.Microsecond, 500 * time.Microsecond
+)
+
+// await works on pending until its result is there, or its error: then it is false.
+// When the engine's other threads have taken all the work, ExecutePending would ask
+// without end whether they are done and keep a processor busy with that, through a long
+// commit too; here the asking pauses.
+func await(pending bindings.PendingResult) bool {
+	pause := firstPause
+	for asked := 1; ; asked++ {
+		switch bindings.PendingExecuteTask(pending) {
+		case bindings.PendingStateNoTasksAvailable:
+		case bindings.PendingStateResultNotReady: // some work was done, or it waits for something
+			pause = firstPause
+		case bindings.PendingStateError:
+			return false
+		default:
+			return true
+		}
+		if asked%eagerAsks == 0 {
+			<-time.NewTimer(pause).C
+			pause = min(2*pause, finalPause)
+		}
+	}
+}
+
+// settle runs a statement of the program's own that can take long: COMMIT, CHECKPOINT.
+func (c *conn) settle(ctx context.Context, sql string) error {
+	_, err := c.exec(ctx, sql)
+	return err
 }
 
 // exec prepares, runs and forgets one statement and returns the rows it touched.

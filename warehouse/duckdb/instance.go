@@ -99,6 +99,8 @@ func (db *instance) prepare(ctx context.Context, path string, readOnly bool) err
 	if !readOnly {
 		statements = append(statements, "CREATE SCHEMA IF NOT EXISTS _tidegate", string(createLoads))
 	}
+	// The order of rows is a setting of the session (see ordered).
+	statements = append(statements, "SET GLOBAL allowed_configs = ['preserve_insertion_order']")
 	statements = append(statements, "SET GLOBAL enable_external_access = false", "SET GLOBAL lock_configuration = true")
 	for _, sql := range statements {
 		if err := c.control(ctx, sql); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
@@ -357,7 +358,12 @@ func (a *appender) flushChunk(ctx context.Context) error {
 }
 
 func (a *appender) failure(ctx context.Context) error {
-	return engineError(ctx, bindings.AppenderError(a.raw))
+	msg := bindings.AppenderError(a.raw)
+	// The appender leaves the kind of an error out of its message.
+	if what, ok := strings.CutPrefix(msg, "Failed to append: "); ok && strings.Contains(what, "constraint") {
+		msg = "Constraint Error: " + what
+	}
+	return engineError(ctx, msg)
 }
 
 // close hands the last rows over; the rows are in the table when it returns nil.

@@ -347,7 +347,7 @@ func (w *Warehouse) shut(ctx context.Context) error {
 	w.mu.Unlock()
 	c, err := db.take()
 	if err == nil {
-		err = c.control(ctx, "CHECKPOINT")
+		err = c.settle(ctx, "CHECKPOINT")
 		db.put(c, true)
 	}
 	if err != nil {
@@ -382,7 +382,7 @@ func (w *Warehouse) Checkpoint(ctx context.Context) error {
 
 func (s *session) checkpoint(ctx context.Context, path string) error {
 	for range checkpointAttempts {
-		if err := s.control(ctx, "CHECKPOINT"); err != nil {
+		if err := s.settle(ctx, "CHECKPOINT"); err != nil {
 			return fmt.Errorf("checkpointing: %w", err)
 		}
 		info, err := os.Stat(path + ".wal")

@@ -150,7 +150,7 @@ func (t *tx) Commit() error {
 		}
 		return err
 	}
-	err := t.s.control(context.Background(), "COMMIT")
+	err := t.s.settle(context.Background(), "COMMIT")
 	if err != nil {
 		err = fmt.Errorf("committing: %w", err)
 		t.s.rollback() // a commit that failed has ended the transaction; this finds none, or ends it

@@ -2,7 +2,6 @@ package warehousetest
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 
@@ -181,40 +180,54 @@ func checkArrow(t *testing.T, b *bench) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "n", Type: a.DataType()}, {Name: `te"xt`, Type: c.DataType()}}, nil)
 	batch := array.NewRecordBatch(schema, []arrow.Array{a, c}, n)
 	defer batch.Release()
-	scan := func(tx warehouse.ArrowTx, use func(context.Context) error) error {
+	appendBatches := func(tx warehouse.ArrowTx, table warehouse.Table) (int64, error) {
 		rdr, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch, batch})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer rdr.Release()
-		return tx.ScanArrow(t.Context(), "incoming", rdr, use)
+		return tx.AppendArrow(t.Context(), table, rdr)
 	}
 	table := warehouse.Table{Schema: "batches", Name: "t"}
-	if _, err := tx.Ensure(t.Context(), table, columns("n", tidegate.Int, `te"xt`, tidegate.String)); err != nil {
+	// In another order and with a column more.
+	if _, err := tx.Ensure(t.Context(), table, columns(`te"xt`, tidegate.String, "more", tidegate.Bool, "n", tidegate.Int)); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the name can be used again
-		err := scan(x, func(ctx context.Context) error {
-			_, err := tx.Exec(ctx, `INSERT INTO batches.t SELECT n, "te""xt" FROM incoming`)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+	for range 2 {
+		if rows, err := appendBatches(x, table); err != nil || rows != 2*n {
+			t.Fatal(rows, err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	want := []tidegate.Row{{int64(4 * n), int64(n), int64(4 * (n - (n+2)/3))}}
-	if d := cmp.Diff(want, read(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt") FROM batches.t`)); d != "" {
+	want := []tidegate.Row{{int64(4 * n), int64(n), int64(4 * (n - (n+2)/3)), int64(0)}}
+	if d := cmp.Diff(want, read(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt"), count(more) FROM batches.t`)); d != "" {
 		t.Error(d)
 	}
-	bad := b.begin(t)
-	if err := scan(bad.(warehouse.ArrowTx), func(context.Context) error { return errReader }); !errors.Is(err, errReader) {
-		t.Errorf("got %v", err)
+	rolled := b.begin(t)
+	if _, err := appendBatches(rolled.(warehouse.ArrowTx), table); err != nil {
+		t.Fatal(err)
 	}
-	if bad.Commit() == nil {
-		t.Error("a transaction whose scan failed was committed")
+	if err := rolled.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, read(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt"), count(more) FROM batches.t`)); d != "" {
+		t.Errorf("rows of a transaction that was rolled back: %s", d)
+	}
+	for _, missing := range []warehouse.Table{{Schema: "batches", Name: "nope"}, {Schema: "batches", Name: "narrow"}} {
+		if missing.Name == "narrow" {
+			if _, err := b.w.Ensure(t.Context(), missing, columns("n", tidegate.Int)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bad := b.begin(t)
+		if _, err := appendBatches(bad.(warehouse.ArrowTx), missing); err == nil {
+			t.Errorf("appended to %s, which lacks a column of the batches", missing)
+		}
+		if bad.Commit() == nil {
+			t.Error("a transaction whose append failed was committed")
+		}
 	}
 	q, ok := b.w.(warehouse.ArrowQuerier)
 	if !ok {
