@@ -5,12 +5,14 @@ package all
 import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
+	"github.com/tidegate/tidegate/warehouse/postgres"
 )
 
 // All returns every kind, sorted by name.
 func All() []warehouse.Kind {
 	return []warehouse.Kind{
 		duckdb.Kind(),
+		postgres.Kind(),
 	}
 }
 

@@ -13,8 +13,14 @@ import (
 const hashDigits = 10
 
 // Fit returns name when it is short enough, otherwise its beginning followed
-// by "_" and a hash of the whole name. Equal names always give equal results.
-func (d Dialect) Fit(name string) string { return d.fitTo(name, d.fitName) }
+// by "_" and a hash of the whole name. A name that the engine keeps for a system
+// column gets a "_" at its end. Equal names always give equal results.
+func (d Dialect) Fit(name string) string {
+	if _, ok := d.system[fold(name)]; ok {
+		name += "_"
+	}
+	return d.fitTo(name, d.fitName)
+}
 
 func (d Dialect) fitTo(name string, limit int) string {
 	if d.length(name) <= limit {

@@ -41,13 +41,19 @@ type Dialect struct {
 	decimal     Text // "DECIMAL", followed by (precision,scale)
 	maxDecimal  int
 	reserved    map[string]struct{}
+	system      map[string]struct{} // names that every table has a column of already
 	placeholder func(n int) Text
 }
 
+// dialects lists every dialect.
+func dialects() []Dialect { return []Dialect{DuckDB(), Postgres()} }
+
 // Find returns the dialect that an Execer names ("duckdb").
 func Find(name string) (Dialect, bool) {
-	if name == "duckdb" {
-		return DuckDB(), true
+	for _, d := range dialects() {
+		if d.name == name {
+			return d, true
+		}
 	}
 	return Dialect{}, false
 }

@@ -74,7 +74,7 @@ func checkTypes(t *testing.T, b *bench) {
 			b.load(t, warehouse.Load{ID: "replace", Table: table, Key: []string{"n"}}, schema, rows...)
 			got := read(t, b.w, b.selectAll(t, table, "n", "v"))
 			instants := cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
-			if d := cmp.Diff(rows, got, instants, cmpopts.EquateNaNs()); d != "" {
+			if d := cmp.Diff(rows, got, instants, cmpopts.EquateNaNs(), b.compareJSON()); d != "" {
 				t.Error(d)
 			}
 			for _, row := range got {

@@ -1,0 +1,145 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/secret"
+)
+
+const (
+	connectTimeout = 15 * time.Second
+	// cancelGrace is how long a cancelled statement has to end before its
+	// connection is given up.
+	cancelGrace = 5 * time.Second
+)
+
+// dialer opens connections; nil means the network directly.
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// pool makes a pool of connections of one role. Nothing is taken from the
+// environment of the process: PGHOST and its like are for people.
+func pool(ctx context.Context, cfg Config, user string, password secret.Secret, dial dialer) (*pgxpool.Pool, error) {
+	// Every setting that pgx would read from the environment is in this text; those with values of ours come below.
+	base, err := pgxpool.ParseConfig("host=127.0.0.1 port=5432 user=none dbname=none password=none sslmode=disable connect_timeout=15 target_session_attrs=any application_name=tidegate passfile=/nonexistent default_query_exec_mode=exec")
+	if err != nil {
+		return nil, configFault("config", "the environment holds settings of PostgreSQL that cannot be read", err)
+	}
+	c := base.ConnConfig
+	c.Host, c.Port = cfg.Host, uint16(cmp.Or(cfg.Port, 5432))
+	c.Database, c.User, c.Password = cfg.Database, user, password.Reveal()
+	c.Fallbacks = nil
+	c.ConnectTimeout = connectTimeout
+	c.RuntimeParams = map[string]string{"application_name": "tidegate", "client_encoding": "UTF8", "timezone": "UTC", "datestyle": "ISO, YMD", "standard_conforming_strings": "on"}
+	if c.TLSConfig, err = tlsConfig(cfg); err != nil {
+		return nil, err
+	}
+	direct := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}}
+	c.DialFunc = direct.DialContext
+	if dial != nil {
+		c.DialFunc = pgconn.DialFunc(dial)
+		c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the tunnel's far end resolves it
+	}
+	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, DeadlineDelay: cancelGrace}
+	}
+	base.MaxConns = int32(cmp.Or(cfg.MaxConnections, 8))
+	base.MaxConnIdleTime = 5 * time.Minute
+	base.MaxConnLifetime = time.Hour
+	base.MaxConnLifetimeJitter = 5 * time.Minute
+	base.PingTimeout = connectTimeout
+	p, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), base)
+	if err != nil {
+		return nil, configFault("config", "the connection cannot be configured", err)
+	}
+	return p, nil
+}
+
+// isSocket says whether a host is the folder of a unix socket.
+func isSocket(host string) bool { return filepath.IsAbs(host) }
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// tlsConfig is nil for a connection that is not encrypted.
+func tlsConfig(cfg Config) (*tls.Config, error) {
+	mode := cfg.TLS
+	if mode == "" {
+		mode = "verify-full"
+		if isSocket(cfg.Host) || loopback(cfg.Host) || cfg.SSH != nil {
+			mode = "disable"
+		}
+	}
+	t := &tls.Config{ServerName: cfg.Host, MinVersion: tls.VersionTLS12}
+	if cfg.RootCert != "" {
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM([]byte(cfg.RootCert)) {
+			return nil, configFault("root_cert", "it holds no certificate in PEM form", nil)
+		}
+	}
+	if cfg.ClientCert != "" {
+		pair, err := tls.X509KeyPair([]byte(cfg.ClientCert), []byte(cfg.ClientKey.Reveal()))
+		if err != nil {
+			return nil, configFault("client_cert", "certificate and client_key do not fit together", nil) // the error may quote the key
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	switch mode {
+	case "disable":
+		return nil, nil
+	case "verify-full":
+	case "require":
+		t.InsecureSkipVerify = true //nolint:gosec // what the user asked for by name
+	case "verify-ca":
+		t.InsecureSkipVerify = true //nolint:gosec // the chain is verified below, the name is not
+		t.VerifyConnection = func(s tls.ConnectionState) error { return verifyChain(t.RootCAs, s) }
+	default:
+		return nil, configFault("tls", "there is no mode "+strconv.Quote(mode), nil)
+	}
+	return t, nil
+}
+
+func verifyChain(roots *x509.CertPool, s tls.ConnectionState) error {
+	if len(s.PeerCertificates) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+	for _, c := range s.PeerCertificates[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	_, err := s.PeerCertificates[0].Verify(opts)
+	return err
+}
+
+func configFault(field, message string, err error) error {
+	if err != nil {
+		message += ": " + strings.TrimSpace(err.Error())
+	}
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "warehouse.config", Subject: "warehouse.config." + field, Message: message,
+		Hint: "correct " + field + " in the warehouse's configuration",
+	}
+}
+
+// quietly closes a connection that is of no more use.
+func quietly(c *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.Close(ctx)
+}

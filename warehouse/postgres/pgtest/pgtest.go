@@ -1,0 +1,262 @@
+// Package pgtest runs a real PostgreSQL server for tests: one per test binary,
+// in a temporary folder, stopped at the end.
+//
+// It is found in /usr/lib/postgresql/*/bin (the newest) or on the PATH. The
+// server refuses to run as root, so root runs it as the user postgres or nobody.
+// Where there is none, Get leaves it to its caller whether that skips a test or
+// fails it. The server does not sync to disk: it proves SQL, not disks.
+//
+// A Server is safe for concurrent use; its one goroutine is the wait for the
+// server's process, which Stop joins.
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Superuser is the role that owns the server; it needs no password.
+const Superuser = "owner"
+
+// Server is a running server.
+type Server struct {
+	Host string // loopback
+	Port int
+	Dir  string // of the unix socket
+	Bin  string // of initdb, psql and so on
+
+	root    string
+	process *exec.Cmd
+	ended   chan struct{}
+	output  bytes.Buffer
+	next    atomic.Int64
+}
+
+// Shared is the one server of a test binary. The zero value is ready; call
+// Main from TestMain.
+type Shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+// Get returns the server, started at the first call. Without one it calls
+// missing (warehousetest.Missing), which must not return.
+func (s *Shared) Get(tb testing.TB, missing func(tb testing.TB, name, why string)) *Server {
+	tb.Helper()
+	s.once.Do(func() { s.server, s.err = Start() })
+	if errors.Is(s.err, errMissing) {
+		missing(tb, "postgres", s.err.Error())
+	}
+	if s.err != nil {
+		tb.Fatal(s.err)
+	}
+	return s.server
+}
+
+// Stop stops the server if there is one. Call it after the tests have run.
+func (s *Shared) Stop() {
+	if s.server != nil {
+		s.server.Stop()
+	}
+}
+
+var errMissing = errors.New("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+
+// bin is the folder of the server's programs.
+func bin() (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
+	if len(found) > 0 {
+		return filepath.Dir(found[0]), nil
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	return "", errMissing
+}
+
+func version(path string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+	return n
+}
+
+// Start starts a server with settings ("name=value") beside its own.
+func Start(settings ...string) (*Server, error) {
+	dir, err := bin()
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		return nil, fmt.Errorf("making the server's folder: %w", err)
+	}
+	s := &Server{Host: "127.0.0.1", Bin: dir, Dir: root, root: root, ended: make(chan struct{})}
+	if err := s.start(settings); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(root))
+	}
+	return s, nil
+}
+
+func (s *Server) start(settings []string) error {
+	who, err := runAs()
+	if err != nil {
+		return err
+	}
+	if who != nil {
+		if err := os.Chown(s.root, int(who.Uid), int(who.Gid)); err != nil {
+			return fmt.Errorf("giving the folder to the server: %w", err)
+		}
+	}
+	data := filepath.Join(s.root, "data")
+	initdb := s.command(who, "initdb", "-D", data, "-U", Superuser, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("running initdb: %w: %s", err, out)
+	}
+	if s.Port, err = freePort(); err != nil {
+		return err
+	}
+	args := []string{"-D", data, "-k", s.root, "-h", s.Host, "-p", strconv.Itoa(s.Port)}
+	for _, setting := range append([]string{"fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=300", "shared_buffers=64MB", "autovacuum=off", "log_min_messages=fatal"}, settings...) {
+		args = append(args, "-c", setting)
+	}
+	s.process = s.command(who, "postgres", args...)
+	s.process.Stdout, s.process.Stderr = &s.output, &s.output
+	if err := s.process.Start(); err != nil {
+		return fmt.Errorf("starting the server: %w", err)
+	}
+	go func() {
+		_ = s.process.Wait()
+		close(s.ended)
+	}()
+	return s.ready()
+}
+
+// command runs a program of the server as who, and kills it when the tests die.
+func (s *Server) command(who *syscall.Credential, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(context.Background(), filepath.Join(s.Bin, name), args...)
+	c.Dir = s.root
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
+	c.SysProcAttr = attributes(who)
+	return c
+}
+
+// runAs is whom root runs the server as; nil for oneself.
+func runAs() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		if err != nil {
+			continue
+		}
+		gid, err := strconv.ParseUint(u.Gid, 10, 32)
+		if err != nil {
+			continue
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("starting the server: it cannot run as root, and there is no user postgres or nobody")
+}
+
+func freePort() (int, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("looking for a port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// ready waits until the server takes connections.
+func (s *Server) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := pgconn.Connect(ctx, s.URL(Superuser, "postgres"))
+		if err == nil {
+			return c.Close(ctx)
+		}
+		select {
+		case <-s.ended:
+			return fmt.Errorf("starting the server: it ended: %s", s.output.String())
+		case <-ctx.Done():
+			s.Stop()
+			return fmt.Errorf("starting the server: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// URL is a connection string of a role for a database.
+func (s *Server) URL(role, database string) string {
+	return fmt.Sprintf("postgres://%s@%s:%d/%s?sslmode=disable", role, s.Host, s.Port, database)
+}
+
+// Exec runs statements in a database as the superuser.
+func (s *Server) Exec(tb testing.TB, database, sql string) {
+	tb.Helper()
+	ctx := context.Background()
+	c, err := pgconn.Connect(ctx, s.URL(Superuser, database))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer c.Close(ctx)
+	if _, err := c.Exec(ctx, sql).ReadAll(); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// Database makes an empty database, dropped when tb ends, and returns its name.
+func (s *Server) Database(tb testing.TB) string {
+	tb.Helper()
+	name := "test_" + strconv.FormatInt(s.next.Add(1), 10)
+	s.Exec(tb, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 STRATEGY file_copy")
+	tb.Cleanup(func() { s.Exec(tb, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	return name
+}
+
+// Psql runs the server's own client; stdin may be empty.
+func (s *Server) Psql(tb testing.TB, database, command, stdin string) string {
+	tb.Helper()
+	c := exec.CommandContext(tb.Context(), filepath.Join(s.Bin, "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", s.URL(Superuser, database), "-c", command)
+	c.Stdin = strings.NewReader(stdin)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		tb.Fatalf("psql: %v: %s", err, out)
+	}
+	return string(out)
+}
+
+// Stop ends the server and removes its folder.
+func (s *Server) Stop() {
+	_ = s.process.Process.Signal(syscall.SIGINT) // a fast shutdown
+	kill := time.AfterFunc(20*time.Second, func() { _ = s.process.Process.Kill() })
+	<-s.ended
+	kill.Stop()
+	_ = os.RemoveAll(s.root)
+}

@@ -1,0 +1,229 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// Warehouse is a database of a PostgreSQL server. Make one with Open.
+type Warehouse struct {
+	dialect sqltext.Dialect
+	log     *slog.Logger
+	now     func() time.Time
+	user    string
+	reader  string // role of queries
+	pool    *pgxpool.Pool
+	reading *pgxpool.Pool // of queries; the same as pool unless there is a role for reading
+	tunnel  *tunnel       // may be nil
+
+	closeOnce sync.Once
+	closeErr  error
+
+	mu      sync.Mutex
+	booked  bool            // the bookkeeping tables are there
+	indexed map[string]bool // keys of tables that have their index
+}
+
+var (
+	_ warehouse.Warehouse   = (*Warehouse)(nil)
+	_ warehouse.Execer      = (*Warehouse)(nil)
+	_ warehouse.Lister      = (*Warehouse)(nil)
+	_ warehouse.Estimator   = (*Warehouse)(nil)
+	_ warehouse.TableFinder = (*Warehouse)(nil)
+)
+
+func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error) {
+	if env.Now == nil {
+		return nil, errors.New("opening postgres: Env.Now is missing")
+	}
+	w := &Warehouse{dialect: sqltext.Postgres(), log: env.Log, now: env.Now, user: cfg.User, reader: cfg.User, indexed: map[string]bool{}}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	var dial dialer
+	var err error
+	if cfg.SSH != nil {
+		if w.tunnel, err = newTunnel(*cfg.SSH); err != nil {
+			return nil, err
+		}
+		dial = w.tunnel.dial
+	}
+	if w.pool, err = pool(ctx, cfg, cfg.User, cfg.Password, dial); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	w.reading = w.pool
+	if cfg.ReadUser != "" {
+		w.reader = cfg.ReadUser
+		if w.reading, err = pool(ctx, cfg, cfg.ReadUser, cfg.ReadPassword, dial); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+	}
+	for _, p := range []*pgxpool.Pool{w.pool, w.reading} {
+		if err := w.greet(ctx, p); err != nil {
+			return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), w.Close())
+		}
+	}
+	return w, nil
+}
+
+// greet proves that a role can connect, and looks at whom it connected to.
+func (w *Warehouse) greet(ctx context.Context, p *pgxpool.Pool) error {
+	s, err := w.session(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	rows, err := s.rows(ctx, "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding')")
+	if err != nil {
+		return err
+	}
+	if version, ok := rows[0][0].(int64); ok && version < 120000 {
+		return &tidegate.Fault{
+			Action: tidegate.Halt, Code: "warehouse.version", Message: fmt.Sprintf("the server is PostgreSQL %d.%d", version/10000, version%10000),
+			Hint: "use PostgreSQL 12 or newer",
+		}
+	}
+	if encoding := rows[0][1]; encoding != "UTF8" {
+		return &tidegate.Fault{
+			Action: tidegate.Halt, Code: "warehouse.encoding", Message: fmt.Sprintf("the database is encoded in %v, which cannot hold every text", encoding),
+			Hint: "create the database with ENCODING 'UTF8'",
+		}
+	}
+	return nil
+}
+
+// Dialect names the SQL that is spoken here.
+func (w *Warehouse) Dialect() string { return w.dialect.Name() }
+
+// Close waits for running calls, readers and transactions to end, and closes
+// the connections.
+func (w *Warehouse) Close() error {
+	w.closeOnce.Do(func() {
+		if w.pool != nil {
+			w.pool.Close()
+		}
+		if w.reading != nil && w.reading != w.pool {
+			w.reading.Close()
+		}
+		if w.tunnel != nil {
+			w.closeErr = w.tunnel.close()
+		}
+	})
+	return w.closeErr
+}
+
+// session is one connection in use. It is ended once.
+type session struct {
+	w    *Warehouse
+	c    *pgxpool.Conn
+	pg   *pgconn.PgConn
+	user string
+	// dirty sessions are not used again: they hold settings or temporary tables.
+	dirty bool
+	ended bool
+}
+
+func (w *Warehouse) session(ctx context.Context, p *pgxpool.Pool) (*session, error) {
+	c, err := p.Acquire(ctx)
+	if err != nil {
+		return nil, connectError(ctx, err)
+	}
+	user := w.user
+	if p == w.reading {
+		user = w.reader
+	}
+	return &session{w: w, c: c, pg: c.Conn().PgConn(), user: user}, nil
+}
+
+// end gives the connection back; the pool drops it when it is broken or still in a transaction.
+func (s *session) end() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	if s.dirty {
+		quietly(s.c.Conn())
+	}
+	s.c.Release()
+}
+
+// control runs statements of the program's own that return nothing of interest, in one round trip.
+func (s *session) control(ctx context.Context, sql sqltext.Text) error {
+	_, err := s.pg.Exec(ctx, string(sql)).ReadAll()
+	return s.fault(ctx, err, string(sql))
+}
+
+// exec runs one statement and returns the rows it touched.
+func (s *session) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	values, err := encodeArgs(args)
+	if err != nil {
+		return 0, err
+	}
+	result := s.pg.ExecParams(ctx, sql, values, nil, nil, nil).Read()
+	if result.Err != nil {
+		return 0, s.fault(ctx, result.Err, sql)
+	}
+	return result.CommandTag.RowsAffected(), nil
+}
+
+// rows runs one of the program's own statements and returns all that it returns.
+func (s *session) rows(ctx context.Context, sql string, args ...any) ([]tidegate.Row, error) {
+	r, err := s.start(ctx, sql, args)
+	if err != nil {
+		return nil, err
+	}
+	return drain(ctx, r)
+}
+
+// rollback ends whatever transaction the connection is in, also after ctx has ended.
+func (s *session) rollback(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer cancel()
+	if s.pg.TxStatus() != 'I' && s.control(ctx, "ROLLBACK") != nil {
+		s.dirty = true // the connection is in a state that nobody knows
+	}
+}
+
+// bookkeeping makes the tables of the schema _tidegate that this adapter needs.
+func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
+	w.mu.Lock()
+	booked := w.booked
+	w.mu.Unlock()
+	if booked {
+		return nil
+	}
+	rows, err := s.rows(ctx, "SELECT to_regclass('_tidegate.loads') IS NOT NULL AND to_regclass('_tidegate.keyed') IS NOT NULL AND to_regclass('_tidegate.snapshots') IS NOT NULL")
+	if err != nil {
+		return fmt.Errorf("looking for the bookkeeping tables: %w", err)
+	}
+	if rows[0][0] != true {
+		// One implicit transaction; the lock keeps two processes from doing it at once.
+		err := s.control(ctx, `SELECT pg_advisory_xact_lock(`+lockSpace+`, 0);
+			CREATE SCHEMA IF NOT EXISTS _tidegate;
+			CREATE TABLE IF NOT EXISTS _tidegate.loads (load_id text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL, rows bigint, loaded_at timestamptz NOT NULL,
+				PRIMARY KEY (load_id, table_schema, table_name));
+			CREATE TABLE IF NOT EXISTS _tidegate.keyed (table_schema text NOT NULL, table_name text NOT NULL, loads bigint NOT NULL, PRIMARY KEY (table_schema, table_name)) WITH (fillfactor = 50);
+			CREATE TABLE IF NOT EXISTS _tidegate.snapshots ();
+			COMMENT ON TABLE _tidegate.loads IS 'Loads that are in their tables; a load of the same ID is not done again.';
+			COMMENT ON TABLE _tidegate.keyed IS 'Keyed loads per table; they take turns on its rows.';
+			COMMENT ON TABLE _tidegate.snapshots IS 'Locked by transactions that read and by changes that rewrite a table.'`)
+		if err != nil {
+			return fmt.Errorf("making the bookkeeping tables: %w", err)
+		}
+	}
+	w.mu.Lock()
+	w.booked = true
+	w.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,369 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// lockSpace is the first half of the advisory locks of this adapter ("Tide").
+const lockSpace = "1416193125"
+
+// lockWait bounds how long a change of a table waits for others that hold it;
+// while it waits, everybody else waits behind it.
+const lockWait sqltext.Text = "10s"
+
+// Describe implements warehouse.Warehouse.
+func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error) {
+	s, err := w.session(ctx, w.pool)
+	if err != nil {
+		return nil, err
+	}
+	defer s.end()
+	columns, err := s.describe(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return schemaOf(columns), nil
+}
+
+// describe returns the columns of t as they are now, also in a transaction of
+// an older snapshot, or an error that wraps warehouse.ErrNoTable.
+func (s *session) describe(ctx context.Context, t warehouse.Table) ([]column, error) {
+	name, err := s.w.dialect.Table(t.Schema, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	// A statement that fails would be the end of a transaction, so the name is looked up first.
+	rows, err := s.rows(ctx, "SELECT to_regclass($1) IS NOT NULL", string(name))
+	if err != nil {
+		return nil, fmt.Errorf("describing table %s: %w", t, err)
+	}
+	if rows[0][0] != true {
+		return nil, noTable(t)
+	}
+	sql := string("SELECT * FROM " + name)
+	described, err := s.pg.Prepare(ctx, "", sql, nil)
+	if err != nil {
+		return nil, fmt.Errorf("describing table %s: %w", t, s.fault(ctx, err, sql))
+	}
+	return columnsOf(described.Fields), nil
+}
+
+// glance returns the columns of t as the snapshot has them, none for no table.
+// Other than describe it leaves no lock on t, which would be in the way of the
+// others that are about to change it.
+func (s *session) glance(ctx context.Context, t warehouse.Table) ([]column, error) {
+	name, err := s.w.dialect.Table(t.Schema, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.rows(ctx, "SELECT attname, atttypid, atttypmod FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum", string(name))
+	if err != nil {
+		return nil, err
+	}
+	columns := make([]column, len(rows))
+	for i, row := range rows {
+		name, _ := row[0].(string)
+		oid, _ := row[1].(int64)
+		modifier, _ := row[2].(int64)
+		columns[i] = newColumn(pgconn.FieldDescription{Name: name, DataTypeOID: uint32(oid), TypeModifier: int32(modifier)})
+	}
+	return columns, nil
+}
+
+// Ensure implements warehouse.Warehouse.
+func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error) {
+	if have, err := w.Describe(ctx, t); err == nil && w.suffices(have, s) {
+		return have, nil
+	}
+	x, err := w.begin(ctx, beginWriting)
+	if err != nil {
+		return nil, err
+	}
+	have, err := x.Ensure(ctx, t, s)
+	if err != nil {
+		return nil, errors.Join(err, x.Rollback())
+	}
+	return have, x.Commit()
+}
+
+// suffices says whether Ensure has nothing to do, from what Describe says.
+func (w *Warehouse) suffices(have, want tidegate.Schema) bool {
+	if distinctColumns(want) != nil {
+		return false // Ensure tells
+	}
+	for _, c := range want {
+		at := indexFold(have, c.Name)
+		if at < 0 || have[at].Type != c.Type && widened(have[at].Type, c.Type) != have[at].Type {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	t.wrote = true
+	have, err := t.ensure(ctx, table, want)
+	if err != nil {
+		return nil, t.fail(fmt.Errorf("ensuring table %s: %w", table, err))
+	}
+	return have, nil
+}
+
+func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+	if err := distinctColumns(want); err != nil {
+		return nil, err
+	}
+	columns, err := t.s.glance(ctx, table)
+	if err != nil {
+		return nil, err
+	}
+	if len(columns) > 0 {
+		change, err := t.change(columns, want)
+		if err != nil || change.none() {
+			return schemaOf(columns), err
+		}
+	}
+	if err := t.s.control(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'; SELECT pg_advisory_xact_lock("+lockSpace+", "+lockOf(table)+")"); err != nil {
+		return nil, err
+	}
+	if columns, err = t.s.describe(ctx, table); errors.Is(err, warehouse.ErrNoTable) { // the other may have made it
+		if err = t.create(ctx, table, want); err == nil {
+			columns, err = t.s.describe(ctx, table)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	change, err := t.change(columns, want)
+	if err != nil {
+		return nil, err
+	}
+	if !change.none() {
+		if err := t.alter(ctx, table, change); err != nil {
+			return nil, err
+		}
+		if columns, err = t.s.describe(ctx, table); err != nil {
+			return nil, err
+		}
+	}
+	return schemaOf(columns), t.s.control(ctx, "SET LOCAL lock_timeout TO DEFAULT")
+}
+
+// lockOf is the second half of the advisory lock of a table. Two tables that share one wait needlessly.
+func lockOf(t warehouse.Table) sqltext.Text {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.Schema + "\x00" + t.Name))
+	return sqltext.Text(strconv.FormatInt(int64(int32(h.Sum32())), 10))
+}
+
+func (t *tx) create(ctx context.Context, table warehouse.Table, s tidegate.Schema) error {
+	if len(s) == 0 {
+		return errors.New("creating a table: it has no columns")
+	}
+	name, err := t.w.dialect.Table(table.Schema, table.Name)
+	if err != nil {
+		return err
+	}
+	defs, err := t.w.dialect.Columns(s)
+	if err != nil {
+		return err
+	}
+	if table.Schema != "" {
+		schema, err := t.w.dialect.Ident(table.Schema)
+		if err != nil {
+			return err
+		}
+		if err := t.createSchema(ctx, schema); err != nil {
+			return err
+		}
+	}
+	return t.s.control(ctx, "CREATE TABLE IF NOT EXISTS "+name+" ("+defs+")")
+}
+
+// createSchema makes a schema where it is missing: IF NOT EXISTS asks for the
+// right to create also where it exists, and fails when another makes it at the same time.
+func (t *tx) createSchema(ctx context.Context, schema sqltext.Text) error {
+	rows, err := t.s.rows(ctx, "SELECT to_regnamespace($1) IS NOT NULL", string(schema))
+	if err != nil || rows[0][0] == true {
+		return err
+	}
+	err = t.s.control(ctx, "SAVEPOINT tidegate_schema; CREATE SCHEMA IF NOT EXISTS "+schema)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == uniqueViolation {
+		err = t.s.control(ctx, "ROLLBACK TO SAVEPOINT tidegate_schema")
+	}
+	if err != nil {
+		return err
+	}
+	return t.s.control(ctx, "RELEASE SAVEPOINT tidegate_schema")
+}
+
+const uniqueViolation = "23505"
+
+// change is what ALTER TABLE has to do.
+type change struct {
+	actions  []sqltext.Text
+	rewrites bool // the table is written anew
+}
+
+func (c change) none() bool { return len(c.actions) == 0 }
+
+// change finds what gives a table with the columns have room for want.
+func (t *tx) change(have []column, want tidegate.Schema) (change, error) {
+	var c change
+	schema := schemaOf(have)
+	for _, col := range want {
+		name, err := t.w.dialect.Ident(col.Name)
+		if err != nil {
+			return change{}, err
+		}
+		at := indexFold(schema, col.Name)
+		if at < 0 {
+			typ, err := t.w.dialect.Type(col.Type)
+			if err != nil {
+				return change{}, fmt.Errorf("column %q: %w", col.Name, err)
+			}
+			c.actions = append(c.actions, "ADD COLUMN "+name+" "+typ)
+			continue
+		}
+		old := have[at]
+		wide := old.widened(col.Type)
+		if wide == old.typ {
+			continue
+		}
+		typ, err := t.w.dialect.Type(wide)
+		if err != nil {
+			return change{}, fmt.Errorf("column %q: %w", col.Name, err)
+		}
+		if name, err = t.w.dialect.Ident(old.name); err != nil { // as it is written in the table
+			return change{}, err
+		}
+		c.actions = append(c.actions, "ALTER COLUMN "+name+" TYPE "+typ+" USING "+old.cast(name, wide, typ))
+		c.rewrites = c.rewrites || old.typ.Kind != tidegate.Decimal || wide.Kind != tidegate.Decimal || old.typ.Scale != wide.Scale
+	}
+	return c, nil
+}
+
+// alter changes the table in one statement, so that it is rewritten once.
+func (t *tx) alter(ctx context.Context, table warehouse.Table, c change) error {
+	name, err := t.w.dialect.Table(table.Schema, table.Name)
+	if err != nil {
+		return err
+	}
+	if c.rewrites { // Invariant 6, see the package comment
+		if err := t.s.control(ctx, "LOCK TABLE _tidegate.snapshots IN ACCESS EXCLUSIVE MODE"); err != nil {
+			return fmt.Errorf("waiting for transactions that read: %w", err)
+		}
+	}
+	return t.s.control(ctx, "ALTER TABLE "+name+" "+sqltext.Join(c.actions, ", "))
+}
+
+// cast turns a column into another type so that its values are those that the nouns would carry there.
+func (c *column) cast(name sqltext.Text, to tidegate.Type, typ sqltext.Text) sqltext.Text {
+	switch {
+	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Bytes:
+		return `replace(encode(` + name + `, 'base64'), E'\n', '')`
+	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Decimal:
+		// Without the zeros that say nothing.
+		return "CASE WHEN " + name + "::text LIKE '%.%' THEN rtrim(rtrim(" + name + "::text, '0'), '.') ELSE " + name + "::text END"
+	case to.Kind == tidegate.Timestamp && c.typ.Kind == tidegate.Date:
+		return name + "::timestamp AT TIME ZONE 'UTC'"
+	}
+	return name + "::" + typ
+}
+
+// widened is the type that a column needs to hold values of type add as well.
+func (c *column) widened(add tidegate.Type) tidegate.Type {
+	if c.unbounded && (add.Kind == tidegate.Int || add.Kind == tidegate.Float || add.Kind == tidegate.Decimal) {
+		return c.typ // holds every number
+	}
+	return widened(c.typ, add)
+}
+
+// widened is the narrowest type that holds every value of a column of type old
+// and values of type add:
+//
+//	bool  bytes  json        date → timestamp
+//	  \     |     /              |
+//	   ──▶ string ◀──────────────
+//	         ▲
+//	int → decimal, int → float
+func widened(old, add tidegate.Type) tidegate.Type {
+	text := tidegate.Type{Kind: tidegate.String}
+	a, b := old.Kind, add.Kind
+	switch {
+	case a == tidegate.Unknown || b == tidegate.Unknown || a == tidegate.String:
+		return old // of a foreign type nothing is known, and a string holds everything
+	case a == tidegate.JSON:
+		return old // JSON has a place for every scalar
+	case a == tidegate.Decimal || b == tidegate.Decimal:
+		if numeric(a) && numeric(b) {
+			return widenedDecimal(old, add)
+		}
+		return text
+	case a == b:
+		return old
+	case a == tidegate.Int && b == tidegate.Float, a == tidegate.Date && b == tidegate.Timestamp:
+		return add
+	case a == tidegate.Float && b == tidegate.Int, a == tidegate.Timestamp && b == tidegate.Date:
+		return old
+	}
+	return text
+}
+
+func numeric(k tidegate.Kind) bool { return k == tidegate.Int || k == tidegate.Decimal }
+
+// widenedDecimal holds the digits of both on either side of the point, or is a
+// string when 38 are not enough.
+func widenedDecimal(old, add tidegate.Type) tidegate.Type {
+	whole := func(t tidegate.Type) int {
+		if t.Kind == tidegate.Int {
+			return 19 // of the largest int64
+		}
+		return t.Precision - t.Scale
+	}
+	w, s := max(whole(old), whole(add)), max(old.Scale, add.Scale)
+	if w+s > 38 {
+		return tidegate.Type{Kind: tidegate.String}
+	}
+	return tidegate.Type{Kind: tidegate.Decimal, Precision: w + s, Scale: s}
+}
+
+// indexFold finds a column by any case of its name, as every warehouse here
+// does; of two that differ in case only, the one that is written like name.
+func indexFold(s tidegate.Schema, name string) int {
+	if i := s.Index(name); i >= 0 {
+		return i
+	}
+	for i := range s {
+		if sqltext.Same(s[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func distinctColumns(s tidegate.Schema) error {
+	seen := make(map[string]string, len(s))
+	for _, c := range s {
+		f := sqltext.Fold(c.Name)
+		if first, ok := seen[f]; ok {
+			return columnFault(c.Name, fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first), "rename one of the two")
+		}
+		seen[f] = c.Name
+	}
+	return nil
+}
