@@ -245,15 +245,37 @@ type Sync struct {
 
 // DbtProject is where the artefacts of a dbt project are read from.
 type DbtProject struct {
+	// Name tells several dbt projects apart.
+	Name string `json:"name,omitempty" default:"dbt" pattern:"^[a-z][a-z0-9_]{0,62}$"`
 	// Target is the folder that dbt writes manifest.json and run_results.json to, a URL
 	// (`https://`, `s3://`, `gs://`), or empty with Cloud.
 	Target string `json:"target,omitempty"`
+	// Token is sent to `https://` and `gs://` as a bearer token; a reference.
+	Token string `json:"token,omitempty" secret:"true"`
+	// S3 is how `s3://` is reached; without it the bucket must be public.
+	S3 *DbtS3 `json:"s3,omitempty"`
 	// Cloud reads the artefacts of the last run of a dbt Cloud job.
 	Cloud *DbtCloud `json:"cloud,omitempty"`
+	// Select offers every dbt model that one of these selections names as a model: `tag:crm`.
+	Select []string `json:"select,omitempty"`
+	// Gate `tests`, the default, runs a sync only while the last invocation that touched its model built it and all
+	// its tests passed; `none` runs it whatever dbt says.
+	Gate string `json:"gate,omitempty" default:"tests" enum:"tests,none"`
 	// IgnoreMeta leaves the syncs alone that `meta.tidegate` of its models declares.
 	IgnoreMeta bool `json:"ignore_meta,omitempty"`
 	// Exposures is the file into which the syncs are written back, so that dbt's lineage shows them.
 	Exposures string `json:"exposures,omitempty"`
+}
+
+// DbtS3 is the access to a bucket of S3 or of a store that speaks its protocol.
+type DbtS3 struct {
+	Region string `json:"region,omitempty" default:"us-east-1"`
+	// Endpoint is the address of a store that is not AWS: `https://minio.example.com`.
+	Endpoint string `json:"endpoint,omitempty"`
+	// AccessKeyID, SecretAccessKey and SessionToken are references.
+	AccessKeyID     string `json:"access_key_id,omitempty" secret:"true"`
+	SecretAccessKey string `json:"secret_access_key,omitempty" secret:"true"`
+	SessionToken    string `json:"session_token,omitempty" secret:"true"`
 }
 
 // DbtCloud names a job of dbt Cloud.
