@@ -153,16 +153,17 @@ func (c *Client) enqueue(e *event) error {
 		e.timestamp = now
 	}
 	var made [36]byte
+	var id []byte
 	if e.messageID == "" {
 		var err error
-		if e.madeID, err = c.entropy.appendUUID(made[:0]); err != nil {
+		if id, err = c.entropy.appendUUID(made[:0]); err != nil {
 			return err
 		}
 	}
 	scratch := c.scratch.Get().(*[]byte)
 	defer c.scratch.Put(scratch)
 	room := append((*scratch)[:0], make([]byte, frameHeader)...)
-	room, err := appendEvent(room, e)
+	room, err := appendEvent(room, e, id)
 	*scratch = room
 	if err != nil {
 		return err

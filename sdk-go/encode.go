@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"net"
+	"net/netip"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -37,16 +39,17 @@ func within(name string, value any, err error) error {
 	return &valueError{path: name, value: value, err: err}
 }
 
-// appendEvent appends the event as JSON. What the map holds is read now and not
+// appendEvent appends the event as JSON; id stands in for a messageId that the
+// caller left empty. What the map holds is read now and not
 // kept, except by a caller's own json.Marshaler.
-func appendEvent(dst []byte, e *event) ([]byte, error) {
+func appendEvent(dst []byte, e *event, id []byte) ([]byte, error) {
 	dst = append(dst, `{"type":"`...)
 	dst = append(dst, e.kind.wire...)
 	dst = append(dst, '"')
 	if e.messageID != "" {
 		dst = appendText(dst, "messageId", e.messageID)
 	} else {
-		dst = append(append(append(dst, `,"messageId":"`...), e.madeID...), '"')
+		dst = append(append(append(dst, `,"messageId":"`...), id...), '"')
 	}
 	dst = appendText(dst, "userId", e.userID)
 	dst = appendText(dst, "anonymousId", e.anonymousID)
@@ -113,8 +116,8 @@ func appendContext(dst []byte, c *Context) ([]byte, error) {
 	dst = appendText(dst, "locale", c.Locale)
 	dst = appendText(dst, "timezone", c.Timezone)
 	dst = appendText(dst, "userAgent", c.UserAgent)
-	if len(c.IP) > 0 {
-		dst = appendText(dst, "ip", c.IP.String())
+	if addr, ok := netip.AddrFromSlice(c.IP); ok {
+		dst = append(addr.Unmap().AppendTo(append(appendKey(dst, "ip"), '"')), '"')
 	}
 	var err error
 	if dst, err = appendRareParts(dst, c); err != nil {
@@ -219,7 +222,7 @@ func (c *Context) holds(name string) bool {
 	case "screen":
 		return c.Screen != ScreenInfo{}
 	case "ip":
-		return len(c.IP) > 0
+		return len(c.IP) == net.IPv4len || len(c.IP) == net.IPv6len
 	case "locale":
 		return c.Locale != ""
 	case "timezone":
@@ -410,17 +413,25 @@ func appendTime(dst []byte, t time.Time) []byte {
 
 const hexDigits = "0123456789abcdef"
 
+// asItIs are the bytes that a JSON string holds without an escape.
+var asItIs = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
 // appendString appends a JSON string; bytes that are no UTF-8 become U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if asItIs[c] {
+			i++
+			continue
+		}
 		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
-				i++
-				continue
-			}
 			dst = append(dst, s[start:i]...)
 			switch c {
 			case '"', '\\':

@@ -248,3 +248,15 @@ func mustBalance(t testing.TB, c *Client) Stats {
 	}
 	return s
 }
+
+// newSink returns a server that reads and acknowledges without looking.
+func newSink(t testing.TB) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			_, _ = io.WriteString(w, `{"success":true}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}

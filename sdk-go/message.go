@@ -131,7 +131,6 @@ type event struct {
 	messageID, userID, anonymousID  string
 	previousID, groupID             string
 	event, name, category           string
-	madeID                          []byte // stands in for an empty messageID
 	timestamp                       time.Time
 	context                         *Context
 	properties, traits, integration map[string]any

@@ -34,7 +34,6 @@ type sender struct {
 	unreadable int // failures in a row to read the spool
 }
 
-
 // run delivers until the client is closed and the queue is empty, or ctx ends.
 func (c *Client) run(ctx context.Context) {
 	defer close(c.stopped)

@@ -37,7 +37,7 @@ type segment struct {
 	pending int   // events between acked and end
 	dirty   bool
 	head    int64 // time of the event at acked, when known
-	headAt  int64 // the acked for which head holds
+	headAt  int64 // the acked for which head holds, 0 for none
 }
 
 const (
@@ -249,7 +249,7 @@ func (g *segment) rewind() error {
 	if err := g.file.Truncate(g.start); err != nil {
 		return errors.Join(err, g.note())
 	}
-	g.acked, g.end = g.start, g.start
+	g.acked, g.end, g.headAt = g.start, g.start, 0
 	return g.note()
 }
 
