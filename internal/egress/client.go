@@ -67,9 +67,8 @@ func New(o Options) *http.Client {
 	if o.Meter == nil || o.Now == nil {
 		o.Meter, o.Now = noop.Meter{}, func() time.Time { return time.Time{} }
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: o.control}
 	transport := &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            o.Dial,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  o.Timeout,
@@ -93,6 +92,12 @@ func New(o Options) *http.Client {
 		CheckRedirect: checkRedirect,
 		Timeout:       o.Timeout,
 	}
+}
+
+// Dial opens a guarded connection for protocols other than HTTP: mail, databases.
+func (o Options) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: o.control}
+	return dialer.DialContext(ctx, network, address)
 }
 
 // control is called by the dialer with the resolved address of each attempt,

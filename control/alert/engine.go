@@ -1,0 +1,367 @@
+package alert
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/retry"
+)
+
+// State is one condition of one sync under one alert. Stored while it is raised,
+// and until its end was told.
+type State struct {
+	Alert     string    `json:"alert"`
+	Sync      string    `json:"sync"`
+	Condition Condition `json:"condition"`
+	Raised    bool      `json:"raised"`
+	Since     time.Time `json:"since" doc:"When it was raised or, when it is resolved, when that was."`
+	Run       string    `json:"run,omitempty"`
+	Message   string    `json:"message"`
+	Hint      string    `json:"hint,omitempty"`
+	// Told says that the channel took the last of raised and resolved.
+	Told bool `json:"told"`
+	// RaiseTold says that the channel was told of the raise.
+	RaiseTold bool `json:"-"`
+}
+
+type key struct {
+	alert, sync string
+	condition   Condition
+}
+
+func (s State) key() key { return key{s.Alert, s.Sync, s.Condition} }
+
+// States keeps states. control/store is one.
+type States interface {
+	AlertStates(ctx context.Context) ([]State, error)
+	PutAlertState(ctx context.Context, s State) error
+	DeleteAlertState(ctx context.Context, alert, sync string, c Condition) error
+}
+
+// Standing is how a sync stands beyond its runs.
+type Standing struct {
+	Sync string
+	// LateSince is when it became late, zero while it is not.
+	LateSince time.Time
+	// Fault is why no run of it can start; nil when one can.
+	Fault *tidegate.RunFault
+}
+
+// Notice is one message: everything that an alert has to tell now.
+type Notice struct {
+	Alert    string    `json:"alert"`
+	Hub      string    `json:"hub"`
+	At       time.Time `json:"at"`
+	Test     bool      `json:"test,omitempty"`
+	Raised   []State   `json:"raised"`
+	Resolved []State   `json:"resolved"`
+}
+
+// Options are the outside world of an Engine; all but Log are required.
+type Options struct {
+	States States
+	// History returns finished runs of a sync, newest first.
+	History func(ctx context.Context, sync string, n int) ([]tidegate.Run, error)
+	// Standing tells how every sync stands; it must not block.
+	Standing func() []Standing
+	// Tell sends a notice through the alert's channel.
+	Tell func(ctx context.Context, a tidegate.Alert, n Notice) error
+	// Hub names this hub in messages.
+	Hub string
+	Now func() time.Time
+	// Random returns a number in [0, 1); it spreads retries.
+	Random func() float64
+	Log    *slog.Logger
+}
+
+const (
+	// lookEvery is how often lateness is looked at.
+	lookEvery = 15 * time.Second
+	// quietTime lies between two messages of one alert.
+	quietTime = time.Minute
+	// tellTimeout bounds one message.
+	tellTimeout = 30 * time.Second
+	// maxItems is how many conditions one message lists.
+	maxItems = 50
+)
+
+var tellAgain = retry.Backoff{Base: 10 * time.Second, Cap: 15 * time.Minute}
+
+// Engine watches syncs. Make one with New and call Run.
+type Engine struct {
+	o    Options
+	wake chan struct{}
+
+	mu     sync.Mutex
+	alerts []tidegate.Alert
+	syncs  map[string]bool
+	ended  map[string]tidegate.Run // by sync, not yet judged; a newer run replaces an older
+	states map[key]State
+	loaded bool
+	next   map[string]time.Time // by alert: no message before
+	failed map[string]int       // by alert: messages refused in a row
+}
+
+// New returns an Engine that watches nothing until Set.
+func New(o Options) *Engine {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{
+		o: o, wake: make(chan struct{}, 1), ended: map[string]tidegate.Run{}, states: map[key]State{},
+		next: map[string]time.Time{}, failed: map[string]int{},
+	}
+}
+
+// Set replaces what is watched: the alerts, and the syncs that there are. What
+// is raised for an alert or a sync that is gone is forgotten.
+func (e *Engine) Set(alerts []tidegate.Alert, syncs []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.alerts = slices.Clone(alerts)
+	e.syncs = map[string]bool{}
+	for _, s := range syncs {
+		e.syncs[s] = true
+	}
+	e.nudge()
+}
+
+// Ended tells of a run that was held or has ended. It does not block.
+func (e *Engine) Ended(run tidegate.Run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended[run.Sync] = run
+	e.nudge()
+}
+
+func (e *Engine) nudge() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// List returns what is raised or not yet told, sorted.
+func (e *Engine) List() []State {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := slices.Collect(maps.Values(e.states))
+	slices.SortFunc(list, func(a, b State) int {
+		return cmp.Or(cmp.Compare(a.Alert, b.Alert), cmp.Compare(a.Sync, b.Sync), cmp.Compare(a.Condition, b.Condition))
+	})
+	return list
+}
+
+// Test sends a message that is marked as a test through the channel of an alert.
+func (e *Engine) Test(ctx context.Context, name string) error {
+	e.mu.Lock()
+	at := slices.IndexFunc(e.alerts, func(a tidegate.Alert) bool { return a.Name == name })
+	if at < 0 {
+		e.mu.Unlock()
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "alert.not_found", Subject: "alert " + name, Message: fmt.Sprintf("there is no alert %q", name), Hint: "`tidegate alerts` lists them"}
+	}
+	a := e.alerts[at]
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	now := e.o.Now()
+	return e.o.Tell(ctx, a, Notice{
+		Alert: name, Hub: e.o.Hub, At: now.UTC(), Test: true,
+		Raised: []State{{Alert: name, Sync: "example", Condition: Failed, Raised: true, Since: now.UTC(), Message: "this is a test: nothing is wrong"}}, Resolved: []State{},
+	})
+}
+
+// Run watches until ctx ends.
+func (e *Engine) Run(ctx context.Context) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		if err := e.round(ctx); err != nil && ctx.Err() == nil {
+			e.o.Log.Warn("looking after alerts failed and is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+		case <-e.wake:
+		}
+	}
+}
+
+// round judges what happened and tells what is to be told.
+func (e *Engine) round(ctx context.Context) error {
+	if err := e.load(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	alerts, syncs, ended := e.alerts, e.syncs, e.ended
+	e.ended = map[string]tidegate.Run{}
+	e.mu.Unlock()
+	var errs []error
+	errs = append(errs, e.forget(ctx, alerts, syncs))
+	for _, run := range ended {
+		errs = append(errs, e.judge(ctx, alerts, run))
+	}
+	errs = append(errs, e.stand(ctx, alerts))
+	for _, a := range alerts {
+		errs = append(errs, e.tell(ctx, a))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) load(ctx context.Context) error {
+	if e.loaded {
+		return nil
+	}
+	list, err := e.o.States.AlertStates(ctx)
+	if err != nil {
+		return fmt.Errorf("reading what alerts are raised: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range list {
+		e.states[s.key()] = s
+	}
+	e.loaded = true
+	return nil
+}
+
+// forget drops states of alerts, syncs and conditions that are no longer watched.
+func (e *Engine) forget(ctx context.Context, alerts []tidegate.Alert, syncs map[string]bool) error {
+	var errs []error
+	for _, s := range e.List() {
+		kept := syncs[s.Sync] && slices.ContainsFunc(alerts, func(a tidegate.Alert) bool { return a.Name == s.Alert && watches(a, s.Sync, s.Condition) })
+		if !kept {
+			errs = append(errs, e.drop(ctx, s))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) judge(ctx context.Context, alerts []tidegate.Alert, run tidegate.Run) error {
+	history, err := e.o.History(ctx, run.Sync, historyRuns+1)
+	if err != nil {
+		return fmt.Errorf("reading earlier runs of sync %s: %w", run.Sync, err)
+	}
+	var errs []error
+	for _, a := range alerts {
+		for _, v := range judge(a, run, history) {
+			errs = append(errs, e.apply(ctx, a, run.Sync, run.ID, v))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stand judges what no run tells: lateness, and syncs of which none can start.
+func (e *Engine) stand(ctx context.Context, alerts []tidegate.Alert) error {
+	var errs []error
+	for _, st := range e.o.Standing() {
+		late := verdict{condition: Late}
+		if !st.LateSince.IsZero() {
+			late = verdict{Late, true, "no run has succeeded in time; it is late since " + st.LateSince.UTC().Format(time.RFC3339), "`tidegate sync status " + st.Sync + "` says why it is not running"}
+		}
+		for _, a := range alerts {
+			errs = append(errs, e.apply(ctx, a, st.Sync, "", late))
+			if st.Fault != nil {
+				errs = append(errs, e.apply(ctx, a, st.Sync, "", verdict{Failed, true, "no run can start: " + st.Fault.Message, st.Fault.Hint}))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// apply moves one state on, and stores it before anything is told.
+func (e *Engine) apply(ctx context.Context, a tidegate.Alert, sync, run string, v verdict) error {
+	if !watches(a, sync, v.condition) {
+		return nil
+	}
+	e.mu.Lock()
+	s, known := e.states[key{a.Name, sync, v.condition}]
+	e.mu.Unlock()
+	switch {
+	case v.holds && (!known || !s.Raised):
+		// A condition that comes back before its end was told has not ended.
+		again := known && !s.Told
+		s = State{
+			Alert: a.Name, Sync: sync, Condition: v.condition, Raised: true, Since: e.o.Now().UTC(), Run: run,
+			Message: v.message, Hint: v.hint, Told: again && s.RaiseTold, RaiseTold: again && s.RaiseTold,
+		}
+	case !v.holds && known && s.Raised && !s.RaiseTold:
+		return e.drop(ctx, s)
+	case !v.holds && known && s.Raised:
+		s.Raised, s.Told, s.Since, s.Run = false, false, e.o.Now().UTC(), run
+	default:
+		return nil
+	}
+	return e.put(ctx, s)
+}
+
+func (e *Engine) put(ctx context.Context, s State) error {
+	if err := e.o.States.PutAlertState(ctx, s); err != nil {
+		return fmt.Errorf("storing alert %s of sync %s: %w", s.Alert, s.Sync, err)
+	}
+	e.mu.Lock()
+	e.states[s.key()] = s
+	e.mu.Unlock()
+	return nil
+}
+
+func (e *Engine) drop(ctx context.Context, s State) error {
+	if err := e.o.States.DeleteAlertState(ctx, s.Alert, s.Sync, s.Condition); err != nil {
+		return fmt.Errorf("dropping alert %s of sync %s: %w", s.Alert, s.Sync, err)
+	}
+	e.mu.Lock()
+	delete(e.states, s.key())
+	e.mu.Unlock()
+	return nil
+}
+
+// tell sends what an alert has to tell, unless it sent something just now.
+func (e *Engine) tell(ctx context.Context, a tidegate.Alert) error {
+	now := e.o.Now()
+	if now.Before(e.next[a.Name]) {
+		return nil
+	}
+	n := Notice{Alert: a.Name, Hub: e.o.Hub, At: now.UTC(), Raised: []State{}, Resolved: []State{}}
+	for _, s := range e.List() {
+		switch {
+		case s.Alert != a.Name || s.Told || len(n.Raised)+len(n.Resolved) == maxItems:
+		case s.Raised:
+			n.Raised = append(n.Raised, s)
+		default:
+			n.Resolved = append(n.Resolved, s)
+		}
+	}
+	if len(n.Raised)+len(n.Resolved) == 0 {
+		return nil
+	}
+	sending, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	if err := e.o.Tell(sending, a, n); err != nil {
+		e.failed[a.Name]++
+		e.next[a.Name] = e.o.Now().Add(tellAgain.Delay(e.failed[a.Name]-1, e.o.Random))
+		return fmt.Errorf("sending alert %s: %w", a.Name, err)
+	}
+	e.failed[a.Name], e.next[a.Name] = 0, e.o.Now().Add(quietTime)
+	return e.told(ctx, n)
+}
+
+func (e *Engine) told(ctx context.Context, n Notice) error {
+	var errs []error
+	for _, s := range n.Raised {
+		s.Told, s.RaiseTold = true, true
+		errs = append(errs, e.put(ctx, s))
+	}
+	for _, s := range n.Resolved {
+		errs = append(errs, e.drop(ctx, s))
+	}
+	return errors.Join(errs...)
+}

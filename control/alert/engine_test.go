@@ -1,0 +1,280 @@
+package alert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tidegate/tidegate"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memory remembers states as a store does.
+type memory struct {
+	mu     sync.Mutex
+	states map[key]State
+	fail   error
+}
+
+func (m *memory) AlertStates(context.Context) ([]State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []State
+	for _, s := range m.states {
+		list = append(list, s)
+	}
+	return list, m.fail
+}
+
+func (m *memory) PutAlertState(_ context.Context, s State) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail == nil {
+		m.states[s.key()] = s
+	}
+	return m.fail
+}
+
+func (m *memory) DeleteAlertState(_ context.Context, alert, sync string, c Condition) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.states, key{alert, sync, c})
+	return m.fail
+}
+
+// bed is an engine with everything around it.
+type bed struct {
+	*memory
+	engine   *Engine
+	history  []tidegate.Run
+	standing []Standing
+	told     []string // "ALERT +sync/condition -sync/condition"
+	refuse   error
+	runs     int
+}
+
+func newBed(alerts ...tidegate.Alert) *bed {
+	b := &bed{memory: &memory{states: map[key]State{}}}
+	b.engine = b.newEngine(alerts...)
+	return b
+}
+
+func (b *bed) newEngine(alerts ...tidegate.Alert) *Engine {
+	e := New(Options{
+		States: b.memory, Hub: "hub", Now: time.Now, Random: func() float64 { return 1 },
+		History:  func(context.Context, string, int) ([]tidegate.Run, error) { return b.history, nil },
+		Standing: func() []Standing { return b.standing },
+		Tell: func(_ context.Context, a tidegate.Alert, n Notice) error {
+			if b.refuse != nil {
+				return b.refuse
+			}
+			line := a.Name
+			for _, s := range n.Raised {
+				line += fmt.Sprintf(" +%s/%s", s.Sync, s.Condition)
+			}
+			for _, s := range n.Resolved {
+				line += fmt.Sprintf(" -%s/%s", s.Sync, s.Condition)
+			}
+			b.told = append(b.told, line)
+			return nil
+		},
+	})
+	e.Set(alerts, []string{"a", "b", "c"})
+	return e
+}
+
+// play runs the engine over fake time.
+func (b *bed) play(t *testing.T, act func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.engine.Run(ctx) }()
+	synctest.Wait()
+	act()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func (b *bed) ends(sync string, state tidegate.RunState) {
+	b.runs++
+	run := tidegate.Run{ID: fmt.Sprintf("run_%03d", b.runs), Sync: sync, State: state}
+	switch state {
+	case tidegate.RunPartial:
+		run.Counts = tidegate.Counts{Read: 100, Added: 100, Delivered: 90, Rejected: 10}
+	case tidegate.RunSucceeded:
+		run.Counts = tidegate.Counts{Read: 100, Added: 100, Delivered: 100}
+	case tidegate.RunFailed:
+		run.Fault = &tidegate.RunFault{Code: "auth.expired", Message: "the token has expired", Hint: "make a new one"}
+	case tidegate.RunHeld, tidegate.RunQueued, tidegate.RunRunning, tidegate.RunCanceled:
+	}
+	b.engine.Ended(run)
+	synctest.Wait()
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d) // fake time: the bubble's clock jumps
+	synctest.Wait()
+}
+
+func (b *bed) want(t *testing.T, lines ...string) {
+	t.Helper()
+	if !slices.Equal(b.told, lines) {
+		t.Errorf("told\n  %s\nwant\n  %s", strings.Join(b.told, "\n  "), strings.Join(lines, "\n  "))
+	}
+}
+
+func TestRaisedOnceAndResolvedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.play(t, func() {
+			for range 5 { // a failure that goes on is told once
+				b.ends("a", tidegate.RunFailed)
+				pass(10 * time.Minute)
+			}
+			b.want(t, "ops +a/failed")
+			b.ends("a", tidegate.RunSucceeded)
+			pass(time.Hour)
+			b.want(t, "ops +a/failed", "ops -a/failed")
+			if len(b.states) != 0 || len(b.engine.List()) != 0 {
+				t.Errorf("left: %v", b.states)
+			}
+		})
+	})
+}
+
+func TestNoStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.play(t, func() {
+			b.ends("a", tidegate.RunFailed) // told at once
+			for range 20 {                  // flapping for 20 seconds: silence
+				pass(time.Second)
+				b.ends("b", tidegate.RunFailed)
+				b.ends("c", tidegate.RunPartial)
+				b.ends("b", tidegate.RunSucceeded)
+			}
+			b.want(t, "ops +a/failed")
+			b.ends("b", tidegate.RunHeld)
+			pass(2 * time.Minute) // then one message with all of it; what came and went is left out
+			b.want(t, "ops +a/failed", "ops +b/held +c/partial")
+		})
+	})
+}
+
+func TestATroubleThatComesBackBeforeItsEndWasToldHasNotEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.play(t, func() {
+			b.ends("a", tidegate.RunFailed)
+			b.ends("a", tidegate.RunSucceeded) // within the quiet minute
+			b.ends("a", tidegate.RunFailed)
+			pass(time.Hour)
+			b.want(t, "ops +a/failed")
+		})
+	})
+}
+
+func TestEveryConditionAndWhoWatchesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(
+			tidegate.Alert{Name: "all"},
+			tidegate.Alert{Name: "held_only", On: []string{"held"}},
+			tidegate.Alert{Name: "of_b", Syncs: []string{"b"}},
+			tidegate.Alert{Name: "much", On: []string{"partial"}, PartialPercent: 20},
+		)
+		for range 5 {
+			b.history = append(b.history, tidegate.Run{ID: "old", State: tidegate.RunSucceeded, Counts: tidegate.Counts{Read: 1000}})
+		}
+		b.play(t, func() {
+			b.ends("a", tidegate.RunHeld)
+			pass(time.Hour)
+			b.ends("b", tidegate.RunPartial) // 10 % left behind, and 100 rows instead of 1000
+			pass(time.Hour)
+			b.standing = []Standing{{Sync: "c", LateSince: time.Now()}}
+			pass(time.Hour)
+			b.standing = []Standing{{Sync: "c", Fault: &tidegate.RunFault{Message: "no such table"}}}
+			pass(time.Hour)
+			b.want(t, "all +a/held", "held_only +a/held", "all +b/deviation +b/partial", "of_b +b/deviation +b/partial", "all +c/late", "all +c/failed -c/late")
+		})
+	})
+}
+
+func TestToldAgainUntilItIsTakenAlsoAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alerts := []tidegate.Alert{{Name: "ops"}}
+		b := newBed(alerts...)
+		b.refuse = errors.New("away")
+		b.play(t, func() {
+			b.ends("a", tidegate.RunFailed)
+			pass(time.Hour)
+			b.want(t)
+		})
+		b.refuse = nil
+		b.engine = b.newEngine(alerts...)
+		b.play(t, func() {
+			pass(time.Hour)
+			b.want(t, "ops +a/failed")
+		})
+		b.engine = b.newEngine(alerts...) // what was told is not told again
+		b.play(t, func() {
+			pass(time.Hour)
+			b.ends("a", tidegate.RunSucceeded)
+			pass(time.Hour)
+			b.want(t, "ops +a/failed", "ops -a/failed")
+		})
+	})
+}
+
+func TestWhatIsNoLongerWatchedIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.play(t, func() {
+			b.ends("a", tidegate.RunFailed)
+			b.ends("b", tidegate.RunFailed)
+			b.engine.Set([]tidegate.Alert{{Name: "ops"}}, []string{"b"})
+			pass(time.Hour)
+			if len(b.states) != 1 {
+				t.Errorf("left: %v", b.states)
+			}
+			b.engine.Set(nil, []string{"b"})
+			pass(time.Hour)
+			if len(b.states) != 0 {
+				t.Errorf("left: %v", b.states)
+			}
+		})
+	})
+}
+
+func TestNothingIsToldThatIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.play(t, func() {
+			b.fail = errors.New("disk full")
+			b.ends("a", tidegate.RunFailed)
+			pass(time.Minute)
+			b.want(t)
+			b.fail = nil
+			b.ends("a", tidegate.RunFailed)
+			pass(time.Minute)
+			b.want(t, "ops +a/failed")
+		})
+	})
+}
+
+func TestAnUnknownAlertIsNotTested(t *testing.T) {
+	t.Parallel()
+	if f := tidegate.FaultOf(newBed().engine.Test(t.Context(), "ops")); f == nil || f.Code != "alert.not_found" {
+		t.Errorf("%+v", f)
+	}
+}

@@ -1,0 +1,119 @@
+package alert
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidegate/tidegate"
+)
+
+// Condition is what an alert watches a sync for.
+type Condition string
+
+// The conditions.
+const (
+	Failed    Condition = "failed"    // a run failed, or none can start
+	Partial   Condition = "partial"   // a run left records behind
+	Held      Condition = "held"      // a plan waits for approval
+	Late      Condition = "late"      // the last success is older than the sync's objective
+	Deviation Condition = "deviation" // the model returned unusually many or few rows
+)
+
+// Conditions lists them all.
+func Conditions() []Condition { return []Condition{Failed, Partial, Held, Late, Deviation} }
+
+const (
+	// historyRuns are looked at for a deviation; fewer than minHistory say nothing.
+	historyRuns = 10
+	minHistory  = 3
+
+	defaultDeviationPercent = 50
+)
+
+// verdict says of one condition whether it holds. A run that says nothing about
+// a condition gives none.
+type verdict struct {
+	condition Condition
+	holds     bool
+	message   string
+	hint      string
+}
+
+// judge is what a run says under the thresholds of an alert. history holds
+// earlier finished runs of the sync, newest first.
+func judge(a tidegate.Alert, run tidegate.Run, history []tidegate.Run) []verdict {
+	if run.State == tidegate.RunHeld {
+		return []verdict{{Held, true, faultMessage(run, "a plan waits for approval"), "look at it, then `tidegate sync approve " + run.ID + "` or `tidegate sync cancel " + run.ID + "`"}}
+	}
+	if !run.State.Finished() {
+		return nil
+	}
+	list := []verdict{{condition: Held}}
+	switch run.State {
+	case tidegate.RunFailed:
+		hint := "`tidegate sync status " + run.Sync + "` tells more"
+		if run.Fault != nil && run.Fault.Hint != "" {
+			hint = run.Fault.Hint
+		}
+		return append(list, verdict{Failed, true, faultMessage(run, "the run failed"), hint})
+	case tidegate.RunCanceled:
+		return list
+	case tidegate.RunSucceeded, tidegate.RunPartial, tidegate.RunQueued, tidegate.RunRunning, tidegate.RunHeld:
+	}
+	list = append(list, verdict{condition: Failed}, partial(a, run))
+	return append(list, deviation(a, run, history)...)
+}
+
+func faultMessage(run tidegate.Run, otherwise string) string {
+	if run.Fault == nil || run.Fault.Message == "" {
+		return otherwise
+	}
+	return run.Fault.Message
+}
+
+func partial(a tidegate.Alert, run tidegate.Run) verdict {
+	c := run.Counts
+	left := c.Rejected + c.InDoubt + c.Deferred + c.BadKeys
+	all := c.Added + c.Changed + c.Removed + c.BadKeys
+	if left == 0 || all == 0 || 100*float64(left)/float64(all) < a.PartialPercent {
+		return verdict{condition: Partial}
+	}
+	return verdict{
+		Partial, true,
+		fmt.Sprintf("%d of %d records were left behind: %d rejected, %d in doubt, %d deferred, %d without a usable key", left, all, c.Rejected, c.InDoubt, c.Deferred, c.BadKeys),
+		"`tidegate sync rejections " + run.Sync + "` lists them with their reasons",
+	}
+}
+
+// deviation compares the rows that were read with the median of earlier runs.
+func deviation(a tidegate.Alert, run tidegate.Run, history []tidegate.Run) []verdict {
+	var rows []int64
+	for _, h := range history {
+		if h.ID != run.ID && (h.State == tidegate.RunSucceeded || h.State == tidegate.RunPartial) && len(rows) < historyRuns {
+			rows = append(rows, h.Counts.Read)
+		}
+	}
+	if len(rows) < minHistory {
+		return nil
+	}
+	slices.Sort(rows)
+	median := rows[len(rows)/2]
+	limit := a.DeviationPercent
+	if limit <= 0 {
+		limit = defaultDeviationPercent
+	}
+	read := run.Counts.Read
+	if diff := float64(max(read-median, median-read)); diff <= limit/100*float64(max(median, 1)) {
+		return []verdict{{condition: Deviation}}
+	}
+	return []verdict{{
+		Deviation, true,
+		fmt.Sprintf("the model returned %d rows, and %d in the median of the last %d runs", read, median, len(rows)),
+		"look whether the model's tables are complete: `tidegate sync plan " + run.Sync + "`",
+	}}
+}
+
+// watches says whether a is about the condition of the sync.
+func watches(a tidegate.Alert, sync string, c Condition) bool {
+	return (len(a.Syncs) == 0 || slices.Contains(a.Syncs, sync)) && (len(a.On) == 0 || slices.Contains(a.On, string(c)))
+}
