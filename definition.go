@@ -125,6 +125,8 @@ type FieldMapping struct {
 	Items []FieldMapping `json:"items,omitempty"`
 	// Normalize brings the value into the form that ad platforms hash, before Hash.
 	Normalize string `json:"normalize,omitempty" enum:"email,phone,first_name,last_name,city,state,postal_code,country,gender,birth_date,lower,trim"`
+	// Rules names the platform whose rules Normalize follows; the destination's own when empty.
+	Rules string `json:"rules,omitempty" enum:"google,linkedin,meta,pinterest,snap,tiktok"`
 	// Country is the ISO code by which `normalize: phone` reads numbers without a country code.
 	Country string `json:"country,omitempty"`
 	// Hash sends the hexadecimal digest of the value.
@@ -265,6 +267,20 @@ type DbtProject struct {
 	IgnoreMeta bool `json:"ignore_meta,omitempty"`
 	// Exposures is the file into which the syncs are written back, so that dbt's lineage shows them.
 	Exposures string `json:"exposures,omitempty"`
+}
+
+// Clone returns a copy that shares nothing with p.
+func (p DbtProject) Clone() DbtProject {
+	if p.S3 != nil {
+		s3 := *p.S3
+		p.S3 = &s3
+	}
+	if p.Cloud != nil {
+		cloud := *p.Cloud
+		p.Cloud = &cloud
+	}
+	p.Select = append([]string(nil), p.Select...)
+	return p
 }
 
 // DbtS3 is the access to a bucket of S3 or of a store that speaks its protocol.

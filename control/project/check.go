@@ -36,6 +36,7 @@ func (c *checker) check() {
 		c.settings()
 	}
 	c.allSources()
+	c.allDbt()
 	unique(c, c.destinations, "destination", func(v tidegate.Connection) string { return v.Name })
 	for _, it := range c.destinations {
 		c.destination(it)
@@ -53,6 +54,11 @@ func (c *checker) check() {
 		c.mapping(it)
 		c.schedule(it)
 		c.guards(it)
+	}
+	c.followers()
+	unique(c, c.alerts, "alert", func(v tidegate.Alert) string { return v.Name })
+	for _, it := range c.alerts {
+		c.alert(it)
 	}
 }
 
@@ -166,6 +172,10 @@ func (c *checker) model(it item[tidegate.Model]) {
 	m := it.value
 	if it.doc == nil && !namePattern.MatchString(m.Name) {
 		c.add(it.problem("name", fmt.Sprintf("%q cannot be a name", m.Name), "rename the file: lower case letters, digits and _, starting with a letter, at most 63"))
+	}
+	if m.Dbt != "" {
+		c.dbtModel(it)
+		return
 	}
 	switch {
 	case m.SQL == "" && m.Table == "":

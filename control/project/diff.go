@@ -21,11 +21,13 @@ const (
 	KindDestination = "destination"
 	KindModel       = "model"
 	KindSync        = "sync"
+	KindDbt         = "dbt"
+	KindAlert       = "alert"
 )
 
 // DefinitionKinds lists the kinds in the order in which plans show them.
 func DefinitionKinds() []string {
-	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync}
+	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindDbt, KindAlert}
 }
 
 // Definition is one definition as a document.
@@ -61,6 +63,12 @@ func (p *Project) Definitions() ([]Definition, error) {
 	for _, s := range p.Syncs {
 		add(KindSync, s.Name, s)
 	}
+	for _, d := range p.Dbt {
+		add(KindDbt, d.Name, d)
+	}
+	for _, a := range p.Alerts {
+		add(KindAlert, a.Name, a)
+	}
 	return list, failed
 }
 
@@ -82,6 +90,10 @@ func Assemble(list []Definition) (*Project, error) {
 			err = appendDecoded(&p.Models, d.Body)
 		case KindSync:
 			err = appendDecoded(&p.Syncs, d.Body)
+		case KindDbt:
+			err = appendDecoded(&p.Dbt, d.Body)
+		case KindAlert:
+			err = appendDecoded(&p.Alerts, d.Body)
 		default:
 			err = &tidegate.Fault{Action: tidegate.Halt, Code: "definition.invalid", Subject: d.Kind, Message: "there is no such kind of definition", Hint: config.DidYouMean(d.Kind, DefinitionKinds())}
 		}
@@ -265,6 +277,12 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 		into, named = v, func() string { return v.Name }
 	case KindSync:
 		v := &tidegate.Sync{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindDbt:
+		v := &tidegate.DbtProject{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindAlert:
+		v := &tidegate.Alert{Name: name}
 		into, named = v, func() string { return v.Name }
 	default:
 		return Definition{}, problemError(config.Problem{Message: fmt.Sprintf("there is no kind of definition %q", kind), Hint: config.DidYouMean(kind, DefinitionKinds())})

@@ -46,6 +46,8 @@ type draft struct {
 	destinations []item[tidegate.Connection]
 	models       []item[tidegate.Model]
 	syncs        []item[tidegate.Sync]
+	dbt          []item[tidegate.DbtProject]
+	alerts       []item[tidegate.Alert]
 	errs         []error
 }
 
@@ -127,7 +129,9 @@ func (d *draft) decodeRoot() {
 	d.destinations = split(d.root, "destinations", d.head.Destinations)
 	d.models = split(d.root, "models", d.head.Models)
 	d.syncs = split(d.root, "syncs", d.head.Syncs)
-	d.head.Sources, d.head.Destinations, d.head.Models, d.head.Syncs = nil, nil, nil, nil
+	d.dbt = split(d.root, "dbt", d.head.Dbt)
+	d.alerts = split(d.root, "alerts", d.head.Alerts)
+	d.head.Sources, d.head.Destinations, d.head.Models, d.head.Syncs, d.head.Dbt, d.head.Alerts = nil, nil, nil, nil, nil, nil
 }
 
 func split[T any](root *config.Document, key string, values []T) []item[T] {
@@ -244,6 +248,8 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 	p.Destinations = values(d.destinations, func(c tidegate.Connection) string { return c.Name })
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })
 	p.Syncs = values(d.syncs, func(s tidegate.Sync) string { return s.Name })
+	p.Alerts = values(d.alerts, func(a tidegate.Alert) string { return a.Name })
+	p.Dbt = values(d.dbt, func(p tidegate.DbtProject) string { return p.Name })
 	return &p, nil
 }
 

@@ -27,6 +27,8 @@ type Project struct {
 	Destinations []tidegate.Connection `json:"destinations,omitempty" doc:"The systems to which syncs send rows."`
 	Models       []tidegate.Model      `json:"models,omitempty" doc:"Queries whose results syncs send; models/NAME.sql files add to them."`
 	Syncs        []tidegate.Sync       `json:"syncs,omitempty" doc:"Which model goes to which object of which destination, and when."`
+	Dbt          []tidegate.DbtProject `json:"dbt,omitempty" doc:"The dbt projects whose models syncs may read."`
+	Alerts       []tidegate.Alert      `json:"alerts,omitempty" doc:"Who is told when a sync needs somebody."`
 	Settings     Settings              `json:"settings,omitzero" doc:"How the hub itself behaves."`
 }
 

@@ -73,6 +73,9 @@ func (c *checker) schedule(it item[tidegate.Sync]) {
 			c.add(it.problem("schedule.timezone", "a time zone needs a cron expression", "remove it or add schedule.cron"))
 		}
 	}
+	if d, err := time.ParseDuration(s.Freshness); err == nil && d < time.Minute {
+		c.add(it.problem("schedule.freshness", "the shortest objective is one minute", "lateness is looked at every few seconds"))
+	}
 	if s.Every != "" {
 		d, err := time.ParseDuration(s.Every)
 		switch {
