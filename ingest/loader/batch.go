@@ -22,6 +22,7 @@ var errStale = errors.New("the warehouse has changed")
 // batch is the events between two commits. Its memory is used again.
 type batch struct {
 	events []tidegate.Event
+	found  []peeked        // what is known of each
 	next   tidegate.Offset // after the last event
 	bytes  int
 	oldest time.Time // when the first frame was appended
@@ -44,11 +45,19 @@ func (b *batch) clear() {
 	b.chunks = kept
 	clear(b.events)
 	if cap(b.events) > 4*len(b.events)+1024 {
-		b.events = nil
+		b.events, b.found = nil, nil
 	}
 	b.events = b.events[:0]
 	b.bytes, b.used = 0, 0
 	b.oldest = time.Time{}
+}
+
+// offset is the place of event i, or what follows the last.
+func (b *batch) offset(i int) tidegate.Offset {
+	if i < len(b.events) {
+		return b.events[i].Offset
+	}
+	return b.next
 }
 
 // keep copies payload into the batch's memory.

@@ -41,6 +41,13 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if _, err := wh.Ensure(ctx, seenTable, seenSchema()); err != nil {
 		return fmt.Errorf("making sure of the message ids' table: %w", err)
 	}
+	index, err := l.dialect.Index("_tidegate_seen_hi", seenTable.Schema, seenTable.Name, "hi")
+	if err == nil && index != "" {
+		_, err = wh.Exec(ctx, string(index))
+	}
+	if err != nil {
+		return fmt.Errorf("indexing the message ids: %w", err)
+	}
 	position, found, err := l.readCursor(ctx)
 	if err != nil {
 		return err
@@ -97,17 +104,17 @@ func (l *Loader) marks(n int) sqltext.Text {
 
 // moveCursor sets the cursor inside the transaction that loads the rows below it.
 // Another loader that moved it meanwhile makes this one start again.
-func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, next tidegate.Offset, loadID string, at time.Time) error {
+func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.Offset, ld *load) error {
 	p := l.dialect.Placeholder
 	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(cursorTable)+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
-		" WHERE partition = 0 AND next_position = "+p(4)), next.Position, loadID, at, l.position.Position)
+		" WHERE partition = 0 AND next_position = "+p(4)), ld.next.Position, ld.id, ld.at, from.Position)
 	if err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
 	}
 	// Two loaders that started at the same moment may each have set a first row; both
 	// rows then move together.
 	if moved < 1 {
-		return fmt.Errorf("moving the cursor from %s: %w", l.position, errStale)
+		return fmt.Errorf("moving the cursor from %s: %w", from, errStale)
 	}
 	return nil
 }
@@ -172,11 +179,11 @@ type checkpoint struct {
 	next  time.Time
 }
 
-func (c *checkpoint) loaded(now time.Time, bytes int, ddl bool) {
+func (c *checkpoint) loaded(now time.Time, bytes int64, ddl bool) {
 	if !c.dirty {
 		c.dirty, c.next = true, now.Add(c.opts.CheckpointEvery)
 	}
-	c.bytes += int64(bytes)
+	c.bytes += bytes
 	if soon := now.Add(c.opts.CheckpointAfterDDL); ddl && soon.Before(c.next) {
 		c.next = soon
 	}

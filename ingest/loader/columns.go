@@ -14,72 +14,127 @@ import (
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 )
 
-// sheet collects the rows of one table, column by column.
+// sheet collects the rows of one table, column by column, in memory that is used again.
 type sheet struct {
 	table   *shape.Table
 	columns []*cells // as table.Columns; nil while no row has a value
 	rows    int
+	room    int // rows that the transaction takes of the table
 }
 
-// cells is one column of a sheet. Rows without a value become NULL when a later row has
-// one, or at the end.
+// cells is one column of a sheet, laid out as Arrow does. Rows without a value become
+// NULL when a later row has one, or at the end.
 type cells struct {
-	kind  tidegate.Kind
-	build array.Builder
-	text  *array.StringBuilder
-	ints  *array.Int64Builder
-	times *array.TimestampBuilder
+	typ    arrow.DataType
+	length int
+	nulls  int
+	valid  []byte // a bit for each row
+	// Of these one is in use, by the type.
+	bits   []byte
+	words  []int64
+	floats []float64
+	days   []int32
+	text   []byte
+	ends   []int32 // of the texts
 }
 
 func newCells(kind tidegate.Kind) *cells {
-	c := &cells{kind: kind}
-	alloc := memory.DefaultAllocator
 	switch kind {
 	case tidegate.Bool:
-		c.build = array.NewBooleanBuilder(alloc)
+		return &cells{typ: arrow.FixedWidthTypes.Boolean}
 	case tidegate.Int:
-		c.ints = array.NewInt64Builder(alloc)
-		c.build = c.ints
+		return &cells{typ: arrow.PrimitiveTypes.Int64}
 	case tidegate.Float:
-		c.build = array.NewFloat64Builder(alloc)
+		return &cells{typ: arrow.PrimitiveTypes.Float64}
 	case tidegate.Timestamp:
-		c.times = array.NewTimestampBuilder(alloc, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"})
-		c.build = c.times
+		return &cells{typ: arrow.FixedWidthTypes.Timestamp_us}
 	case tidegate.Date:
-		c.build = array.NewDate32Builder(alloc)
+		return &cells{typ: arrow.FixedWidthTypes.Date32}
 	case tidegate.String, tidegate.JSON, tidegate.Decimal, tidegate.Bytes, tidegate.Unknown:
-		c.text = array.NewStringBuilder(alloc)
-		c.build = c.text
 	}
-	return c
+	return &cells{typ: arrow.BinaryTypes.String, ends: []int32{0}}
 }
 
+func (c *cells) clear() {
+	c.length, c.nulls = 0, 0
+	c.valid, c.bits, c.words, c.floats, c.days, c.text = c.valid[:0], c.bits[:0], c.words[:0], c.floats[:0], c.days[:0], c.text[:0]
+	c.ends = c.ends[:min(1, len(c.ends))]
+}
+
+// pad adds NULLs up to rows.
 func (c *cells) pad(rows int) {
-	if missing := rows - c.build.Len(); missing > 0 {
-		c.build.AppendNulls(missing)
-	}
-}
-
-func (c *cells) append(v shape.Value) {
-	switch {
-	case c.text != nil:
-		c.text.BinaryBuilder.Append(v.Text)
-	case c.ints != nil:
-		c.ints.Append(v.Int)
-	case c.times != nil:
-		c.times.Append(arrow.Timestamp(v.Int))
-	default:
-		switch b := c.build.(type) {
-		case *array.BooleanBuilder:
-			b.Append(v.Int != 0)
-		case *array.Float64Builder:
-			b.Append(v.Float)
-		case *array.Date32Builder:
-			b.Append(arrow.Date32(v.Int))
+	for ; c.length < rows; c.nulls++ {
+		c.appendBit(&c.valid, false)
+		switch c.typ.ID() {
+		case arrow.BOOL:
+			c.appendBit(&c.bits, false)
+		case arrow.FLOAT64:
+			c.floats = append(c.floats, 0)
+		case arrow.DATE32:
+			c.days = append(c.days, 0)
+		case arrow.STRING:
+			c.ends = append(c.ends, int32(len(c.text)))
+		default:
+			c.words = append(c.words, 0)
 		}
+		c.length++
 	}
 }
 
+// appendBit sets the bit of the row at hand, which is the one after the last.
+func (c *cells) appendBit(to *[]byte, on bool) {
+	if c.length%8 == 0 {
+		*to = append(*to, 0)
+	}
+	if on {
+		(*to)[len(*to)-1] |= 1 << (c.length % 8)
+	}
+}
+
+func (c *cells) append(v *shape.Value) {
+	c.appendBit(&c.valid, true)
+	switch c.typ.ID() {
+	case arrow.BOOL:
+		c.appendBit(&c.bits, v.Int != 0)
+	case arrow.FLOAT64:
+		c.floats = append(c.floats, v.Float)
+	case arrow.DATE32:
+		c.days = append(c.days, int32(v.Int))
+	case arrow.STRING:
+		c.text = append(c.text, v.Text...)
+		c.ends = append(c.ends, int32(len(c.text)))
+	default:
+		c.words = append(c.words, v.Int)
+	}
+	c.length++
+}
+
+// array returns the column as Arrow, which reads the memory of c until c is cleared.
+func (c *cells) array() arrow.Array {
+	buffers := []*memory.Buffer{nil, nil}
+	if c.nulls > 0 {
+		buffers[0] = memory.NewBufferBytes(c.valid)
+	}
+	switch c.typ.ID() {
+	case arrow.BOOL:
+		buffers[1] = memory.NewBufferBytes(c.bits)
+	case arrow.FLOAT64:
+		buffers[1] = memory.NewBufferBytes(arrow.Float64Traits.CastToBytes(c.floats))
+	case arrow.DATE32:
+		buffers[1] = memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(c.days))
+	case arrow.STRING:
+		buffers[1] = memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(c.ends))
+		buffers = append(buffers, memory.NewBufferBytes(c.text))
+	default:
+		buffers[1] = memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(c.words))
+	}
+	data := array.NewData(c.typ, c.length, buffers, nil, c.nulls, 0)
+	defer data.Release()
+	return array.MakeFromData(data)
+}
+
+// append adds row. The text of one column of a sheet stays far below the 2 GiB that
+// its offsets reach, since Options.MaxBytes bounds the events.
 func (s *sheet) append(row shape.Row) {
 	for len(s.columns) < len(s.table.Columns) {
 		s.columns = append(s.columns, nil)
@@ -91,32 +146,62 @@ func (s *sheet) append(row shape.Row) {
 			c = newCells(s.table.Columns[cell.Column].Type.Kind)
 			s.columns[cell.Column] = c
 		}
-		c.pad(s.rows)
-		c.append(cell.Value)
+		if c.length < s.rows {
+			c.pad(s.rows)
+		}
+		c.append(&cell.Value)
 	}
 	s.rows++
 }
 
 // record returns the sheet as one Arrow batch with the columns that have a value,
-// and those columns. The sheet is empty afterwards.
+// and those columns. The batch reads the sheet's memory.
 func (s *sheet) record() (arrow.RecordBatch, tidegate.Schema) {
 	var fields []arrow.Field
 	var arrays []arrow.Array
 	var schema tidegate.Schema
 	for i, c := range s.columns {
-		if c == nil {
+		if c == nil || c.length == 0 {
 			continue
 		}
 		c.pad(s.rows)
-		a := c.build.NewArray()
+		a := c.array()
 		defer a.Release()
 		fields = append(fields, arrow.Field{Name: s.table.Columns[i].Name, Type: a.DataType(), Nullable: true})
 		arrays = append(arrays, a)
 		schema = append(schema, s.table.Columns[i])
 	}
-	record := array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(s.rows))
-	s.columns, s.rows = nil, 0
-	return record, schema
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(s.rows)), schema
+}
+
+// spare is sheets whose rows are written, by table.
+type spare map[*shape.Table]*sheet
+
+func (s *spare) clear() { *s = nil }
+
+// take returns an empty sheet for t.
+func (s *spare) take(t *shape.Table) *sheet {
+	sh := (*s)[t]
+	if sh == nil {
+		return &sheet{table: t}
+	}
+	delete(*s, t)
+	sh.rows = 0
+	for _, c := range sh.columns {
+		if c != nil {
+			c.clear()
+		}
+	}
+	return sh
+}
+
+func (s *spare) put(sheets []*sheet) {
+	if *s == nil {
+		*s = make(spare)
+	}
+	for _, sh := range sheets {
+		(*s)[sh.table] = sh
+	}
 }
 
 // recordRows reads an Arrow batch row by row, for warehouses that cannot scan it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -161,7 +162,7 @@ func TestFailureAnywhereLoadsOnce(t *testing.T) {
 				end = tp.add("web", epoch(), events[at:at+15]...)
 			}
 			o := options(tp, f)
-			o.MaxEvents = 10
+			o.MaxEvents, o.TransactionRows = 6, 10 // one to three parts a transaction
 			loadAll(t, o, end)
 			if diff := cmp.Diff(want, everything(t, f.duck, "web")); diff != "" {
 				t.Fatalf("call %d failed (after its work: %v): tables differ (-want +got):\n%s", failAt, afterward, diff)
@@ -214,6 +215,7 @@ func TestAnyCutAndAnyRepetitionGivesTheSameTables(t *testing.T) {
 			if rapid.IntRange(0, 4).Draw(rt, "load") == 0 || at == len(events) {
 				o := options(tp, wh)
 				o.MaxEvents = rapid.IntRange(1, 30).Draw(rt, "batch")
+				o.TransactionRows = rapid.IntRange(1, 60).Draw(rt, "transaction")
 				loadAll(t, o, end)
 			}
 		}
@@ -225,6 +227,16 @@ func TestAnyCutAndAnyRepetitionGivesTheSameTables(t *testing.T) {
 
 func TestPoisonIsHalvedDownToTheEvent(t *testing.T) {
 	t.Parallel()
+	for _, perBatch := range []int{100, 3} { // alone in its transaction, and among others
+		t.Run(fmt.Sprint(perBatch), func(t *testing.T) {
+			t.Parallel()
+			poisoned(t, perBatch)
+		})
+	}
+}
+
+func poisoned(t *testing.T, perBatch int) {
+	t.Helper()
 	f := &flaky{duck: tempDuck(t), refuse: "boom"}
 	tp := newTape()
 	var events []string
@@ -235,8 +247,13 @@ func TestPoisonIsHalvedDownToTheEvent(t *testing.T) {
 		}
 		events = append(events, track("e", fmt.Sprint("m", i), "u", p))
 	}
-	end := tp.add("web", epoch(), events...)
-	l := loadAll(t, options(tp, f), end)
+	var end tidegate.Offset
+	for at := 0; at < len(events); at += 2 {
+		end = tp.add("web", epoch(), events[at:at+2]...)
+	}
+	o := options(tp, f)
+	o.MaxEvents = perBatch
+	l := loadAll(t, o, end)
 	if got := table(t, f.duck, "SELECT count(*) AS n FROM web.e"); got[0] != "n=18" {
 		t.Errorf("web.e: %v", got)
 	}
@@ -249,6 +266,37 @@ func TestPoisonIsHalvedDownToTheEvent(t *testing.T) {
 	}
 	if s := l.Stats(); s.Loaded != 18 || s.Dead != 2 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestABacklogIsLoadedInWholeGroupsOfRows looks at what every transaction brings.
+func TestABacklogIsLoadedInWholeGroupsOfRows(t *testing.T) {
+	t.Parallel()
+	const group, n = 16, 100
+	d, tp := tempDuck(t), newTape()
+	var end tidegate.Offset
+	for at := range n / 5 {
+		var events []string
+		for i := range 5 {
+			id := at*5 + i
+			events = append(events, track(fmt.Sprint("e", id%2), fmt.Sprint("m", id), "u", map[string]any{"x": id}))
+			if id%10 == 0 { // a repeat is an event but no row
+				events = append(events, events[len(events)-1])
+			}
+		}
+		end = tp.add("web", epoch(), events...)
+	}
+	o := options(tp, d)
+	o.MaxEvents, o.TransactionRows = 7, group
+	loaded, brought := 0, []int(nil)
+	o.OnLoad = func([]warehouse.Table) {
+		now := len(table(t, d, "SELECT id FROM web.tracks"))
+		brought = append(brought, now-loaded)
+		loaded = now
+	}
+	loadAll(t, o, end)
+	if want := append(slices.Repeat([]int{group}, n/group), n%group); !slices.Equal(brought, want) {
+		t.Errorf("transactions brought %v rows, want %v", brought, want)
 	}
 }
 

@@ -26,8 +26,9 @@
 // drops anything there.
 //
 // Behind schedule (batches that are full), the next batch is read and shaped while
-// the one before it is written; what was prepared on the strength of a transaction
-// that then failed is thrown away.
+// the one before it is written, and a transaction takes as many as it takes to bring a
+// table a whole group of rows (see part); what was prepared on the strength of a
+// transaction that then failed is thrown away.
 //
 // Run owns at most two goroutines besides its caller's and waits for both; one
 // Run per Loader. Wait and Stats may be called from anywhere.
@@ -81,7 +82,7 @@ type Options struct {
 	// The loader waits for it, so it should only pass the news on.
 	OnLoad func(tables []warehouse.Table)
 
-	// Shape says how events become rows. Reserved is filled from the warehouse's dialect.
+	// Shape says how events become rows. Reserved and MaxName are filled from the warehouse's dialect.
 	Shape shape.Options
 	// MaxTables bounds the tables of one source (default shape.DefaultMaxTables);
 	// events beyond keep their properties in tracks' `_unmapped`.
@@ -89,9 +90,12 @@ type Options struct {
 
 	// Linger is how long a batch waits for more events after its first (100 ms).
 	Linger time.Duration
-	// MaxEvents and MaxBytes end a batch at once (20,000 events, 24 MiB).
+	// MaxEvents and MaxBytes end a batch at once (20,480 events, 24 MiB).
 	MaxEvents int
 	MaxBytes  int
+	// TransactionRows is how many new rows one table has at most when, behind schedule, a
+	// transaction takes several batches (122,880: DuckDB's group of rows).
+	TransactionRows int
 	// CheckpointEvery and CheckpointBytes (1 minute, 256 MiB of events) say when
 	// the warehouse is checkpointed and the journal may trim. After new tables or
 	// columns it happens within CheckpointAfterDDL (15 s).
@@ -108,8 +112,9 @@ type Options struct {
 func (o *Options) fill() {
 	setDefault(&o.MaxTables, shape.DefaultMaxTables)
 	setDefault(&o.Linger, 100*time.Millisecond)
-	setDefault(&o.MaxEvents, 20_000)
+	setDefault(&o.MaxEvents, 20_480)
 	setDefault(&o.MaxBytes, 24<<20)
+	setDefault(&o.TransactionRows, 122_880)
 	setDefault(&o.CheckpointEvery, time.Minute)
 	setDefault(&o.CheckpointBytes, 256<<20)
 	setDefault(&o.CheckpointAfterDDL, 15*time.Second)
@@ -163,7 +168,11 @@ type Loader struct {
 	filter     *filter
 	batches    [2]batch        // the one being written and the one being prepared
 	reading    tidegate.Offset // after the last frame taken from the journal
-	ahead      *prepared       // prepared while the batch before it was written
+	ahead      *part           // prepared while the one before it was written
+	filling    filling         // the transaction in the making, as far as it is prepared
+	spare      spare           // sheets to use again
+	careful    int64           // below this position a transaction has one part
+	scratch    []byte
 	poison     map[tidegate.Offset]string
 	checkpoint checkpoint
 }
@@ -181,8 +190,12 @@ func New(o Options) (*Loader, error) {
 	if o.Shape.Reserved == nil {
 		o.Shape.Reserved = dialect.Reserved
 	}
+	if o.Shape.MaxName == 0 {
+		o.Shape.MaxName = dialect.MaxName()
+	}
 	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), poison: make(map[tidegate.Offset]string)}
 	l.stats.LagEvents = -1
+	l.filling.rows = make(map[*shape.Table]int)
 	l.checkpoint.opts = &l.opts
 	l.reset()
 	return l, nil
@@ -192,6 +205,8 @@ func New(o Options) (*Loader, error) {
 func (l *Loader) reset() {
 	l.open = false
 	l.ahead = nil
+	l.filling.clear()
+	l.spare.clear()
 	l.perSource = make(map[string]int)
 	l.tables = make(map[warehouse.Table]*shape.Table)
 }
@@ -258,7 +273,7 @@ func (l *Loader) step(ctx context.Context) error {
 		}
 	}
 	if cur != nil {
-		if err := l.loadAndPrepare(ctx, cur); err != nil {
+		if err := l.transact(ctx, cur); err != nil {
 			return err
 		}
 	}

@@ -32,9 +32,10 @@ func fingerprintOf(buf []byte, source, id string) (fingerprint, []byte) {
 //
 // Nil means that every answer is "perhaps".
 type filter struct {
-	layers []bloom
-	count  int
-	max    int
+	layers    []bloom
+	count     int
+	committed int // of them, those of which the warehouse is known to have rows
+	max       int
 }
 
 type bloom struct {
@@ -97,6 +98,13 @@ func (f *filter) add(p fingerprint) *filter {
 	return f
 }
 
+// commit counts n entries as loaded.
+func (f *filter) commit(n int) {
+	if f != nil {
+		f.committed += n
+	}
+}
+
 var seenTable = warehouse.Table{Schema: "_tidegate", Name: "seen"}
 
 func seenSchema() tidegate.Schema {
@@ -110,7 +118,7 @@ func (l *Loader) buildFilter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("counting the message ids: %w", err)
 	}
-	if l.filter != nil && int64(l.filter.count) >= count {
+	if l.filter != nil && int64(l.filter.committed) >= count {
 		return nil
 	}
 	l.filter = nil
@@ -126,6 +134,7 @@ func (l *Loader) buildFilter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the message ids: %w", err)
 	}
+	f.commit(int(count))
 	l.filter = f
 	return nil
 }

@@ -37,12 +37,8 @@ func (l *Loader) ensure(ctx context.Context, ld *load) error {
 	return nil
 }
 
-// write does everything of ld inside tx.
-func (l *Loader) write(ctx context.Context, tx warehouse.Tx, ld *load) error {
-	// First, so that a loader that lost its place stops before it writes rows.
-	if err := l.moveCursor(ctx, tx, ld.next, ld.id, ld.at); err != nil {
-		return err
-	}
+// writeRows writes everything of ld inside tx but the cursor.
+func (l *Loader) writeRows(ctx context.Context, tx warehouse.Tx, ld *load) error {
 	for _, r := range ld.sheetsOut {
 		if err := l.writeRecord(ctx, tx, ld.once, r); err != nil {
 			return err

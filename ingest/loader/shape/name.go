@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// maxName is the longest name of a table or column, in bytes. Longer ones are
-// cut and end in a hash of the whole, so that two long names stay two columns.
+// maxName is the longest name of a table or column, in bytes, where the
+// warehouse takes longer ones. What is longer is cut and ends in a hash of the
+// whole, so that two long names stay two columns.
 const maxName = 127
 
 // Snake returns name in snake_case: runs of ASCII letters and digits are cut
@@ -161,7 +162,7 @@ func (s *Shaper) schemaName(source string) string {
 	if name == "" {
 		name = "stringempty"
 	}
-	if takenSchemas[name] {
+	if takenSchemas[name] || strings.HasPrefix(name, "pg_") {
 		name = "_" + name
 	}
 	return s.safe(name)
@@ -171,9 +172,13 @@ func (s *Shaper) safe(name string) string {
 	if name != "" && s.opts.Reserved != nil && s.opts.Reserved(name) {
 		name = "_" + name
 	}
-	if len(name) <= maxName {
+	limit := maxName
+	if s.opts.MaxName > 0 {
+		limit = min(limit, s.opts.MaxName)
+	}
+	if len(name) <= limit {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
-	return name[:maxName-17] + "_" + hex.EncodeToString(sum[:8])
+	return name[:limit-17] + "_" + hex.EncodeToString(sum[:8])
 }

@@ -22,6 +22,9 @@ type Options struct {
 	// Reserved says whether a lower-case name is a reserved word of the
 	// warehouse's SQL; such names get a "_" in front. Nil: none is.
 	Reserved func(name string) bool
+	// MaxName is the longest name that the warehouse takes, in bytes, at least 32;
+	// names are never longer than 127. 0 means 127.
+	MaxName int
 	// MaxColumns bounds the columns of one table; what goes beyond is kept in
 	// `_unmapped`. 0 means DefaultMaxColumns.
 	MaxColumns int
