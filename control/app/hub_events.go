@@ -117,7 +117,7 @@ func explain(source string, event json.RawMessage, o Options, dialect string, de
 		return api.Explanation{Refusal: tidegate.StoredFault(fault), Tables: []api.ExplainedTable{}}, nil
 	}
 	ev.Source = source
-	tables, err := shape.Explain(ev, shape.Options{Reserved: d.Reserved}, o.Now(), describe)
+	tables, err := shape.Explain(ev, shape.Options{Reserved: d.Reserved, MaxName: d.MaxName()}, o.Now(), describe)
 	if err != nil {
 		return api.Explanation{}, &tidegate.Fault{Action: tidegate.Reject, Code: shape.DeadCode(err), Subject: "event", Message: err.Error(), Hint: "it would become a dead letter", Err: err}
 	}

@@ -202,7 +202,7 @@ func (t *tx) merge(ctx context.Context, p *loadPlan, staging sqltext.Text, stage
 	for i, at := range p.keys {
 		keys[i] = staged[at]
 		match = append(match, "t."+p.quoted[at]+" = "+values[at])
-		if hashedKey(p.columns[at]) && len(p.keys) <= maxIndexKeys {
+		if p.hashed(at) {
 			match = append(match, keyHash("t."+p.quoted[at])+" = "+keyHash("s."+staged[at]))
 		}
 	}
@@ -269,8 +269,12 @@ func (p *loadPlan) nameOf(name string) string {
 // maxIndexKeys bounds the columns of the index that finds keys; the server takes 32.
 const maxIndexKeys = 16
 
-// hashedKey says whether a key column is indexed by its hash: texts can be longer than an index entry.
-func hashedKey(c column) bool { return c.oid == oidText || c.oid == oidVarchar }
+// hashed says whether a column of a key of several is indexed by its hash: texts
+// can be longer than an entry of a tree. A key of one column has an index of hashes anyway.
+func (p *loadPlan) hashed(at int) bool {
+	c := p.columns[at]
+	return (c.oid == oidText || c.oid == oidVarchar) && len(p.keys) > 1 && len(p.keys) <= maxIndexKeys
+}
 
 func keyHash(name sqltext.Text) sqltext.Text { return "hashtextextended(" + name + ", 0)" }
 
@@ -296,7 +300,7 @@ func (t *tx) index(ctx context.Context, p *loadPlan) error {
 	parts := make([]sqltext.Text, len(p.keys))
 	for i, at := range p.keys {
 		parts[i] = p.quoted[at]
-		if hashedKey(p.columns[at]) {
+		if p.hashed(at) {
 			parts[i] = "(" + keyHash(p.quoted[at]) + ")"
 		}
 	}
@@ -320,7 +324,11 @@ func (t *tx) index(ctx context.Context, p *loadPlan) error {
 		if err != nil {
 			return err
 		}
-		if err := t.s.control(ctx, "CREATE INDEX IF NOT EXISTS "+quoted+" ON "+p.table+" ("+sqltext.Join(parts, ", ")+")"); err != nil {
+		using := sqltext.Text(" USING btree (")
+		if len(p.keys) == 1 {
+			using = " USING hash ("
+		}
+		if err := t.s.control(ctx, "CREATE INDEX IF NOT EXISTS "+quoted+" ON "+p.table+using+sqltext.Join(parts, ", ")+")"); err != nil {
 			return fmt.Errorf("indexing the key: %w", err)
 		}
 	}

@@ -29,6 +29,7 @@ func Postgres() Dialect {
 		maxDecimal:  38,
 		reserved:    postgresReserved,
 		system:      words("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"),
+		indexes:     true,
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

@@ -42,6 +42,7 @@ type Dialect struct {
 	maxDecimal  int
 	reserved    map[string]struct{}
 	system      map[string]struct{} // names that every table has a column of already
+	indexes     bool                // large tables need indexes for looking rows up
 	placeholder func(n int) Text
 }
 
@@ -70,11 +71,35 @@ func (d Dialect) MaxName() int { return d.fitName }
 func (d Dialect) DefaultSchema() string { return d.defaultPath }
 
 // Reserved says whether word, in any case, is a keyword that cannot stand as a
-// bare identifier. Quoted identifiers need not care; table and column naming
-// rules that promise usable bare names do.
+// bare identifier, or the name of a column that every table has. Quoted
+// identifiers need not care for keywords; table and column naming rules that
+// promise usable bare names do.
 func (d Dialect) Reserved(word string) bool {
-	_, ok := d.reserved[strings.ToLower(word)]
-	return ok
+	word = strings.ToLower(word)
+	_, keyword := d.reserved[word]
+	_, system := d.system[word]
+	return keyword || system
+}
+
+// Index is the statement that makes an index of a table where it is missing,
+// by which rows are found by equality; "" where the engine finds them without.
+func (d Dialect) Index(name, schema, table string, columns ...string) (Text, error) {
+	if !d.indexes {
+		return "", nil
+	}
+	index, err := d.Ident(name)
+	if err != nil {
+		return "", err
+	}
+	on, err := d.Table(schema, table)
+	if err != nil {
+		return "", err
+	}
+	quoted, err := d.Idents(columns)
+	if err != nil {
+		return "", err
+	}
+	return "CREATE INDEX IF NOT EXISTS " + index + " ON " + on + " (" + Join(quoted, ", ") + ")", nil
 }
 
 // Placeholder is the n-th parameter of a statement, counted from 1.

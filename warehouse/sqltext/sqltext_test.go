@@ -89,6 +89,9 @@ func describe(d sqltext.Dialect) string {
 	section("columns")
 	columns, err := d.Columns(tidegate.Schema{{Name: "id", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: `qu"ote`, Type: tidegate.Type{Kind: tidegate.JSON}}})
 	fmt.Fprintln(&b, columns, err)
+	section("index")
+	index, err := d.Index(`i"x`, "web", "t", "a", `b"c`)
+	fmt.Fprintln(&b, index, err)
 	section("distinct")
 	long := strings.Repeat("x", d.MaxName())
 	in := []string{"email", "Email", "EMAIL", "email_2", "Name", "name", "", long, long + "y", strings.ToUpper(long) + "z"}
