@@ -48,13 +48,6 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("indexing the message ids: %w", err)
 	}
-	index, err := l.dialect.Index("_tidegate_seen_hi", seenTable.Schema, seenTable.Name, "hi")
-	if err == nil && index != "" {
-		_, err = wh.Exec(ctx, string(index))
-	}
-	if err != nil {
-		return fmt.Errorf("indexing the message ids: %w", err)
-	}
 	position, found, err := l.readCursor(ctx)
 	if err != nil {
 		return err

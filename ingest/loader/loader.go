@@ -193,9 +193,6 @@ func New(o Options) (*Loader, error) {
 	if o.Shape.MaxName == 0 {
 		o.Shape.MaxName = dialect.MaxName()
 	}
-	if o.Shape.MaxName == 0 {
-		o.Shape.MaxName = dialect.MaxName()
-	}
 	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), poison: make(map[tidegate.Offset]string)}
 	l.stats.LagEvents = -1
 	l.filling.rows = make(map[*shape.Table]int)
