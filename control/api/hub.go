@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/sync/ledger"
 )
@@ -60,6 +61,11 @@ type Hub interface {
 	// RetryRejections makes a sync's rejections (those of one cluster when it is
 	// set) due now and returns how many.
 	RetryRejections(ctx context.Context, sync, cluster string) (int64, error)
+
+	// Alerts lists what alerts are raised, or resolved and not yet told.
+	Alerts(ctx context.Context) []alert.State
+	// TestAlert sends a test message through the channel of an alert; fault "alert.not_found".
+	TestAlert(ctx context.Context, name string) error
 
 	// Lend pauses loading, gives the warehouse's file up, calls use with its path
 	// and takes it back. Fault "warehouse.not_lendable" when the engine is no file.
@@ -182,6 +188,8 @@ type SyncStatus struct {
 	LedgerRows int64 `json:"ledger_rows"`
 	// Pending is how many records failed or are in doubt.
 	Pending int64 `json:"pending"`
+	// LateSince is when the last success became older than the sync's freshness allows.
+	LateSince time.Time `json:"late_since,omitzero"`
 }
 
 // SyncPlan is what a run would send.

@@ -119,6 +119,9 @@ func (s *server) table() []route {
 		do("POST", "/v1/runs/{id}/approve", "approveRun", auth.Operate, "Lets a held run deliver exactly its stored plan", s.approveRun),
 		do("POST", "/v1/runs/{id}/cancel", "cancelRun", auth.Operate, "Stops a run; what was not sent stays to be sent", s.cancelRun),
 
+		do("GET", "/v1/alerts", "listAlerts", auth.Read, "What alerts are raised, or resolved and not yet told", s.listAlerts),
+		do("POST", "/v1/alerts/{name}/test", "testAlert", auth.Operate, "Sends a test message through an alert's channel", s.testAlert),
+
 		do("GET", "/v1/audit", "listAudit", auth.Admin, "Who did what, oldest first; the chain of hashes is verified", s.listAudit),
 		do("GET", "/v1/tokens", "listTokens", auth.Admin, "The API tokens, without their secret part", s.listTokens),
 		do("POST", "/v1/tokens", "createToken", auth.Admin, "Makes an API token; it is shown once", s.createToken),

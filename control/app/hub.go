@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
@@ -39,6 +40,7 @@ type Hub struct {
 	runner      *runner.Runner
 	scheduler   *scheduler.Scheduler
 	connections *connections
+	alerts      *alert.Engine
 
 	stopWork  context.CancelFunc // runs and schedules
 	workDone  chan struct{}
@@ -93,6 +95,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return errors.Join(err, wh.Close())
 	}
 	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
+	h.openAlerts()
 	if err := h.openSyncs(); err != nil {
 		return errors.Join(err, wh.Close())
 	}
@@ -128,6 +131,7 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 	parts.Go(func() error { return h.scheduler.Run(work) })
 	parts.Go(func() error { return h.runner.Run(work) })
 	parts.Go(func() error { return h.prune(work) })
+	parts.Go(func() error { return h.alerts.Run(work) })
 	group.Go(func() error {
 		defer close(h.workDone)
 		err := parts.Wait()
@@ -190,6 +194,7 @@ func (h *Hub) Activate(ctx context.Context, p *project.Project) error {
 	}
 	h.active.Store(next)
 	h.sources.set(p.Sources)
+	h.setAlerts(p)
 	return nil
 }
 

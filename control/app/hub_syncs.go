@@ -191,6 +191,7 @@ func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, err
 // onRun looks after what a run left behind.
 func (h *Hub) onRun(run tidegate.Run) {
 	h.scheduler.Ended(run)
+	h.alerts.Ended(run)
 	h.retries.mu.Lock()
 	defer h.retries.mu.Unlock()
 	left := run.State == tidegate.RunPartial && run.Counts.Deferred+run.Counts.InDoubt > 0
@@ -234,7 +235,7 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	}
 	out := api.SyncStatus{Name: name, Model: def.Model, Destination: def.Destination, Object: def.Object, Mode: string(def.Mode), State: "idle"}
 	why, _ := h.scheduler.Why(name)
-	out.NextRun, out.Reason = why.Next, why.Reason
+	out.NextRun, out.Reason, out.LateSince = why.Next, why.Reason, why.LateSince
 	if def.Paused {
 		out.State = "paused"
 	}

@@ -205,7 +205,7 @@ func (c *command) tree() *cobra.Command {
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
 		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(),
-		c.syncCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.tokenCommand(), c.versionCommand(),
+		c.syncCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)
 	return root

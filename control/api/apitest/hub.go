@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/sync/ledger"
@@ -32,6 +33,7 @@ type Hub struct {
 	Events    []api.TailedEvent
 	Tailed    api.TailRequest
 	Started   map[string]tidegate.Run
+	Tested    []string      // alerts
 	Lent      bool          // the file is out
 	Returned  chan struct{} // told once the file is back
 }
@@ -50,6 +52,22 @@ func (h *Hub) Activate(_ context.Context, p *project.Project) error {
 // Ready implements api.Hub.
 func (h *Hub) Ready(context.Context) api.Readiness {
 	return api.Readiness{Ready: h.IsReady, Stages: []api.Stage{{Name: "loader", Ready: h.IsReady, LagEvents: 7}}, Sources: []api.SourceCounts{{Source: "web", Accepted: 3, Loaded: 3}}}
+}
+
+// Alerts implements api.Hub.
+func (h *Hub) Alerts(context.Context) []alert.State {
+	return []alert.State{{Alert: "ops", Sync: "crm", Condition: alert.Failed, Raised: true, Message: "the token has expired", Hint: "make a new one"}}
+}
+
+// TestAlert implements api.Hub.
+func (h *Hub) TestAlert(_ context.Context, name string) error {
+	if name != "ops" {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "alert.not_found", Subject: "alert " + name, Message: "there is no such alert"}
+	}
+	h.Lock()
+	defer h.Unlock()
+	h.Tested = append(h.Tested, name)
+	return nil
 }
 
 // Doctor implements api.Hub.

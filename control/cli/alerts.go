@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/control/api"
+)
+
+func (c *command) alertsCommand() *cobra.Command {
+	list := &cobra.Command{
+		Use: "alerts", Short: "List what alerts are raised", Args: cobra.NoArgs,
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+			states, err := client.Alerts(ctx)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(states)
+			}
+			if len(states) == 0 {
+				c.say("nothing is raised")
+				return nil
+			}
+			var rows [][]string
+			for _, s := range states {
+				state := "raised"
+				if !s.Raised {
+					state = "resolved"
+				}
+				told := "yes"
+				if !s.Told {
+					told = "not yet"
+				}
+				rows = append(rows, []string{s.Alert, s.Sync, string(s.Condition), state, s.Since.UTC().Format(time.RFC3339), told, s.Message})
+			}
+			return table(c.env.Stdout, []string{"ALERT", "SYNC", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
+		}),
+	}
+	list.AddCommand(&cobra.Command{
+		Use: "test NAME", Short: "Send a test message through an alert's channel", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			if err := client.TestAlert(ctx, args[0]); err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(map[string]string{"alert": args[0], "test": "sent"})
+			}
+			c.say(fmt.Sprintf("the test message of alert %s was taken", args[0]))
+			return nil
+		}),
+	})
+	return list
+}
