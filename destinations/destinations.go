@@ -60,6 +60,9 @@ type Object struct {
 	Limit  Limit           `json:"limit"`
 	// Open objects accept fields beyond Fields (a webhook body).
 	Open bool `json:"open,omitempty"`
+	// Rules names the platform by whose rules personal data is normalised before it is hashed
+	// (google, linkedin, meta, pinterest, snap, tiktok); empty where the platform has none.
+	Rules string `json:"rules,omitempty"`
 	// Removals are what mode mirror can do with a removed record; delete when empty.
 	Removals []tidegate.Removal `json:"removals,omitempty"`
 	// Safety is what a repeated Write does; Safeties overrides it for single modes.

@@ -44,7 +44,7 @@ func fit(cell any, to tidegate.Kind) (any, error) {
 	if d, isDate := cell.(tidegate.CalendarDate); isDate && to == tidegate.Timestamp {
 		cell = d.Time()
 	}
-	v, err := model.Value(cell)
+	v, err := plain(cell)
 	if err != nil || v == nil {
 		return nil, err
 	}
@@ -68,6 +68,15 @@ func fit(cell any, to tidegate.Kind) (any, error) {
 	case tidegate.Unknown, tidegate.JSON:
 	}
 	return v, nil
+}
+
+// plain is the value of a cell, or of what an expression gave, as a record holds it.
+func plain(cell any) (any, error) {
+	switch v := cell.(type) {
+	case []any, map[string]any:
+		return v, nil
+	}
+	return model.Value(cell)
 }
 
 func asText(v any) any {

@@ -5,22 +5,26 @@
 // once, with config paths, before the first record. Applied to a row it gives a
 // record or a Reject fault for that row alone.
 //
+// A value comes from a column, a constant, a Liquid template, a CEL expression
+// or another model's row (which the model has joined already), or is a nested
+// object or array of such values. It may then be normalised and hashed, and is
+// fitted to its field's type. An expression one of whose columns is NULL where
+// it needs a value gives null.
+//
 // Invariants: equal rows give equal records (nothing but the row and the
-// mapping goes in); a value that does not fit its field is rejected, never
-// bent; a template cannot read a file, loop over a range or write more than
-// model.MaxValueBytes.
+// mapping goes in: no clock, no random); a value that does not fit its field is
+// rejected, never bent; a template or an expression cannot read a file, run
+// without end or write more than model.MaxValueBytes; Apply and ApplyTo agree.
 //
 // It does not read rows, keep state or talk to a destination. A Mapping is
 // immutable and safe for concurrent use.
 package mapping
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"maps"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/model"
 )
 
@@ -29,21 +33,17 @@ type Mapping struct {
 	columns    []string
 	keys       int
 	identifier string
-	fields     []field
+	fields     []*node // in the order of the definition
+	members    []*node // the same, by name
+	variables  []variable
+	policies   map[string]tidegate.FieldPolicy
 	version    string
 }
 
-// field fills one field of the record. Exactly one of cell, constant and
-// template is in use.
-type field struct {
-	name     string
-	kind     tidegate.Kind // Unknown takes every value as it is
-	required bool
-	skipNull bool
-
-	cell     int // position in Columns, -1 when it is not a column
-	constant any
-	template *template
+// variable is a column that templates read.
+type variable struct {
+	name string
+	cell int
 }
 
 // Columns names the model columns that Apply reads, primary key first: the
@@ -61,90 +61,91 @@ func (m *Mapping) Version() string { return m.version }
 // IdentifierField is the destination field by which records are matched.
 func (m *Mapping) IdentifierField() string { return m.identifier }
 
+// Policies are the fields that are not always sent, with their policy.
+func (m *Mapping) Policies() map[string]tidegate.FieldPolicy { return maps.Clone(m.policies) }
+
 // Apply maps one row, positional over Columns. A row that cannot be mapped is a
 // Reject fault whose subject is the field.
 func (m *Mapping) Apply(row tidegate.Row) (tidegate.Record, *tidegate.Fault) {
-	if len(row) != len(m.columns) {
-		// The caller reads the columns that we named: anything else is a bug of ours (Invariant 7).
-		panic(fmt.Sprintf("mapping a row: it has %d cells, not %d", len(row), len(m.columns)))
-	}
-	var bindings map[string]any
+	s := m.scope(row)
 	record := make(tidegate.Record, len(m.fields))
-	for i := range m.fields {
-		f := &m.fields[i]
-		if f.template != nil && bindings == nil {
-			var fault *tidegate.Fault
-			if bindings, fault = m.bind(row); fault != nil {
-				return nil, fault
-			}
+	for _, n := range m.fields {
+		v, fault := n.value(&s)
+		if fault != nil {
+			return nil, fault
 		}
-		v, err := f.value(row, bindings)
-		if err != nil {
-			return nil, f.reject("mapping.value", err.Error(), "correct the value in the model, or map another column")
+		keep, fault := n.settle(m.identifier, v == nil, v == "")
+		if fault != nil {
+			return nil, fault
 		}
-		if v == nil {
-			if f.name == m.identifier {
-				return nil, f.reject("mapping.identifier", "the identifier is null: there is nothing to match the record by", "leave rows without it out of the model")
-			}
-			if f.required {
-				return nil, f.reject("mapping.required", "the field is required and its value is null", "give the column a value, or leave such rows out of the model")
-			}
-			if f.skipNull {
-				continue
-			}
+		if keep {
+			record[n.name] = v
 		}
-		if f.name == m.identifier && v == "" {
-			return nil, f.reject("mapping.identifier", "the identifier is empty: there is nothing to match the record by", "leave rows without it out of the model")
-		}
-		record[f.name] = v
 	}
 	return record, nil
 }
 
-func (f *field) value(row tidegate.Row, bindings map[string]any) (any, error) {
-	switch {
-	case f.template != nil:
-		text, err := f.template.render(bindings)
-		if err != nil {
-			return nil, err
+// ApplyTo is Apply for who needs the record only as text: it appends what
+// model.AppendJSON writes for it, and returns where in the result the identifier's
+// value lies. Columns that need no change cost no allocation.
+func (m *Mapping) ApplyTo(b []byte, row tidegate.Row) (out []byte, identifier Span, fault *tidegate.Fault) {
+	s := m.scope(row)
+	b = append(b, '{')
+	first := len(b)
+	for _, n := range m.members {
+		before := len(b)
+		if before > first {
+			b = append(b, ',')
 		}
-		if text == "" && (f.skipNull || f.kind != tidegate.Unknown && f.kind != tidegate.String) {
-			return nil, nil // an empty text is no number or date, and with skip_null it is null
+		b = append(b, n.quoted...)
+		start := len(b)
+		if b, fault = n.appendTo(b, &s); fault != nil {
+			return b, identifier, fault
 		}
-		return fit(text, f.kind)
-	case f.cell >= 0:
-		return fit(row[f.cell], f.kind)
+		keep, fault := n.settle(m.identifier, string(b[start:]) == "null", string(b[start:]) == `""`)
+		if fault != nil {
+			return b, identifier, fault
+		}
+		if n.name == m.identifier {
+			identifier = Span{start, len(b)}
+		}
+		if !keep {
+			b = b[:before]
+		}
 	}
-	return f.constant, nil
+	return append(b, '}'), identifier, nil
 }
 
-func (f *field) reject(code, message, hint string) *tidegate.Fault {
-	return &tidegate.Fault{Action: tidegate.Reject, Code: code, Subject: "field " + f.name, Message: message, Hint: hint}
+// Span is a part of a text.
+type Span struct{ Start, End int }
+
+func (m *Mapping) scope(row tidegate.Row) scope {
+	if len(row) != len(m.columns) {
+		// The caller reads the columns that we named: anything else is a bug of ours (Invariant 7).
+		panic(fmt.Sprintf("mapping a row: it has %d cells, not %d", len(row), len(m.columns)))
+	}
+	return scope{m: m, row: row}
+}
+
+// scope is one row on its way through the nodes.
+type scope struct {
+	m        *Mapping
+	row      tidegate.Row
+	bindings map[string]any // of the templates, made for the first of them
 }
 
 // bind makes the variables of the templates.
-func (m *Mapping) bind(row tidegate.Row) (map[string]any, *tidegate.Fault) {
-	bindings := make(map[string]any, len(row)+4) // a template may assign variables of its own
-	for i, name := range m.columns {
-		v, err := model.Value(row[i])
+func (s *scope) bind() *tidegate.Fault {
+	if s.bindings != nil {
+		return nil
+	}
+	s.bindings = make(map[string]any, len(s.m.variables)+4) // a template may assign variables of its own
+	for _, v := range s.m.variables {
+		value, err := model.Value(s.row[v.cell])
 		if err != nil {
-			return nil, &tidegate.Fault{Action: tidegate.Reject, Code: "mapping.value", Subject: "column " + name, Message: err.Error(), Hint: "correct the value in the model"}
+			return &tidegate.Fault{Action: tidegate.Reject, Code: "mapping.value", Subject: "column " + v.name, Message: err.Error(), Hint: "correct the value in the model"}
 		}
-		bindings[name] = v
+		s.bindings[v.name] = value
 	}
-	return bindings, nil
-}
-
-// versionFormat changes whenever Apply gives another record for the same row
-// and mapping.
-const versionFormat = "mapping 1"
-
-func (m *Mapping) seal(def tidegate.Mapping, obj destinations.Object) {
-	b := fmt.Appendf(nil, "%s\x00%s\x00%q\x00%q\x00%d", versionFormat, obj.Name, m.columns, m.identifier, m.keys)
-	for i, f := range m.fields {
-		d := def.Fields[i]
-		b = fmt.Appendf(b, "\x00%q %q %q %q %s %t %t", d.Field, d.Column, d.Constant, d.Template, f.kind, f.skipNull, f.required)
-	}
-	sum := sha256.Sum256(b)
-	m.version = hex.EncodeToString(sum[:12])
+	return nil
 }

@@ -84,7 +84,7 @@ func TestCompileReportsEverythingAtOnce(t *testing.T) {
 		`mapping.fields[2].field: field "created" of contacts is read-only (leave it out of the mapping)`,
 		`mapping.fields[3].column: column "tags" is json and field "age" takes int (cast the column in the model's query, or map another)`,
 		`mapping.fields[4].column: column "age" is int and field "vip" takes bool (cast the column in the model's query, or map another)`,
-		`mapping.fields[5]: field "name" must have exactly one of column, constant and template (remove all but one of them)`,
+		`mapping.fields[5]: field name has column and template (set exactly one of column, constant, template, expression, lookup, object and items)`,
 		`mapping.fields[6].field: field "email" is mapped already by mapping.fields[0] (map every field once)`,
 		`mapping.fields[7].constant: field "spent": the value "much" is not a number`,
 		`mapping.fields[8].template: the model has no column "first_nam" (did you mean "first_name"?)`,

@@ -41,9 +41,15 @@ type Model struct {
 	Schema tidegate.Schema
 	// PrimaryKey names the columns that identify a row, in key order.
 	PrimaryKey []string
+	// Args are the values of the parameters $1, $2, … of SQL. A statement that
+	// embeds SQL numbers its own parameters from len(Args)+1.
+	Args []any
 	// Tables are the tables that the statement reads; nil where the warehouse
 	// cannot tell.
 	Tables []warehouse.Table
+	// Lookups names, for every lookup that the model was compiled with, the
+	// column of Schema that holds its value.
+	Lookups map[tidegate.Lookup]string
 }
 
 // Compile checks def against wh. What is wrong with the definition comes as

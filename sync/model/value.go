@@ -62,6 +62,31 @@ func Value(cell any) (any, error) {
 	return nil, fmt.Errorf("a value of the Go type %T is none of a row's", cell)
 }
 
+// AppendCell appends the JSON of a cell: what AppendJSON writes for its Value.
+func AppendCell(b []byte, cell any) ([]byte, error) {
+	switch v := cell.(type) {
+	case string:
+		return AppendJSON(b, v), nil
+	case int64:
+		return strconv.AppendInt(b, v, 10), nil
+	case tidegate.DecimalText:
+		b = append(b, '"') // digits, sign and point need no escapes
+		return append(append(b, v...), '"'), nil
+	case time.Time:
+		u := v.UTC()
+		if y := u.Year(); y < 0 || y > 9999 {
+			return b, errYear
+		}
+		b = append(b, '"')
+		return append(u.AppendFormat(b, timestampLayout), '"'), nil
+	}
+	v, err := Value(cell)
+	if err != nil {
+		return b, err
+	}
+	return AppendJSON(b, v), nil
+}
+
 // KeyOf writes the key of a row from its primary key cells in key order. A cell
 // that is NULL stays null: such a key identifies nothing, but a report can show it.
 func KeyOf(cells []any) (tidegate.Key, error) {
