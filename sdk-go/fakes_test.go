@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -178,6 +179,24 @@ func (o *outcomes) Failure(m Message, err error) {
 	defer o.mu.Unlock()
 	o.failed = append(o.failed, m)
 	o.errs = append(o.errs, err)
+}
+
+func (o *outcomes) arrived() []Message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.succeeded)
+}
+
+func (o *outcomes) lost() []Message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.failed)
+}
+
+func (o *outcomes) reasons() []error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.errs)
 }
 
 // newClient returns a client for tests: quick to retry, silent, and sending only

@@ -58,7 +58,9 @@ func (c *Client) await(ctx context.Context) bool {
 		case closed:
 			return false
 		}
-		c.pause(ctx, wait)
+		if c.pause(ctx, wait) {
+			return true // by the time that passed, whatever the clock says
+		}
 	}
 	return false
 }
@@ -72,13 +74,13 @@ func (c *Client) due(held size, oldest int64) (wait time.Duration, now bool) {
 	case c.closed || c.settled < c.urgent || c.full(held):
 		return 0, true
 	}
-	// A clock that was set back must not hold a message for longer.
 	wait = min(c.cfg.Interval-c.age(oldest), c.cfg.Interval)
 	return wait, wait <= 0
 }
 
-// pause waits for d, for the wake signal, or for the end of ctx.
-func (c *Client) pause(ctx context.Context, d time.Duration) {
+// pause waits for d, for the wake signal, or for the end of ctx, and says whether
+// d is over.
+func (c *Client) pause(ctx context.Context, d time.Duration) bool {
 	var over <-chan time.Time
 	if d >= 0 {
 		timer := time.NewTimer(d)
@@ -86,10 +88,12 @@ func (c *Client) pause(ctx context.Context, d time.Duration) {
 		over = timer.C
 	}
 	select {
-	case <-c.wake:
 	case <-over:
+		return true
+	case <-c.wake:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // deliver takes one batch from the queue and tries until every message of it has
@@ -137,6 +141,9 @@ func (c *Client) deliver(ctx context.Context) {
 				failures = 0
 			} else {
 				failures++
+			}
+			if ctx.Err() != nil {
+				return
 			}
 		}
 	}
