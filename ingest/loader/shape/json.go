@@ -2,8 +2,10 @@ package shape
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -175,9 +177,30 @@ func (p *parser) number() error {
 	return nil
 }
 
+// special returns the index, from i on, of the first byte of a string that needs a look:
+// a quote, a backslash, a control character or one outside of ASCII; len(b) when there
+// is none.
+func special(b []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, slash := w^('"'*ones), w^('\\'*ones)
+		// The lowest byte that a term marks is marked rightly, and only that is used.
+		if m := ((w-0x20*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash | w) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c == '"' || c == '\\' || c < 0x20 || c >= utf8.RuneSelf {
+			return i
+		}
+	}
+	return i
+}
+
 // skipString passes over a string without decoding it.
 func (p *parser) skipString() error {
-	for i := p.i + 1; i < len(p.b); i++ {
+	for i := special(p.b, p.i+1); i < len(p.b); i = special(p.b, i+1) {
 		switch c := p.b[i]; {
 		case c == '"':
 			p.i = i + 1
@@ -197,7 +220,7 @@ func (p *parser) skipString() error {
 func (p *parser) str() ([]byte, error) {
 	p.i++
 	from, ascii := p.i, true
-	for p.i < len(p.b) {
+	for p.i = special(p.b, p.i); p.i < len(p.b); p.i = special(p.b, p.i+1) {
 		switch c := p.b[p.i]; {
 		case c == '"':
 			text := p.b[from:p.i:p.i]
@@ -210,10 +233,9 @@ func (p *parser) str() ([]byte, error) {
 			return p.escaped(from)
 		case c < 0x20:
 			return nil, p.fail("control character in a string")
-		case c >= utf8.RuneSelf:
+		default:
 			ascii = false
 		}
-		p.i++
 	}
 	return nil, p.fail("string without end")
 }

@@ -24,6 +24,10 @@ type node struct {
 	asJSON   bool   // the path is one of Options.JSONPaths
 	seen     uint64 // phase in which an event last had the path
 	leaf     int    // index into Shaper.leaves, or -1; valid when seen belongs to the event
+	at       [2]struct {
+		table *Table // by Table.slot
+		index int    // of column there
+	}
 }
 
 // leaf is one value of the event at hand.

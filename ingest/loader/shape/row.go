@@ -37,24 +37,35 @@ func (s *Shaper) start(t *Table) {
 }
 
 // put gives the row's column at i the value v.
-func (s *Shaper) put(i int, v Value, from *node) {
+func (s *Shaper) put(i int, v *Value, from *node) {
 	if v.Kind == tidegate.Unknown {
 		return
 	}
 	r := &s.row
 	t := r.table
-	fitted, reason := fit(t.Columns[i].Type, v)
-	if reason != "" {
-		s.misfit(t.Columns[i].Name, t.Columns[i].Type.String(), v, reason)
-		return
+	r.cells = append(r.cells, Cell{})
+	cell := &r.cells[len(r.cells)-1]
+	cell.Column = i
+	if typ := &t.Columns[i].Type; typ.Kind == v.Kind && v.Kind != tidegate.Decimal { // nearly always
+		cell.Value = *v
+	} else {
+		fitted, reason := fit(*typ, *v)
+		if reason != "" {
+			r.cells = r.cells[:len(r.cells)-1]
+			s.misfit(t.Columns[i].Name, typ.String(), *v, reason)
+			return
+		}
+		cell.Value = fitted
 	}
-	if fitted.rounded {
-		s.unmap(t.Columns[i].Name, v)
+	if cell.Value.rounded {
+		s.unmap(t.Columns[i].Name, *v)
 	}
-	t.set[i], t.cell[i] = t.rows, len(r.cells)
-	r.cells = append(r.cells, Cell{i, fitted})
+	t.stamps[i] = stamp{t.rows, len(r.cells) - 1}
 	r.from = append(r.from, from)
 }
+
+// give is put for the values that the server supplies and for the event's own members.
+func (s *Shaper) give(i int, v Value) { s.put(i, &v, nil) }
 
 func (s *Shaper) unmap(key string, v Value) {
 	if !s.row.quiet {
@@ -76,18 +87,18 @@ func (s *Shaper) misfit(column, typ string, v Value, reason string) {
 // common fills the reserved columns that every event table has.
 func (s *Shaper) common(t *Table) {
 	f := &s.fields
-	s.put(t.base[atID], text(s.id), nil)
-	s.put(t.base[atAnonymousID], f.anonymousID, nil)
-	s.put(t.base[atUserID], f.userID, nil)
-	s.put(t.base[atReceivedAt], moment(s.times.ReceivedAt), nil)
-	s.put(t.base[atSentAt], moment(s.times.SentAt), nil)
-	s.put(t.base[atOriginalTimestamp], moment(s.times.OriginalTimestamp), nil)
-	s.put(t.base[atTimestamp], moment(s.times.Timestamp), nil)
-	s.put(t.base[atChannel], f.channel, nil)
+	s.give(t.base[atID], text(s.id))
+	s.give(t.base[atAnonymousID], f.anonymousID)
+	s.give(t.base[atUserID], f.userID)
+	s.give(t.base[atReceivedAt], moment(s.times.ReceivedAt))
+	s.give(t.base[atSentAt], moment(s.times.SentAt))
+	s.give(t.base[atOriginalTimestamp], moment(s.times.OriginalTimestamp))
+	s.give(t.base[atTimestamp], moment(s.times.Timestamp))
+	s.give(t.base[atChannel], f.channel)
 	s.addresses(t.base[atContextIP], t.base[atContextRequestIP], t.base[atContextPassedIP])
-	s.put(t.base[atUUIDTS], moment(s.batch.LoadedAt), nil)
-	s.put(t.base[atOffset], text(s.ev.Offset.String()), nil)
-	s.put(t.base[atLoadID], text(s.batch.LoadID), nil)
+	s.give(t.base[atUUIDTS], moment(s.batch.LoadedAt))
+	s.give(t.base[atOffset], s.offset)
+	s.give(t.base[atLoadID], text(s.batch.LoadID))
 	s.badTimes()
 }
 
@@ -97,12 +108,12 @@ func (s *Shaper) addresses(ip, requestIP, passedIP int) {
 	seen := text(s.ev.RequestIP)
 	passed := s.fields.contextIP
 	if passed.Kind != tidegate.Unknown {
-		s.put(ip, passed, nil)
+		s.give(ip, passed)
 	} else {
-		s.put(ip, seen, nil)
+		s.give(ip, seen)
 	}
-	s.put(requestIP, seen, nil)
-	s.put(passedIP, passed, nil)
+	s.give(requestIP, seen)
+	s.give(passedIP, passed)
 }
 
 // badTimes keeps times that could not be read or that another one overruled.
@@ -141,7 +152,7 @@ func (s *Shaper) leavesOf(contextOnly bool) {
 		if l.node == nil || contextOnly && !l.node.context {
 			continue
 		}
-		s.leaf(l.node, l.node.column, l.value)
+		s.leaf(l.node, &l.value)
 	}
 	if !s.opts.ContextTraits || s.kind != tidegate.Identify {
 		return
@@ -160,30 +171,45 @@ func (s *Shaper) alias(l *leaf) {
 	if t.lay.reserved[l.node.alias] {
 		return
 	}
-	if i := t.column(l.node.alias); i >= 0 && t.set[i] == t.rows {
+	i := t.column(l.node.alias)
+	if i >= 0 && t.stamps[i].row == t.rows {
 		return
 	}
-	s.leaf(l.node, l.node.alias, l.value)
+	s.place(l.node, l.node.alias, i, &l.value)
 }
 
-func (s *Shaper) leaf(n *node, column string, v Value) {
+// leaf puts the value of a path into its column. The node remembers where the column is
+// in tracks and in one other table.
+func (s *Shaper) leaf(n *node, v *Value) {
 	t := s.row.table
-	if column == "" {
-		s.misfit(n.path, "", v, NoName)
+	if n.column == "" {
+		s.misfit(n.path, "", *v, NoName)
 		return
 	}
-	i := t.column(column)
+	at := &n.at[t.slot]
+	if at.table != t {
+		at.table, at.index = t, t.column(n.column)
+	}
+	if at.index < 0 {
+		at.index = t.column(n.column) // another path may have made it meanwhile
+	}
+	s.place(n, n.column, at.index, v)
+}
+
+// place puts v into column, which is the i-th, or none yet.
+func (s *Shaper) place(n *node, column string, i int, v *Value) {
+	t := s.row.table
 	switch {
 	case i < 0 && t.lay.reserved[column]:
-		s.misfit(column, "", v, ReservedName)
+		s.misfit(column, "", *v, ReservedName)
 	case i < 0 && len(t.Columns) >= s.opts.MaxColumns:
-		s.unmap(column, v)
+		s.unmap(column, *v)
 	case i < 0:
 		s.put(t.grow(tidegate.Column{Name: column, Type: tidegate.Type{Kind: v.Kind}}), v, n)
 	case t.reserved[i]:
-		s.clash(i, v)
-	case t.set[i] == t.rows:
-		s.collide(i, n, v)
+		s.clash(i, *v)
+	case t.stamps[i].row == t.rows:
+		s.collide(i, n, *v)
 	default:
 		s.put(i, v, n)
 	}
@@ -193,8 +219,8 @@ func (s *Shaper) leaf(n *node, column string, v Value) {
 // value stays.
 func (s *Shaper) clash(i int, v Value) {
 	t := s.row.table
-	if t.set[i] == t.rows {
-		if fitted, reason := fit(t.Columns[i].Type, v); reason == "" && s.row.cells[t.cell[i]].Value.same(fitted) {
+	if t.stamps[i].row == t.rows {
+		if fitted, reason := fit(t.Columns[i].Type, v); reason == "" && s.row.cells[t.stamps[i].cell].Value.same(fitted) {
 			return
 		}
 	}
@@ -204,8 +230,8 @@ func (s *Shaper) clash(i int, v Value) {
 // collide handles two properties of one column: the one whose path sorts last wins.
 func (s *Shaper) collide(i int, n *node, v Value) {
 	t, r := s.row.table, &s.row
-	held := &r.cells[t.cell[i]]
-	other := r.from[t.cell[i]]
+	held := &r.cells[t.stamps[i].cell]
+	other := r.from[t.stamps[i].cell]
 	fitted, reason := fit(t.Columns[i].Type, v)
 	if reason != "" {
 		s.misfit(n.path, t.Columns[i].Type.String(), v, reason)
@@ -217,7 +243,7 @@ func (s *Shaper) collide(i int, n *node, v Value) {
 	loser, lost := n, v
 	if other.path < n.path {
 		loser, lost = other, held.Value
-		held.Value, r.from[t.cell[i]] = fitted, n
+		held.Value, r.from[t.stamps[i].cell] = fitted, n
 		if fitted.rounded {
 			s.unmap(t.Columns[i].Name, v)
 		}
@@ -300,10 +326,10 @@ func (s *Shaper) emitDiscards(ctx context.Context, emit func(Row) error) error {
 			text(d.table.Name.Name), text(s.id), text(d.column),
 			{Kind: tidegate.String, Text: d.value.AppendText(nil)},
 			text(d.typ), text(d.value.typeName()),
-			text(d.reason), text(s.id), text(s.ev.Offset.String()),
+			text(d.reason), text(s.id), s.offset,
 			moment(s.times.ReceivedAt), moment(s.batch.LoadedAt),
 		} {
-			s.put(t.base[i], v, nil)
+			s.give(t.base[i], v)
 		}
 		if err := s.finish(-1, emit); err != nil {
 			return err
@@ -333,7 +359,7 @@ func (s *Shaper) Dead(ctx context.Context, ev *tidegate.Event, id, code, reason 
 		text(ev.Source), text(ev.Offset.String()), text(id), moment(ev.ReceivedAt), text(code), text(reason),
 		text(printable(ev.Body)), text(printable(ev.Context)), moment(batch.LoadedAt),
 	} {
-		s.put(t.base[i], v, nil)
+		s.give(t.base[i], v)
 	}
 	return s.finish(-1, emit)
 }

@@ -3,6 +3,7 @@ package shape
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,6 +87,7 @@ type Shaper struct {
 	// The event at hand.
 	ev           *tidegate.Event
 	id           string
+	offset       Value
 	kind         tidegate.EventType
 	schema       string
 	batch        Batch
@@ -150,6 +152,7 @@ func (s *Shaper) Shape(ctx context.Context, ev *tidegate.Event, id string, kind 
 	if err := s.read(ev); err != nil {
 		return err
 	}
+	s.offset = s.offsetText(ev.Offset)
 	f := &s.fields
 	sentAt := ev.SentAt
 	if f.sentAt.Kind != tidegate.Unknown {
@@ -175,6 +178,15 @@ func (s *Shaper) Shape(ctx context.Context, ev *tidegate.Event, id string, kind 
 		return err
 	}
 	return s.emitDiscards(ctx, emit)
+}
+
+// offsetText writes an offset as Offset.String does, without an allocation.
+func (s *Shaper) offsetText(o tidegate.Offset) Value {
+	start := len(s.parser.arena)
+	out := strconv.AppendInt(s.parser.arena, int64(o.Partition), 10)
+	out = strconv.AppendInt(append(out, ':'), o.Position, 10)
+	s.parser.arena = out
+	return Value{Kind: tidegate.String, Text: out[start:len(out):len(out)]}
 }
 
 // pageName is the event's own name, else its properties'.
@@ -207,8 +219,8 @@ func (s *Shaper) track(ctx context.Context, emit func(Row) error) error {
 	}
 	slug := text(name)
 	s.start(tracks)
-	s.put(tracks.base[atFirstOwn], slug, nil)
-	s.put(tracks.base[atFirstOwn+1], f.event, nil)
+	s.give(tracks.base[atFirstOwn], slug)
+	s.give(tracks.base[atFirstOwn+1], f.event)
 	s.common(tracks)
 	s.leavesOf(true)
 	if own == nil {
@@ -219,8 +231,8 @@ func (s *Shaper) track(ctx context.Context, emit func(Row) error) error {
 		return err
 	}
 	s.start(own)
-	s.put(own.base[atFirstOwn], slug, nil)
-	s.put(own.base[atFirstOwn+1], f.event, nil)
+	s.give(own.base[atFirstOwn], slug)
+	s.give(own.base[atFirstOwn+1], f.event)
 	s.common(own)
 	s.leavesOf(false)
 	s.extras()
@@ -235,7 +247,7 @@ func (s *Shaper) own(ctx context.Context, name string, value Value, emit func(Ro
 		return err
 	}
 	s.start(t)
-	s.put(t.base[atFirstOwn], value, nil)
+	s.give(t.base[atFirstOwn], value)
 	s.common(t)
 	s.leavesOf(false)
 	s.extras()
@@ -266,12 +278,12 @@ func (s *Shaper) identify(ctx context.Context, emit func(Row) error) error {
 	s.start(t)
 	// What does not fit was kept with identifies, whose row this one repeats.
 	s.row.quiet = true
-	s.put(t.base[userID], user, nil)
-	s.put(t.base[userReceivedAt], moment(s.times.ReceivedAt), nil)
+	s.give(t.base[userID], user)
+	s.give(t.base[userReceivedAt], moment(s.times.ReceivedAt))
 	s.addresses(t.base[userContextIP], t.base[userContextRequestIP], t.base[userContextPassedIP])
-	s.put(t.base[userUUIDTS], moment(s.batch.LoadedAt), nil)
-	s.put(t.base[userOffset], text(s.ev.Offset.String()), nil)
-	s.put(t.base[userLoadID], text(s.batch.LoadID), nil)
+	s.give(t.base[userUUIDTS], moment(s.batch.LoadedAt))
+	s.give(t.base[userOffset], s.offset)
+	s.give(t.base[userLoadID], text(s.batch.LoadID))
 	s.leavesOf(false)
 	return s.finish(-1, emit)
 }

@@ -40,16 +40,25 @@ type Table struct {
 	index    map[string]int // by lower-case name
 	base     []int          // the table's reserved columns, in the order of its layout
 	lay      *layout
-	rows     uint64   // stamps set
-	reserved []bool   // per column, whether it is one of base
-	set      []uint64 // per column, the row that last set it
-	cell     []int    // per column, the cell of that row
+	slot     int    // of node.at: 0 for tracks, 1 for the others
+	rows     uint64 // so far, the one at hand included
+	reserved []bool // per column, whether it is one of base
+	stamps   []stamp
+}
+
+// stamp is, per column, the row that last set it, and the cell of that row.
+type stamp struct {
+	row  uint64
+	cell int
 }
 
 // NewTable returns the table called name, which has existing as its columns in
 // the warehouse; none when there is no such table yet.
 func NewTable(name warehouse.Table, existing tidegate.Schema) *Table {
 	t := &Table{Name: name, Known: len(existing), index: make(map[string]int, len(existing)+16), lay: layoutOf(name.Name)}
+	if name.Name != TracksTable {
+		t.slot = 1
+	}
 	for _, c := range existing {
 		t.grow(c)
 	}
@@ -76,8 +85,7 @@ func (t *Table) grow(c tidegate.Column) int {
 	i := len(t.Columns)
 	t.Columns = append(t.Columns, c)
 	t.reserved = append(t.reserved, false)
-	t.set = append(t.set, 0)
-	t.cell = append(t.cell, 0)
+	t.stamps = append(t.stamps, stamp{})
 	t.index[strings.ToLower(c.Name)] = i
 	return i
 }
