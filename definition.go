@@ -171,6 +171,9 @@ type Schedule struct {
 	AfterDbt bool `json:"after_dbt,omitempty"`
 	// AfterSync runs the sync when a run of that sync has succeeded.
 	AfterSync string `json:"after_sync,omitempty"`
+	// WebhookSecret lets `POST /v1/hooks/syncs/NAME` start the sync: as a bearer token, or as the
+	// key of the `Tidegate-Signature` header.
+	WebhookSecret string `json:"webhook_secret,omitempty" secret:"true"`
 	// Freshness is how old the last success may become before the sync counts as late: `1h`.
 	Freshness string `json:"freshness,omitempty" format:"duration"`
 }

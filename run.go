@@ -29,8 +29,12 @@ const (
 	TriggerAfterLoad = "after_load"
 	TriggerAfterDbt  = "after_dbt"  // a dbt invocation rebuilt the model
 	TriggerAfterSync = "after_sync" // the sync it follows has succeeded
+	TriggerWebhook   = "webhook"    // somebody called the sync's hook
 	TriggerManual    = "manual"
-	TriggerRetry     = "retry" // records of an earlier run are due again
+	TriggerRetry     = "retry"   // records of an earlier run are due again
+	TriggerPlan      = "plan"    // a plan that waits to be looked at before anything is sent
+	TriggerRevert    = "revert"  // an earlier run is taken back
+	TriggerRestore   = "restore" // what somebody else changed is written again
 )
 
 // Finished says whether s is final.

@@ -62,6 +62,10 @@ type Hub interface {
 	// set) due now and returns how many.
 	RetryRejections(ctx context.Context, sync, cluster string) (int64, error)
 
+	// Hook starts a sync for the caller of its hook, whose request proves that it
+	// knows the sync's secret; fault "hook.unauthorized".
+	Hook(ctx context.Context, sync string, req HookRequest) error
+
 	// Alerts lists what alerts are raised, or resolved and not yet told.
 	Alerts(ctx context.Context) []alert.State
 	// TestAlert sends a test message through the channel of an alert; fault "alert.not_found".

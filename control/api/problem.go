@@ -98,7 +98,7 @@ func newProblem(status int, code, detail, hint string) *Problem {
 // follows from the action.
 func statusOf(f *tidegate.Fault) int {
 	switch f.Code {
-	case "auth.required", "auth.invalid_token":
+	case "auth.required", "auth.invalid_token", "hook.unauthorized":
 		return http.StatusUnauthorized
 	case "auth.denied":
 		return http.StatusForbidden

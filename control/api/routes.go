@@ -119,6 +119,8 @@ func (s *server) table() []route {
 		do("POST", "/v1/runs/{id}/approve", "approveRun", auth.Operate, "Lets a held run deliver exactly its stored plan", s.approveRun),
 		do("POST", "/v1/runs/{id}/cancel", "cancelRun", auth.Operate, "Stops a run; what was not sent stays to be sent", s.cancelRun),
 
+		do("POST", "/v1/hooks/syncs/{name}", "syncHook", auth.Public, "Starts a sync; the request carries the sync's webhook_secret as a bearer token, or is signed with it", s.syncHook).takes(map[string]any{}, maxHookBytes),
+
 		do("GET", "/v1/alerts", "listAlerts", auth.Read, "What alerts are raised, or resolved and not yet told", s.listAlerts),
 		do("POST", "/v1/alerts/{name}/test", "testAlert", auth.Operate, "Sends a test message through an alert's channel", s.testAlert),
 

@@ -51,6 +51,10 @@ func (c *checker) check() {
 	for _, it := range c.syncs {
 		c.refers(it, "model", it.value.Model, models)
 		c.refers(it, "destination", it.value.Destination, destinations)
+		if it.doc != nil && it.value.Schedule.WebhookSecret != "" {
+			hook := it.value.Schedule // secrets are resolved in place
+			c.secrets(it.doc.At("schedule"), &hook)
+		}
 		c.mapping(it)
 		c.schedule(it)
 		c.guards(it)

@@ -59,6 +59,14 @@ func (h *Hub) Alerts(context.Context) []alert.State {
 	return []alert.State{{Alert: "ops", Sync: "crm", Condition: alert.Failed, Raised: true, Message: "the token has expired", Hint: "make a new one"}}
 }
 
+// Hook implements api.Hub.
+func (h *Hub) Hook(_ context.Context, name string, req api.HookRequest) error {
+	if req.Authorization != "Bearer hush" {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "hook.unauthorized", Subject: "sync " + name, Message: "no"}
+	}
+	return nil
+}
+
 // TestAlert implements api.Hub.
 func (h *Hub) TestAlert(_ context.Context, name string) error {
 	if name != "ops" {
