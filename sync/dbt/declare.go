@@ -82,6 +82,9 @@ func (d Declaration) Problem(path, message, hint string) config.Problem {
 
 func (m *Model) declared() ([]Declaration, []config.Problem) {
 	root := Declaration{Model: m, Path: "meta.tidegate"}
+	if m.Rendered {
+		return nil, []config.Problem{root.Problem("", "dbt has rendered a template in it before Tidegate could", "write it as \"{% raw %}{{ … }}{% endraw %}\"")}
+	}
 	switch m.Declaration.Kind() {
 	case '[':
 		return m.declaredList(root, m.Declaration)

@@ -1,6 +1,7 @@
 package dbt
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -11,12 +12,11 @@ import (
 
 // Manifest is what Tidegate keeps of a manifest.json.
 type Manifest struct {
-	Meta      Metadata
-	Models    map[string]*Model    // by unique_id: models, seeds and snapshots that are enabled
-	Tests     map[string]*Test     // by unique_id: data tests and unit tests that are enabled
-	Sources   map[string]*Source   // by unique_id
-	Exposures map[string]*Exposure // by unique_id
-	Groups    map[string]Owner     // by name
+	Meta    Metadata
+	Models  map[string]*Model  // by unique_id: models, seeds and snapshots that are enabled
+	Tests   map[string]*Test   // by unique_id: data tests and unit tests that are enabled
+	Sources map[string]*Source // by unique_id
+	Groups  map[string]Owner   // by name
 }
 
 // Metadata says what wrote an artefact.
@@ -48,6 +48,9 @@ type Model struct {
 	Tests                     []string // unique_ids, sorted
 	// Declaration is the model's `meta.tidegate`, nil when there is none.
 	Declaration jsontext.Value
+	// Rendered says that dbt has rendered a template of the declaration, which
+	// was Tidegate's to render: it misses `{% raw %}`.
+	Rendered bool
 	// Compiled is the compiled SELECT; read only with Options.Code.
 	Compiled string
 	Contract bool // the columns are enforced
@@ -71,12 +74,6 @@ type Test struct {
 // Source is a table that dbt reads and does not make.
 type Source struct {
 	ID, Database, Schema, Table string
-}
-
-// Exposure is something outside of dbt that reads models.
-type Exposure struct {
-	ID, Name, Type, Path string
-	Parents              []string
 }
 
 // Owner is the owner of a group.
@@ -104,7 +101,7 @@ const (
 // that ends early is an error.
 func ReadManifest(r io.Reader, o Options) (*Manifest, error) {
 	m := &Manifest{
-		Models: map[string]*Model{}, Tests: map[string]*Test{}, Sources: map[string]*Source{}, Exposures: map[string]*Exposure{}, Groups: map[string]Owner{},
+		Models: map[string]*Model{}, Tests: map[string]*Test{}, Sources: map[string]*Source{}, Groups: map[string]Owner{},
 	}
 	count := 0
 	bounded := func(add func(id string, v jsontext.Value)) func(*jsontext.Decoder) error {
@@ -129,7 +126,6 @@ func ReadManifest(r io.Reader, o Options) (*Manifest, error) {
 			return bounded(func(id string, v jsontext.Value) { m.addNode(id, v, o) })(d)
 		},
 		"sources":    bounded(m.addSource),
-		"exposures":  bounded(m.addExposure),
 		"groups":     bounded(m.addGroup),
 		"unit_tests": bounded(m.addUnitTest),
 	})
@@ -166,13 +162,6 @@ func (m *Manifest) addSource(id string, v jsontext.Value) {
 		name = string(n.Name)
 	}
 	m.Sources[id] = &Source{ID: id, Database: string(n.Database), Schema: string(n.Schema), Table: name}
-}
-
-func (m *Manifest) addExposure(id string, v jsontext.Value) {
-	n := parseNode(v)
-	if n.enabled() {
-		m.Exposures[id] = &Exposure{ID: id, Name: string(n.Name), Type: string(n.Type), Path: string(n.Path), Parents: n.DependsOn.Nodes}
-	}
 }
 
 func (m *Manifest) addGroup(_ string, v jsontext.Value) {
@@ -222,7 +211,9 @@ func (m *Manifest) findKey(model *Model) {
 	}
 	inferred := model.PrimaryKey
 	model.PrimaryKey, model.KeyFrom = m.testedKey(model), "tests"
-	if model.PrimaryKey == nil {
+	// dbt's own inference lists every column that is unique and not null,
+	// whichever key it belongs to: it is a key only when it is one column.
+	if model.PrimaryKey == nil && len(inferred) == 1 && !m.testsUniqueness(model) {
 		model.PrimaryKey, model.KeyFrom = inferred, "manifest"
 	}
 	if model.PrimaryKey == nil {
@@ -230,7 +221,13 @@ func (m *Manifest) findKey(model *Model) {
 	}
 }
 
-// testedKey is the key that unique and not_null tests prove, nil when there is none.
+func (m *Manifest) testsUniqueness(model *Model) bool {
+	return slices.ContainsFunc(model.Tests, func(id string) bool { return strings.HasPrefix(m.Tests[id].Kind, "unique") })
+}
+
+// testedKey is the key that unique and not_null tests prove, nil when there is
+// none. Of several the one of fewest columns counts, then the one whose first
+// column is declared first.
 func (m *Manifest) testedKey(model *Model) []string {
 	notNull := map[string]bool{}
 	var unique [][]string
@@ -246,7 +243,12 @@ func (m *Manifest) testedKey(model *Model) []string {
 			unique = append(unique, t.Columns)
 		}
 	}
-	slices.SortStableFunc(unique, func(a, b []string) int { return len(a) - len(b) })
+	declared := func(key []string) int {
+		return slices.IndexFunc(model.Columns, func(c Column) bool { return c.Name == key[0] })
+	}
+	slices.SortStableFunc(unique, func(a, b []string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(declared(a), declared(b)))
+	})
 	for _, columns := range unique {
 		if !slices.ContainsFunc(columns, func(c string) bool { return !notNull[c] }) {
 			return columns

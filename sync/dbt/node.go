@@ -101,16 +101,18 @@ type node struct {
 	Description  text `json:"description"`
 	Group        text `json:"group"`
 	Access       text `json:"access"`
-	Type         text `json:"type"`
 	ColumnName   text `json:"column_name"`
 	Attached     text `json:"attached_node"`
 	Compiled     text `json:"compiled_code"`
 
-	FQN         texts               `json:"fqn"`
-	Tags        texts               `json:"tags"`
-	PrimaryKey  texts               `json:"primary_key"`
-	DependsOn   dependsOn           `json:"depends_on"`
-	Meta        jsontext.Value      `json:"meta"`
+	FQN        texts          `json:"fqn"`
+	Tags       texts          `json:"tags"`
+	PrimaryKey texts          `json:"primary_key"`
+	DependsOn  dependsOn      `json:"depends_on"`
+	Meta       jsontext.Value `json:"meta"`
+	Unrendered loose[struct {
+		Meta jsontext.Value `json:"meta"`
+	}] `json:"unrendered_config"`
 	Config      jsontext.Value      `json:"config"`
 	Columns     jsontext.Value      `json:"columns"`
 	Constraints loose[[]constraint] `json:"constraints"`
@@ -183,6 +185,7 @@ func (n *node) model(id string, o Options) *Model {
 		m.Compiled = string(n.Compiled)
 	}
 	m.Declaration = cmp.Or(declared(c.Meta), declared(n.Meta)).bytes()
+	m.Rendered = renderedAway(jsontext.Value(declared(n.Unrendered.v.Meta)), m.Declaration)
 	constraints := n.constraintKey()
 	m.Columns = n.columns(&constraints)
 	switch {
@@ -272,6 +275,34 @@ func declared(meta jsontext.Value) (out raw) {
 			out = raw(v)
 		}
 	})
+	return out
+}
+
+// renderedAway says whether a template of a declaration as it was written
+// (which dbt keeps with the rendered one merged into it) is gone from what dbt
+// has made of it.
+func renderedAway(written, made jsontext.Value) bool {
+	left := templates(made)
+	return slices.ContainsFunc(templates(written), func(t string) bool {
+		return strings.Contains(t, "{{") && !strings.Contains(t, "raw") && !slices.Contains(left, t)
+	})
+}
+
+// templates are the values of all keys `template` in v.
+func templates(v jsontext.Value) (out []string) {
+	switch v.Kind() {
+	case '{':
+		_ = readObjectOf(v, func(name string, inner jsontext.Value) {
+			if name == "template" {
+				out = append(out, scalar(inner))
+			}
+			out = append(out, templates(inner)...)
+		})
+	case '[':
+		for _, e := range elements(v) {
+			out = append(out, templates(e)...)
+		}
+	}
 	return out
 }
 
