@@ -127,8 +127,8 @@ func TestKill9(t *testing.T) {
 	t.Logf("%d kills, %d events acknowledged, all in the warehouse once", kills, s.ackedCount())
 }
 
-// checkWarehouse waits until the loader has caught up and compares.
-func (s *sender) checkWarehouse(t *testing.T) {
+// awaitLoader waits until the loader has caught up.
+func (s *sender) awaitLoader(t *testing.T) {
 	t.Helper()
 	n := s.node
 	// A marker sent last is loaded last: when it is there, everything before is.
@@ -141,6 +141,13 @@ func (s *sender) checkWarehouse(t *testing.T) {
 		got, err := n.queryInt("select count(*) from web.tracks where id = '" + marker + "'")
 		return err == nil && got == 1
 	})
+}
+
+// checkWarehouse waits until the loader has caught up and compares.
+func (s *sender) checkWarehouse(t *testing.T) {
+	t.Helper()
+	n := s.node
+	s.awaitLoader(t)
 	list := make([]string, 0, len(s.acked))
 	for id := range s.acked {
 		list = append(list, "('"+id+"')")
