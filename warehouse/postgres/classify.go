@@ -137,7 +137,7 @@ func mark(sql string, position int) string {
 	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
 }
 
-var denied = regexp.MustCompile(`^(?:permission denied (?:for|to create temporary tables in) |must be owner of )(\w+(?: \w+)??) "?([^"]+)"?$`)
+var denied = regexp.MustCompile(`^(?:permission denied (?:for|to create temporary tables in) |must be owner of )(materialized view|foreign \w+|large object|\w+) "?([^"]+)"?$`)
 
 // grant is the statement that gives user what a refusal says it lacks.
 func grant(message, user string) string {

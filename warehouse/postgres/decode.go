@@ -127,8 +127,13 @@ func appendArray(dst []byte, element uint32, raw []byte) ([]byte, error) {
 		return dst, malformed("array", raw)
 	}
 	sizes := make([]int, dimensions)
+	elements, most := 1, len(raw)/4 // each has a length of four bytes
 	for i := range sizes {
 		sizes[i] = int(binary.BigEndian.Uint32(raw[12+8*i:]))
+		if sizes[i] < 1 || sizes[i] > most/elements {
+			return dst, malformed("array", raw)
+		}
+		elements *= sizes[i]
 	}
 	a := arrayReader{column: column{oid: element}, rest: raw[12+8*dimensions:]}
 	dst, err := a.append(dst, sizes)

@@ -208,9 +208,13 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 		return fmt.Errorf("looking for the bookkeeping tables: %w", err)
 	}
 	if rows[0][0] != true {
+		share, err := w.shareSchema("_tidegate")
+		if err != nil {
+			return err
+		}
 		// One implicit transaction; the lock keeps two processes from doing it at once.
-		err := s.control(ctx, `SELECT pg_advisory_xact_lock(`+lockSpace+`, 0);
-			CREATE SCHEMA IF NOT EXISTS _tidegate;
+		err = s.control(ctx, `SELECT pg_advisory_xact_lock(`+lockSpace+`, 0);
+			CREATE SCHEMA IF NOT EXISTS _tidegate`+share+`;
 			CREATE TABLE IF NOT EXISTS _tidegate.loads (load_id text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL, rows bigint, loaded_at timestamptz NOT NULL,
 				PRIMARY KEY (load_id, table_schema, table_name));
 			CREATE TABLE IF NOT EXISTS _tidegate.keyed (table_schema text NOT NULL, table_name text NOT NULL, loads bigint NOT NULL, PRIMARY KEY (table_schema, table_name)) WITH (fillfactor = 50);

@@ -190,7 +190,32 @@ func (t *tx) create(ctx context.Context, table warehouse.Table, s tidegate.Schem
 			return err
 		}
 	}
-	return t.s.control(ctx, "CREATE TABLE IF NOT EXISTS "+name+" ("+defs+")")
+	share, err := t.w.share("GRANT SELECT ON " + name)
+	if err != nil {
+		return err
+	}
+	return t.s.control(ctx, "CREATE TABLE IF NOT EXISTS "+name+" ("+defs+")"+share)
+}
+
+// share gives the role of queries a right, where it is a role of its own; grant lacks the TO.
+func (w *Warehouse) share(grants ...sqltext.Text) (sqltext.Text, error) {
+	if w.reader == w.user {
+		return "", nil
+	}
+	role, err := w.dialect.Ident(w.reader)
+	if err != nil {
+		return "", fmt.Errorf("naming the role of queries: %w", err)
+	}
+	var all sqltext.Text
+	for _, grant := range grants {
+		all += "; " + grant + " TO " + role
+	}
+	return all, nil
+}
+
+// shareSchema lets the role of queries read what is and comes into a schema of ours.
+func (w *Warehouse) shareSchema(schema sqltext.Text) (sqltext.Text, error) {
+	return w.share("GRANT USAGE ON SCHEMA "+schema, "ALTER DEFAULT PRIVILEGES IN SCHEMA "+schema+" GRANT SELECT ON TABLES")
 }
 
 // createSchema makes a schema where it is missing: IF NOT EXISTS asks for the
@@ -200,7 +225,11 @@ func (t *tx) createSchema(ctx context.Context, schema sqltext.Text) error {
 	if err != nil || rows[0][0] == true {
 		return err
 	}
-	err = t.s.control(ctx, "SAVEPOINT tidegate_schema; CREATE SCHEMA IF NOT EXISTS "+schema)
+	share, err := t.w.shareSchema(schema)
+	if err != nil {
+		return err
+	}
+	err = t.s.control(ctx, "SAVEPOINT tidegate_schema; CREATE SCHEMA IF NOT EXISTS "+schema+share)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == uniqueViolation {
 		err = t.s.control(ctx, "ROLLBACK TO SAVEPOINT tidegate_schema")

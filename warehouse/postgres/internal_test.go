@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"math/big"
+	"regexp"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/tidegate/tidegate"
+)
+
+// TestNumericRoundTrip: a decimal text goes out and comes back as its canonical form.
+func TestNumericRoundTrip(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`-?[0-9]{1,45}(\.[0-9]{1,45})?`).Draw(t, "text")
+		raw, err := appendNumeric(nil, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := appendDecimal(nil, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := new(big.Rat).SetString(text)
+		back, ok := new(big.Rat).SetString(string(got))
+		if !ok || want.Cmp(back) != 0 {
+			t.Fatalf("%s became %s", text, got)
+		}
+		if !regexp.MustCompile(`^(0|-?(0\.|[1-9][0-9]*\.?)[0-9]*)$`).Match(got) || strings.Contains(string(got), ".") && got[len(got)-1] == '0' || got[len(got)-1] == '.' {
+			t.Fatalf("%s is not canonical", got)
+		}
+	})
+}
+
+// FuzzDecode: no bytes of a server make the decoders panic or run away.
+func FuzzDecode(f *testing.F) {
+	f.Add(uint32(oidNumeric), []byte{0, 1, 0, 0, 0, 0, 0, 0, 0, 1})
+	f.Add(uint32(oidNumeric), []byte{0, 0, 0x7f, 0xff, 0, 0, 0, 0})
+	f.Add(uint32(oidNumeric), []byte{0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(uint32(1007), []byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 7})
+	f.Add(uint32(1007), []byte{0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 23, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1})
+	f.Add(uint32(oidJSONB), []byte{1, '{', '}'})
+	f.Add(uint32(oidTimestamp), []byte{0x80, 0, 0, 0, 0, 0, 0, 1})
+	f.Fuzz(func(t *testing.T, oid uint32, raw []byte) {
+		c := column{oid: oid}
+		v, err := c.cell(raw)
+		if err == nil && raw != nil && v == nil {
+			t.Errorf("a value of type %d became NULL", oid)
+		}
+	})
+}
+
+// FuzzTokens: the lexer ends on every text, and a text inside quotes hides what is in it.
+func FuzzTokens(f *testing.F) {
+	for _, sql := range []string{"SELECT 1", "'", "\"", "$a$", "$$x$$", "/*/*", "--", "E'\\", "U&\"", "u&'x'", "((", "1e5.x", "$1", "$$", "-", "/", "é'"} {
+		f.Add(sql)
+	}
+	f.Fuzz(func(t *testing.T, sql string) {
+		tk := &tokens{sql: sql}
+		for n := 0; tk.next() != ""; n++ {
+			if n > len(sql) {
+				t.Fatal("more tokens than bytes")
+			}
+		}
+		if checkText(sql) != nil {
+			return
+		}
+		quoted := "SELECT '" + strings.ReplaceAll(sql, "'", "''") + "'"
+		if err := checkQuery(quoted); err != nil {
+			t.Errorf("%q: %v", quoted, err)
+		}
+		named := `SELECT 1 AS "` + strings.ReplaceAll(sql, `"`, `""`) + `" `
+		if err := checkQuery(named); err != nil {
+			t.Errorf("%q: %v", named, err)
+		}
+	})
+}
+
+// FuzzAppendJSON: what goes to the server is valid and means the same.
+func FuzzAppendJSON(f *testing.F) {
+	for _, text := range []string{`"\u0000"`, `"\ud800\udc00"`, `{"\ud800":"\\u0000"}`, `[1,"\""]`, "\"\xff\"", "{"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		out, err := appendJSON(nil, tidegate.JSONText(text))
+		if err != nil {
+			return
+		}
+		again, err := appendJSON(nil, tidegate.JSONText(out))
+		if err != nil || string(again) != string(out) {
+			t.Errorf("%q became %q and then %q, %v", text, out, again, err)
+		}
+	})
+}
+
+// TestGrants: every refusal of the server that is known becomes the statement that mends it.
+func TestGrants(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ message, want string }{
+		{"permission denied for table orders", "GRANT SELECT ON orders TO r;"},
+		{"permission denied for view v", "GRANT SELECT ON v TO r;"},
+		{"permission denied for materialized view v", "GRANT SELECT ON v TO r;"},
+		{"permission denied for schema crm", "GRANT USAGE ON SCHEMA crm TO r;"},
+		{"permission denied for database shop", "GRANT CREATE ON DATABASE shop TO r;"},
+		{`permission denied to create temporary tables in database "shop"`, "GRANT TEMPORARY ON DATABASE shop TO r;"},
+		{"permission denied for function f", "GRANT EXECUTE ON FUNCTION f TO r;"},
+		{"permission denied for sequence s", "GRANT SELECT ON SEQUENCE s TO r;"},
+		{"must be owner of table t", "ALTER TABLE t OWNER TO r;"},
+		{"Zugriff verweigert", "grant the role r what it lacks;"},
+	} {
+		if got := grant(c.message, "r"); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %s", c.message, got)
+		}
+	}
+}
+
+func TestMark(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 500)
+	for _, c := range []struct {
+		sql      string
+		position int
+		want     string
+	}{
+		{"SELECT x", 8, "\nLINE 1: SELECT x\n               ^"},
+		{"a\nbc\nd", 4, "\nLINE 2: bc\n         ^"},
+		{"é\tü x", 5, "\nLINE 1: é ü x\n            ^"},
+		{"x", 2, "\nLINE 1: x\n         ^"},
+		{"x", 3, ""},
+		{"x", 0, ""},
+		{long + "y" + long, 501, "\nLINE 1: " + strings.Repeat("x", 60) + "y" + strings.Repeat("x", 59) + "\n" + strings.Repeat(" ", 68) + "^"},
+	} {
+		if got := mark(c.sql, c.position); got != c.want {
+			t.Errorf("%q at %d: %q, want %q", c.sql[:min(9, len(c.sql))], c.position, got, c.want)
+		}
+	}
+}
