@@ -242,3 +242,21 @@ func (c *compiler) use(name string) int {
 func (c *compiler) columns() []string {
 	return slices.DeleteFunc(c.schema.Names(), model.IsLookupColumn)
 }
+
+// Joins are the lookups of a mapping, for the compiler of its model.
+func Joins(def tidegate.Mapping) []model.Join {
+	var joins []model.Join
+	var walk func(path string, list []tidegate.FieldMapping)
+	walk = func(path string, list []tidegate.FieldMapping) {
+		for i, f := range list {
+			at := itemPath(path, i)
+			if f.Lookup != nil {
+				joins = append(joins, model.Join{Path: at + ".lookup", Lookup: *f.Lookup})
+			}
+			walk(at+".object", f.Object)
+			walk(at+".items", f.Items)
+		}
+	}
+	walk("mapping.fields", def.Fields)
+	return joins
+}

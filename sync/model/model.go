@@ -13,13 +13,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/warehouse"
-	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // The published limits of a model.
@@ -47,52 +48,44 @@ type Model struct {
 	// Tables are the tables that the statement reads; nil where the warehouse
 	// cannot tell.
 	Tables []warehouse.Table
+	// Incremental is the column that grows whenever a row changes; empty when the
+	// model is read whole every time. FullEvery is how often it is read whole all the same.
+	Incremental string
+	FullEvery   time.Duration
 	// Lookups names, for every lookup that the model was compiled with, the
 	// column of Schema that holds its value.
 	Lookups map[tidegate.Lookup]string
 }
 
-// Compile checks def against wh. What is wrong with the definition comes as
-// Halt faults, several joined, with the codes "model.invalid" (shape),
-// "model.limit", "model.query" (the warehouse refuses the statement) and
-// "model.key". An error of another action (the warehouse is away) is returned as it came.
+// Compile is Catalog.Compile for a model that refers to no other.
 func Compile(ctx context.Context, wh warehouse.Warehouse, def tidegate.Model) (*Model, error) {
-	if err := checkShape(def); err != nil {
-		return nil, err
-	}
-	sql, err := statement(wh, def)
-	if err != nil {
-		return nil, err
-	}
-	schema, err := describe(ctx, wh, def.Name, sql)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(checkSchema(def.Name, schema), checkKey(def, schema)); err != nil {
-		return nil, err
-	}
-	m := &Model{Name: def.Name, SQL: sql, Schema: schema, PrimaryKey: append([]string(nil), def.PrimaryKey...)}
-	if finder, ok := wh.(warehouse.TableFinder); ok {
-		if m.Tables, err = finder.TablesOf(ctx, sql); err != nil {
-			return nil, fmt.Errorf("finding the tables of model %q: %w", def.Name, err)
-		}
-	}
-	return m, nil
+	return Catalog{}.compile(ctx, wh, def, nil)
 }
 
 // checkShape checks what needs no warehouse.
 func checkShape(def tidegate.Model) error {
 	var problems []error
-	sql := strings.TrimSpace(def.SQL)
+	var set []string
+	for name, value := range map[string]string{"sql": strings.TrimSpace(def.SQL), "table": def.Table, "file": def.File, "dbt": def.Dbt} {
+		if value != "" {
+			set = append(set, name)
+		}
+	}
+	slices.Sort(set)
+	chars := utf8.RuneCountInString(strings.TrimSpace(def.SQL))
 	switch {
-	case sql == "" && def.Table == "":
-		problems = append(problems, fault(def.Name, "model.invalid", "it has neither sql nor table", "set one of sql and table"))
-	case sql != "" && def.Table != "":
-		problems = append(problems, fault(def.Name, "model.invalid", "it has both sql and table", "set only one of sql and table"))
-	case utf8.RuneCountInString(sql) > MaxQueryChars:
+	case len(set) == 0:
+		problems = append(problems, fault(def.Name, "model.invalid", "it has none of sql, table, file and dbt", "set one of them"))
+	case len(set) > 1:
+		problems = append(problems, fault(def.Name, "model.invalid", "it has "+strings.Join(set, " and "), "set only one of sql, table, file and dbt"))
+	case chars > MaxQueryChars:
 		problems = append(problems, fault(def.Name, "model.limit",
-			fmt.Sprintf("the query has %d characters, the limit is %d", utf8.RuneCountInString(sql), MaxQueryChars),
+			fmt.Sprintf("the query has %d characters, the limit is %d", chars, MaxQueryChars),
 			"make the long part a view in the warehouse and select from it"))
+	case len(def.Uses) > 0 && def.SQL == "":
+		problems = append(problems, fault(def.Name, "model.invalid", "only a model of SQL uses others", "remove uses, or write sql"))
+	case len(def.Uses) > MaxUses:
+		problems = append(problems, fault(def.Name, "model.limit", fmt.Sprintf("it uses %d models, the limit is %d", len(def.Uses), MaxUses), "make views of some of them"))
 	}
 	if len(def.PrimaryKey) == 0 {
 		problems = append(problems, fault(def.Name, "model.key", "it has no primary_key", "name the columns that identify a row, for example primary_key: [id]"))
@@ -103,47 +96,23 @@ func checkShape(def tidegate.Model) error {
 	return errors.Join(problems...)
 }
 
-// statement returns the text to be read: the model's own, or a SELECT of its table.
-func statement(wh warehouse.Warehouse, def tidegate.Model) (string, error) {
-	if def.Table == "" {
-		return strings.TrimRight(strings.TrimSpace(def.SQL), "; \t\r\n"), nil
-	}
-	speaker, ok := wh.(interface{ Dialect() string })
-	if !ok {
-		return "", fault(def.Name, "model.invalid", "this warehouse cannot be read by table", "write the model as sql: SELECT * FROM "+def.Table)
-	}
-	dialect, ok := sqltext.Find(speaker.Dialect())
-	if !ok {
-		return "", fmt.Errorf("compiling model %q: no dialect is called %q", def.Name, speaker.Dialect())
-	}
-	schema, name, found := strings.Cut(def.Table, ".")
-	if !found {
-		schema, name = dialect.DefaultSchema(), def.Table
-	}
-	quoted, err := dialect.Table(schema, name)
-	if err != nil {
-		return "", fault(def.Name, "model.invalid", fmt.Sprintf("the table %q cannot be a name: %v", def.Table, err), "write the table as schema.table")
-	}
-	return "SELECT * FROM " + string(quoted), nil
-}
-
 // describe asks the warehouse for the columns of sql. It asks twice: EXPLAIN
 // proves that the text is one whole statement, and the empty SELECT around it
 // that it is a query. A text that closes our parenthesis and opens its own
 // passes the second and fails the first.
-func describe(ctx context.Context, wh warehouse.Warehouse, name, sql string) (tidegate.Schema, error) {
-	if _, err := columnsOf(ctx, wh, "EXPLAIN "+sql); err != nil {
+func describe(ctx context.Context, wh warehouse.Warehouse, name, sql string, args []any) (tidegate.Schema, error) {
+	if _, err := columnsOf(ctx, wh, "EXPLAIN "+sql, args); err != nil {
 		return nil, refused(name, err)
 	}
-	schema, err := columnsOf(ctx, wh, "SELECT * FROM (\n"+sql+"\n) AS model LIMIT 0")
+	schema, err := columnsOf(ctx, wh, "SELECT * FROM (\n"+sql+"\n) AS model LIMIT 0", args)
 	if err != nil {
 		return nil, refused(name, err)
 	}
 	return schema, nil
 }
 
-func columnsOf(ctx context.Context, wh warehouse.Warehouse, sql string) (schema tidegate.Schema, err error) {
-	rows, err := wh.Query(ctx, sql)
+func columnsOf(ctx context.Context, wh warehouse.Warehouse, sql string, args []any) (schema tidegate.Schema, err error) {
+	rows, err := wh.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +147,9 @@ func checkSchema(name string, schema tidegate.Schema) error {
 	for _, c := range schema {
 		if len(c.Name) > MaxColumnName {
 			problems = append(problems, fault(name, "model.limit", fmt.Sprintf("the column name %.40q… has %d bytes, the limit is %d", c.Name, len(c.Name), MaxColumnName), "give the column a shorter alias"))
+		}
+		if IsLookupColumn(c.Name) {
+			problems = append(problems, fault(name, "model.query", fmt.Sprintf("the column %q has a name that lookups use", c.Name), "give the column another alias"))
 		}
 		if folded := strings.ToLower(c.Name); seen[folded] {
 			problems = append(problems, fault(name, "model.query", fmt.Sprintf("two columns are called %q", c.Name), "give one of them another alias"))

@@ -71,8 +71,8 @@ func TestCompileRefuses(t *testing.T) {
 		code string
 		want []string // parts of the message and hints of all problems
 	}{
-		{"nothing", tidegate.Model{}, "model.invalid", []string{"neither sql nor table", "no primary_key"}},
-		{"both", tidegate.Model{SQL: "SELECT 1 AS id", Table: "a.b", PrimaryKey: key}, "model.invalid", []string{"both sql and table"}},
+		{"nothing", tidegate.Model{}, "model.invalid", []string{"none of sql, table, file and dbt", "no primary_key"}},
+		{"both", tidegate.Model{SQL: "SELECT 1 AS id", Table: "a.b", PrimaryKey: key}, "model.invalid", []string{"sql and table"}},
 		{"syntax", tidegate.Model{SQL: "SELEC id FROM shop.customers", PrimaryKey: key}, "model.query", []string{"SELEC"}},
 		{"missing table", tidegate.Model{SQL: "SELECT id FROM shop.customer", PrimaryKey: key}, "model.query", []string{"customer"}},
 		{"missing table by name", tidegate.Model{Table: "shop.customer", PrimaryKey: key}, "model.query", []string{"customer"}},

@@ -66,7 +66,7 @@ func Value(cell any) (any, error) {
 func AppendCell(b []byte, cell any) ([]byte, error) {
 	switch v := cell.(type) {
 	case string:
-		return AppendJSON(b, v), nil
+		return appendText(b, v), nil
 	case int64:
 		return strconv.AppendInt(b, v, 10), nil
 	case tidegate.DecimalText:
@@ -120,11 +120,7 @@ func AppendJSON(b []byte, v any) []byte {
 	case float64:
 		return appendFloat(b, v)
 	case string:
-		out, err := jsontext.AppendQuote(b, v)
-		if err != nil { // invalid UTF-8: out holds the replacement characters
-			out, _ = jsontext.AppendQuote(b, strings.ToValidUTF8(v, "\uFFFD"))
-		}
-		return out
+		return appendText(b, v)
 	case []any:
 		b = append(b, '[')
 		for i, e := range v {
@@ -143,6 +139,14 @@ func AppendJSON(b []byte, v any) []byte {
 	panic(fmt.Sprintf("writing JSON: a value of the Go type %T is none of a record's", v))
 }
 
+func appendText(b []byte, text string) []byte {
+	out, err := jsontext.AppendQuote(b, text)
+	if err != nil { // invalid UTF-8: out holds the replacement characters
+		out, _ = jsontext.AppendQuote(b, strings.ToValidUTF8(text, "\uFFFD"))
+	}
+	return out
+}
+
 func appendObject(b []byte, object map[string]any) []byte {
 	names := make([]string, 0, len(object))
 	for name := range object {
@@ -154,7 +158,7 @@ func appendObject(b []byte, object map[string]any) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = AppendJSON(b, name)
+		b = appendText(b, name)
 		b = append(b, ':')
 		b = AppendJSON(b, object[name])
 	}
