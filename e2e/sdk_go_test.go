@@ -204,7 +204,7 @@ func use(t *testing.T, client tracker, user string, from int, got *accepts, stop
 			return
 		}
 		got.add(id)
-		time.Sleep(2 * time.Millisecond) // a user, not a benchmark
+		time.Sleep(8 * time.Millisecond) // a user, not a benchmark
 	}
 }
 
