@@ -253,7 +253,15 @@ func (c *Client) loss(during string, before uint64) error {
 	if c.stats.Failed == before {
 		return nil
 	}
-	return fmt.Errorf("%s: %d messages were not delivered, the last because: %w", during, c.stats.Failed-before, c.lastLoss)
+	return fmt.Errorf("%s: %s not delivered, the last because: %w", during, count(c.stats.Failed-before, "was", "were"), c.lastLoss)
+}
+
+// count says "1 message was" or "2 messages were".
+func count(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 message " + one
+	}
+	return fmt.Sprintf("%d messages %s", n, many)
 }
 
 // Close accepts nothing more, delivers what is queued and ends the client. It
@@ -303,9 +311,9 @@ func (c *Client) leave(late error) error {
 	err := c.queue.close()
 	switch {
 	case left.events > 0 && c.cfg.SpoolDir == "":
-		return fmt.Errorf("closing: %d messages were not delivered: %w", left.events, late)
+		return fmt.Errorf("closing: %s not delivered: %w", count(uint64(left.events), "was", "were"), late)
 	case left.events > 0:
-		return fmt.Errorf("closing: %d messages stay in the spool: %w", left.events, late)
+		return fmt.Errorf("closing: %s in the spool: %w", count(uint64(left.events), "stays", "stay"), late)
 	}
 	return err
 }

@@ -64,7 +64,7 @@ const (
 
 // attempt sends the batch once.
 func (c *Client) attempt(ctx context.Context, b *batch, number int) answer {
-	c.count(number)
+	c.begin(number)
 	begun := c.cfg.Now()
 	body, err := c.sender.payload.build(b, begun, !c.sender.plain)
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *Client) attempt(ctx context.Context, b *batch, number int) answer {
 	return a
 }
 
-func (c *Client) count(number int) {
+func (c *Client) begin(number int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stats.Requests++
