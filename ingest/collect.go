@@ -28,6 +28,7 @@ type request struct {
 	doc         scan.Document
 	env         envelope.Envelope
 	payload     []byte
+	packed      []byte
 	answer      []byte
 	reserved    int64 // of the budget
 
@@ -162,14 +163,18 @@ func (s *surface) add(req *request, ev *scan.Event, byPath tidegate.EventType) {
 // the journal has said that it is.
 func (s *surface) append(ctx context.Context, req *request) *problem {
 	req.payload = envelope.Append(req.payload[:0], &req.env)
-	_, err := s.journal.Append(ctx, req.payload, len(req.env.Events))
+	frame := envelope.Pack(req.packed, req.payload)
+	if len(frame) != len(req.payload) {
+		req.packed = frame
+	}
+	_, err := s.journal.Append(ctx, frame, len(req.env.Events))
 	if err == nil {
 		if s.refusing.CompareAndSwap(true, false) {
 			s.log.Info("journal takes events again")
 		}
 		return nil
 	}
-	req.payload = nil // the journal may still be reading it
+	req.payload, req.packed = nil, nil // the journal may still be reading it
 	f := tidegate.FaultOf(err)
 	if ctx.Err() == nil && s.refusing.CompareAndSwap(false, true) {
 		s.log.Warn("journal refuses events", "code", f.Code, "action", f.Action.String(), "error", err)
@@ -196,7 +201,7 @@ func (s *surface) scanProblem(err error) *problem {
 func (s *surface) release(req *request) {
 	s.inFlight.give(req.reserved)
 	req.reserved = 0
-	if cap(req.wire) > keptBuffer || cap(req.plain) > keptBuffer || cap(req.payload) > keptBuffer {
+	if cap(req.wire) > keptBuffer || cap(req.plain) > keptBuffer || cap(req.payload) > keptBuffer || cap(req.packed) > keptBuffer {
 		return // a rare giant: left to the collector, with all that points into it
 	}
 	s.requests.Put(req)

@@ -1,11 +1,12 @@
 // Package envelope is the payload format of a journal frame: the events of one
 // request with what they share. It is pure: no I/O, no goroutine, no clock.
 //
-// Invariants: Decode(Append(nil, e)) gives e back byte for byte; Decode of
-// arbitrary bytes returns an error or a value, it never panics and never
-// allocates more than the input's length would allow. The bytes of an event are
-// kept as the client sent them; nothing here parses JSON.
+// Invariants: Decode(Append(nil, e)) gives e back byte for byte, packed or not; Decode
+// of arbitrary bytes returns an error or a value, it never panics and never
+// allocates more than the input's length would allow, or 64 MiB when it is packed. The
+// bytes of an event are kept as the client sent them; nothing here parses JSON.
 //
+//	packed  := version(2) s2 block of a payload
 //	payload := version(1) receivedAt(varint µs) source sentAt requestIP context integrations count event*
 //	event   := type(1) messageID refusal body          strings and bytes are uvarint length + bytes
 package envelope
@@ -83,8 +84,12 @@ func appendBytes(dst, b []byte) []byte {
 }
 
 // Decode reads one payload and appends its events to dst, numbering them from
-// first. The events' bytes alias payload.
+// first. The events' bytes alias payload, unless it is packed.
 func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tidegate.Event, error) {
+	payload, err := plain(payload)
+	if err != nil {
+		return dst, err
+	}
 	d := decoder{b: payload}
 	if v := d.byte(); d.err == nil && v != version {
 		return dst, fmt.Errorf("%w: version %d", ErrFormat, v)
@@ -122,6 +127,10 @@ func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tide
 
 // Source returns the source of a payload without reading its events.
 func Source(payload []byte) (string, error) {
+	payload, err := plain(payload)
+	if err != nil {
+		return "", err
+	}
 	d := decoder{b: payload}
 	if v := d.byte(); d.err == nil && v != version {
 		return "", fmt.Errorf("%w: version %d", ErrFormat, v)

@@ -2,10 +2,13 @@ package envelope
 
 import (
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/tidegate/tidegate"
 )
@@ -42,6 +45,74 @@ func TestDecodeGivesBackWhatAppendWrote(t *testing.T) {
 	}
 }
 
+func TestPackedIsTheSame(t *testing.T) {
+	t.Parallel()
+	e := sample()
+	for range 200 {
+		e.Events = append(e.Events, sample().Events...)
+	}
+	payload := Append(nil, e)
+	small := Pack(make([]byte, 100), payload)
+	if len(small) > len(payload)/4 {
+		t.Errorf("%d bytes packed to %d", len(payload), len(small))
+	}
+	want, err := Decode(nil, payload, tidegate.Offset{Position: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(nil, small, tidegate.Offset{Position: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	size, err := PlainSize(small)
+	if err != nil || size != len(payload) {
+		t.Errorf("PlainSize: %d, %v, want %d", size, err, len(payload))
+	}
+	for _, room := range []int{0, 10 + len(payload)} {
+		whole, err := AppendPlain(append(make([]byte, 0, room), "before"...), small)
+		if err != nil || string(whole) != "before"+string(payload) {
+			t.Errorf("with room for %d: unpacked wrongly (%v)", room, err)
+		}
+	}
+	if source, err := Source(small); source != "web" || err != nil {
+		t.Errorf("source %q, %v", source, err)
+	}
+	for n := range small {
+		if _, err := Decode(nil, small[:n], tidegate.Offset{}); !errors.Is(err, ErrFormat) {
+			t.Errorf("first %d of %d bytes: got error %v, want ErrFormat", n, len(small), err)
+		}
+	}
+}
+
+func TestPackLeavesWhatDoesNotShrink(t *testing.T) {
+	t.Parallel()
+	random := make([]byte, 100_000)
+	source := rand.New(rand.NewPCG(1, 2))
+	for i := range random {
+		random[i] = byte(source.Uint32())
+	}
+	for _, payload := range [][]byte{Append(nil, sample()), random} {
+		if got := Pack(nil, payload); &got[0] != &payload[0] || len(got) != len(payload) {
+			t.Errorf("%d bytes became %d", len(payload), len(got))
+		}
+	}
+}
+
+// A few bytes must not ask for gigabytes, nor unpack for ever.
+func TestHostilePackedPayloads(t *testing.T) {
+	t.Parallel()
+	bomb := append([]byte{packed}, s2.Encode(nil, make([]byte, maxPlain+1))...)
+	twice := append([]byte{packed}, s2.Encode(nil, Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))...)
+	for _, payload := range [][]byte{bomb, twice, {packed}, {packed, 0xff, 0xff, 0xff, 0xff, 0x7f}} {
+		if _, err := Decode(nil, payload, tidegate.Offset{}); !errors.Is(err, ErrFormat) {
+			t.Errorf("%d bytes: got %v, want ErrFormat", len(payload), err)
+		}
+	}
+}
+
 func TestSourceIsReadWithoutTheEvents(t *testing.T) {
 	t.Parallel()
 	whole := Append(nil, sample())
@@ -71,6 +142,7 @@ func TestDecodeRefusesEveryTruncation(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, sample()))
 	f.Add([]byte{1})
+	f.Add(Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		events, err := Decode(nil, payload, tidegate.Offset{})
 		if err != nil && !errors.Is(err, ErrFormat) {
@@ -80,8 +152,8 @@ func FuzzDecode(f *testing.F) {
 		for _, e := range events {
 			total += len(e.Body)
 		}
-		if total > len(payload) {
-			t.Fatalf("%d body bytes out of %d", total, len(payload))
+		if size, _ := PlainSize(payload); total > size {
+			t.Fatalf("%d body bytes out of %d", total, size)
 		}
 	})
 }

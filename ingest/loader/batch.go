@@ -60,16 +60,23 @@ func (b *batch) offset(i int) tidegate.Offset {
 	return b.next
 }
 
-// keep copies payload into the batch's memory.
-func (b *batch) keep(payload []byte) []byte {
+// keep copies payload, unpacked, into the batch's memory.
+func (b *batch) keep(payload []byte) ([]byte, error) {
+	size, err := envelope.PlainSize(payload)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		if b.used == len(b.chunks) {
-			b.chunks = append(b.chunks, make([]byte, 0, max(chunkBytes, len(payload))))
+			b.chunks = append(b.chunks, make([]byte, 0, max(chunkBytes, size)))
 		}
-		c := b.chunks[b.used]
-		if len(payload) <= cap(c)-len(c) {
-			b.chunks[b.used] = append(c, payload...)
-			return b.chunks[b.used][len(c) : len(c)+len(payload) : len(c)+len(payload)]
+		if c := b.chunks[b.used]; size <= cap(c)-len(c) {
+			whole, err := envelope.AppendPlain(c, payload)
+			if err != nil {
+				return nil, err
+			}
+			b.chunks[b.used] = whole
+			return whole[len(c):len(whole):len(whole)], nil
 		}
 		b.used++
 	}
@@ -78,7 +85,11 @@ func (b *batch) keep(payload []byte) []byte {
 // add decodes the frame and appends its events from position on.
 func (b *batch) add(e journal.Entry, position int64) error {
 	from := len(b.events)
-	events, err := envelope.Decode(b.events, b.keep(e.Payload), e.First)
+	events := b.events
+	payload, err := b.keep(e.Payload)
+	if err == nil {
+		events, err = envelope.Decode(events, payload, e.First)
+	}
 	if err == nil && len(events)-from != e.Events {
 		err = fmt.Errorf("%w: %d events instead of %d", envelope.ErrFormat, len(events)-from, e.Events)
 	}
@@ -97,7 +108,7 @@ func (b *batch) add(e journal.Entry, position int64) error {
 	}
 	b.events = append(events[:from], events[drop:]...)
 	b.next = tidegate.Offset{Partition: e.First.Partition, Position: e.First.Position + int64(e.Events)}
-	b.bytes += len(e.Payload)
+	b.bytes += len(payload)
 	if b.oldest.IsZero() {
 		b.oldest = e.AppendedAt
 	}
