@@ -48,7 +48,7 @@ type ourTracker struct{ client *tidegate.Client }
 func openOurs(endpoint, spool string) (tracker, error) {
 	client, err := tidegate.New(tidegate.Config{
 		WriteKey: "WK", Endpoint: endpoint, SpoolDir: spool, Interval: 100 * time.Millisecond, BatchSize: 50, AttemptTimeout: 500 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	return ourTracker{client}, err
 }

@@ -104,7 +104,7 @@ func TestTooLargeIsSplit(t *testing.T) {
 		last := h.requests[len(h.requests)-1]
 		h.mu.Unlock()
 		if len(last.events) > 3 {
-			w.WriteHeader(413)
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
 		h.keep(last)

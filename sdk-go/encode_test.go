@@ -26,11 +26,28 @@ func TestValuesAsEncodingJSON(t *testing.T) {
 	at := time.Date(2026, 11, 21, 12, 0, 0, 123456789, time.FixedZone("", 3600))
 	for _, value := range []any{
 		nil, true, false, "", "text", "\"\\\n\r\t\x00\x1f\x7f<>&\u2028\u2029", "a\xffb\xc3\x28", "😀é注", 0, -1, int8(-8), int16(16), int32(-32), int64(math.MinInt64),
-		uint(1), uint8(8), uint16(16), uint32(32), uint64(math.MaxUint64), float32(0.1), 0.1, -0.0, 1e-7, 1e-6, 1e21, 1e20, 123456789.125, math.MaxFloat64,
-		math.SmallestNonzeroFloat64, json.Number("12345678901234567890"), json.RawMessage(`{"a": [1]}`), at, []byte("bytes"), color(3), point{1, 2, "p"}, &point{},
-		map[string]any{}, map[string]any(nil), map[string]any{"a": nil, "b\"": []any{1, "x", nil}}, map[string]string{"k": "v"}, map[int]bool{1: true},
-		[]any{}, []any(nil), []string{"a", ""}, []string(nil), []int{1, 2}, []float64{0.5}, []map[string]any{{"a": 1}, nil}, [2]bool{true},
-		Properties{"x": Traits{"y": 1}}, []Product{{ID: "i", SKU: "s", Name: "n", Price: 1.5}, {}}, Product{Price: 2}, time.Second, Integrations{"All": false},
+		uint(1), uint8(8), uint16(16), uint32(32), uint64(math.MaxUint64), float32(0.1), 0.1, math.Copysign(0, -1), 1e-7, 1e-6, 1e21, 1e20, 123456789.125, math.MaxFloat64,
+		math.SmallestNonzeroFloat64, json.Number("12345678901234567890"), json.RawMessage(`{"a": [1]}`), at, []byte("bytes"), color(3),
+		point{1, 2, "p"},
+		&point{},
+		map[string]any{},
+		map[string]any(nil),
+		map[string]any{"a": nil, "b\"": []any{1, "x", nil}},
+		map[string]string{"k": "v"},
+		map[int]bool{1: true},
+		[]any{},
+		[]any(nil),
+		[]string{"a", ""},
+		[]string(nil),
+		[]int{1, 2},
+		[]float64{0.5},
+		[]map[string]any{{"a": 1}, nil},
+		[2]bool{true},
+		Properties{"x": Traits{"y": 1}},
+		[]Product{{ID: "i", SKU: "s", Name: "n", Price: 1.5}, {}},
+		Product{Price: 2},
+		time.Second,
+		Integrations{"All": false},
 	} {
 		got, err := appendValue(nil, value, 1)
 		if err != nil {

@@ -186,7 +186,7 @@ func (q *memoryQueue) done(n int) error {
 		q.size.bytes -= int64(memoryHeader + len(event))
 		chunk, at = nextChunk, nextAt
 	}
-	for i := 0; i < chunk; i++ {
+	for i := range chunk {
 		if c := q.chunks[i]; cap(c) == chunkBytes && len(q.spare) < spareChunks {
 			q.spare = append(q.spare, c)
 		}

@@ -209,7 +209,7 @@ var errNoFrame = errors.New("no frame")
 func readFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
 	head, err := r.Peek(frameHeader)
 	if err != nil {
-		if len(head) > 0 && err == io.EOF { //nolint:errorlint // Peek returns it as it is
+		if len(head) > 0 && err == io.EOF {
 			return buf, io.ErrUnexpectedEOF
 		}
 		return buf, err

@@ -110,6 +110,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case ResetBefore:
 		reset(w)
 		return
+	default: // the server is to see it
 	}
 	status, header, text, err := p.forward(r, body)
 	if err != nil {
@@ -131,6 +132,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-timer.C:
 		case <-r.Context().Done():
 		}
+	default:
 	}
 	for name, values := range header {
 		w.Header()[name] = values
@@ -149,7 +151,7 @@ func (p *Proxy) forward(r *http.Request, body []byte) (int, http.Header, []byte,
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("forwarding: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("reading an answer: %w", err)
@@ -162,7 +164,7 @@ func (p *Proxy) forward(r *http.Request, body []byte) (int, http.Header, []byte,
 func answer(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"success":false,"code":"proxy.fault","message":"status %d was due"}`, status)
+	_, _ = fmt.Fprintf(w, `{"success":false,"code":"proxy.fault","message":"status %d was due"}`, status)
 }
 
 // reset breaks the connection without an answer.

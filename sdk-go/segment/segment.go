@@ -11,33 +11,59 @@ import (
 	tidegate "github.com/tidegate/tidegate/sdk-go"
 )
 
-// The messages and what they are made of.
+// What follows is the package above under the names that programs know.
+
 type (
-	Message      = tidegate.Message
-	Alias        = tidegate.Alias
-	Group        = tidegate.Group
-	Identify     = tidegate.Identify
-	Page         = tidegate.Page
-	Screen       = tidegate.Screen
-	Track        = tidegate.Track
-	Properties   = tidegate.Properties
-	Product      = tidegate.Product
-	Traits       = tidegate.Traits
+	// Message is one of the six types below.
+	Message = tidegate.Message
+	// Alias says that two identifiers are one user.
+	Alias = tidegate.Alias
+	// Group says that a user belongs to a group.
+	Group = tidegate.Group
+	// Identify says who a user is.
+	Identify = tidegate.Identify
+	// Page says that a user saw a page.
+	Page = tidegate.Page
+	// Screen says that a user saw a screen.
+	Screen = tidegate.Screen
+	// Track says that a user did something.
+	Track = tidegate.Track
+	// Properties are the details of a Track, Page or Screen.
+	Properties = tidegate.Properties
+	// Product is one line of an order.
+	Product = tidegate.Product
+	// Traits are what is known of a user or group.
+	Traits = tidegate.Traits
+	// Integrations say which destinations a message may go to.
 	Integrations = tidegate.Integrations
-	Context      = tidegate.Context
-	AppInfo      = tidegate.AppInfo
+	// Context is the surroundings of a message.
+	Context = tidegate.Context
+	// AppInfo is the app that sends.
+	AppInfo = tidegate.AppInfo
+	// CampaignInfo is the campaign that brought the user.
 	CampaignInfo = tidegate.CampaignInfo
-	DeviceInfo   = tidegate.DeviceInfo
-	LibraryInfo  = tidegate.LibraryInfo
+	// DeviceInfo is the user's device.
+	DeviceInfo = tidegate.DeviceInfo
+	// LibraryInfo is the library that sends.
+	LibraryInfo = tidegate.LibraryInfo
+	// LocationInfo is where the user is.
 	LocationInfo = tidegate.LocationInfo
-	NetworkInfo  = tidegate.NetworkInfo
-	OSInfo       = tidegate.OSInfo
-	PageInfo     = tidegate.PageInfo
+	// NetworkInfo is the user's network.
+	NetworkInfo = tidegate.NetworkInfo
+	// OSInfo is the user's operating system.
+	OSInfo = tidegate.OSInfo
+	// PageInfo is the page that the user is on.
+	PageInfo = tidegate.PageInfo
+	// ReferrerInfo is what led the user here.
 	ReferrerInfo = tidegate.ReferrerInfo
-	ScreenInfo   = tidegate.ScreenInfo
-	Callback     = tidegate.Callback
-	ConfigError  = tidegate.ConfigError
-	FieldError   = tidegate.FieldError
+	// ScreenInfo is the user's screen.
+	ScreenInfo = tidegate.ScreenInfo
+	// Callback hears what became of each message.
+	Callback = tidegate.Callback
+	// ConfigError says which field of a Config cannot be used.
+	ConfigError = tidegate.ConfigError
+	// FieldError says which field of a message cannot be sent.
+	FieldError = tidegate.FieldError
 )
 
 // NewProperties returns an empty map to chain Set calls on.
