@@ -14,6 +14,11 @@ type Source struct {
 	WriteKey string `json:"write_key"`
 	// Disabled sources answer 404 and accept nothing.
 	Disabled bool `json:"disabled,omitempty"`
+	// AllowedOrigins bind the write key to websites: `https://shop.example.com`, `https://*.example.com`.
+	// A request from elsewhere, or from no page at all, is answered 403. Any origin when empty.
+	AllowedOrigins []string `json:"allowed_origins,omitempty"`
+	// EventsPerSecond is the rate above which requests are answered 429; 0 means the hub's own limit.
+	EventsPerSecond float64 `json:"events_per_second,omitempty" min:"0"`
 }
 
 // Connection is a configured warehouse or destination of some kind.

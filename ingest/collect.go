@@ -66,7 +66,7 @@ func (s *surface) take(req *request, r *http.Request, byPath tidegate.EventType,
 	var p *problem
 	key, early := headerKey(r)
 	if early { // before the body: a flood with wrong keys costs headers only
-		if source, p = s.source(key); p != nil {
+		if source, p = s.source(r, key); p != nil {
 			return p
 		}
 	}
@@ -74,19 +74,26 @@ func (s *surface) take(req *request, r *http.Request, byPath tidegate.EventType,
 	if p != nil {
 		return p
 	}
+	return s.takeBody(req, r, body, source, byPath, received)
+}
+
+// takeBody is take once the body is there. The source is empty when the body
+// has to name its write key.
+func (s *surface) takeBody(req *request, r *http.Request, body []byte, source tidegate.Source, byPath tidegate.EventType, received time.Time) (p *problem) {
 	if err := req.doc.Scan(body, s.limits.Events); err != nil {
 		return s.scanProblem(err)
 	}
-	if !early {
-		if key = bodyKey(&req.doc); key == "" {
+	if source.Name == "" {
+		key := bodyKey(&req.doc)
+		if key == "" {
 			return noKey()
 		}
-		if source, p = s.source(key); p != nil {
+		if source, p = s.source(r, key); p != nil {
 			return p
 		}
 	}
-	tally := s.counts.of(source.Name)
-	if p := s.enclose(req, byPath); p != nil {
+	tally := s.counts.of(source)
+	if p = s.enclose(req, byPath); p != nil {
 		s.counts.refused(r.Context(), tally, req)
 		return p
 	}

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 	"golang.org/x/time/rate"
+
+	"github.com/tidegate/tidegate"
 )
 
 // counts are the metrics of the surface and, per source, what is kept about it.
@@ -27,6 +29,7 @@ type counts struct {
 type tally struct {
 	name string
 	add  []metric.AddOption
+	per  float64       // events per second that rate allows
 	rate *rate.Limiter // nil: unlimited
 }
 
@@ -58,16 +61,26 @@ func newCounts(meter metric.Meter, limits Limits) (*counts, error) {
 	return c, nil
 }
 
-// of returns the tally of a source, making it at its first request.
-func (c *counts) of(source string) *tally {
-	if t, ok := c.sources.Load(source); ok {
-		return t.(*tally)
+// of returns the tally of a source, making it at its first request and when its
+// rate was changed.
+func (c *counts) of(source tidegate.Source) *tally {
+	per := source.EventsPerSecond
+	if per == 0 {
+		per = c.limits.EventsPerSecond
 	}
-	t := &tally{name: source, add: []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("source", source)))}}
-	if per := c.limits.EventsPerSecond; per > 0 {
+	have, ok := c.sources.Load(source.Name)
+	if ok && have.(*tally).per == per {
+		return have.(*tally)
+	}
+	t := &tally{name: source.Name, per: per, add: []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("source", source.Name)))}}
+	if per > 0 {
 		t.rate = rate.NewLimiter(rate.Limit(per), max(int(math.Ceil(per)), c.limits.Events)) // never below one batch
 	}
-	kept, _ := c.sources.LoadOrStore(source, t)
+	if ok {
+		c.sources.Store(source.Name, t)
+		return t
+	}
+	kept, _ := c.sources.LoadOrStore(source.Name, t)
 	return kept.(*tally)
 }
 

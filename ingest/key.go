@@ -58,13 +58,15 @@ func bodyKey(d *scan.Document) string {
 }
 
 // source finds the source of a key, or says why its events are not taken.
-func (s *surface) source(key string) (tidegate.Source, *problem) {
+func (s *surface) source(r *http.Request, key string) (tidegate.Source, *problem) {
 	source, ok := s.sources.ByWriteKey(key)
 	switch {
 	case !ok:
 		return tidegate.Source{}, refuse(http.StatusUnauthorized, codeUnknownKey, "no source has this write key", "check the write key in the SDK's set-up; `tidegate plan` shows what is not applied yet")
 	case source.Disabled:
 		return tidegate.Source{}, refuse(http.StatusNotFound, "source.disabled", "the source of this write key is disabled", "enable the source, or stop the SDK")
+	case len(source.AllowedOrigins) > 0 && !originAllowed(source.AllowedOrigins, pageOf(r)):
+		return tidegate.Source{}, refuse(http.StatusForbidden, "source.origin_refused", "this write key is bound to other websites", "add the page's origin to the source's allowed_origins, or use a key that is not bound")
 	}
 	return source, nil
 }

@@ -42,6 +42,11 @@ func (s *surface) routes() http.Handler {
 	}
 	mux.Get("/v1/projects/projects/{writeKey}/settings", s.settings) // a frequent slip in cdnHost
 	mux.Post("/beacon/v1/batch", s.collect(""))
+	for _, p := range eventPaths {
+		for _, prefix := range []string{"/v1/pixel/", "/pixel/", "/pixel/v1/"} {
+			mux.Get(prefix+p.name, s.pixel(p.typ))
+		}
+	}
 	mux.Get("/sourceConfig", s.sourceConfig)
 	mux.NotFound(func(w http.ResponseWriter, _ *http.Request) {
 		s.writeProblem(w, refuse(http.StatusNotFound, "request.unknown_path", "there is nothing at this path", "events go to /v1/batch, /v1/track and their like"))

@@ -79,7 +79,7 @@ func (s *surface) sourceConfig(w http.ResponseWriter, r *http.Request) {
 	}
 	source, found := s.sources.ByWriteKey(key)
 	if !found {
-		_, p := s.source(key)
+		_, p := s.source(r, key)
 		s.writeProblem(w, p)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +50,9 @@ func (c *checker) check() {
 	models := names(c.models, func(v tidegate.Model) string { return v.Name })
 	destinations := names(c.destinations, func(v tidegate.Connection) string { return v.Name })
 	for _, it := range c.syncs {
-		c.refers(it, "model", it.value.Model, models)
+		if !c.offered() {
+			c.refers(it, "model", it.value.Model, models)
+		}
 		c.refers(it, "destination", it.value.Destination, destinations)
 		if it.doc != nil && it.value.Schedule.WebhookSecret != "" {
 			hook := it.value.Schedule // secrets are resolved in place
@@ -145,6 +148,8 @@ func (c *checker) secrets(at *config.Document, cfg any) {
 	}
 }
 
+var originPattern = regexp.MustCompile(`^https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$`)
+
 var reservedSchemas = []string{"information_schema", "pg_catalog", "temp"}
 
 func (c *checker) allSources() {
@@ -154,6 +159,11 @@ func (c *checker) allSources() {
 		s := it.value
 		if slices.Contains(reservedSchemas, s.Name) {
 			c.add(it.problem("name", fmt.Sprintf("%q is a schema of the warehouse itself", s.Name), "a source's tables live in the schema of its name: choose another"))
+		}
+		for i, origin := range s.AllowedOrigins {
+			if !originPattern.MatchString(origin) {
+				c.add(it.problem(fmt.Sprintf("allowed_origins[%d]", i), fmt.Sprintf("%q is no origin", origin), "write https://shop.example.com, or https://*.example.com for its subdomains"))
+			}
 		}
 		if s.WriteKey == "" {
 			continue

@@ -3,6 +3,7 @@ package project
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate"
@@ -58,6 +59,11 @@ func (c *checker) dbtTarget(it item[tidegate.DbtProject]) {
 	if p.Token != "" && (!remote || scheme == "s3") {
 		c.add(it.problem("token", "a token is sent to https:// and gs:// only", "remove it"))
 	}
+}
+
+// offered says whether a dbt project offers models: which, its manifest says.
+func (c *checker) offered() bool {
+	return slices.ContainsFunc(c.dbt, func(it item[tidegate.DbtProject]) bool { return len(it.value.Select) > 0 })
 }
 
 // dbtModel checks a model that dbt makes; its columns and key are known once
