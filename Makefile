@@ -30,17 +30,19 @@ build: require-cc
 
 ## test: run every test against the real engines
 test: require-cc build
-	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./...
+	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
-	CGO_ENABLED=1 go test -race -short -tags '$(TAGS)' ./...
+	CGO_ENABLED=1 go test -race -short -tags '$(TAGS)' ./... ./sdk-go/...
 
 ## lint: formatting, vet, golangci-lint and module hygiene
 lint: require-cc $(LINT)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(LINT) run --build-tags '$(TAGS)' ./...
+	cd sdk-go && "$(CURDIR)/$(LINT)" run -c ../.golangci.yml ./...
+	cd sdk-go && GOWORK=off go mod tidy -diff
 	go mod verify >/dev/null
 	go mod tidy -diff
 
@@ -52,6 +54,7 @@ $(LINT):
 ## bench: measure the goals of docs/benchmarks.md, print a table, write bench.json
 bench: build
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go run -tags '$(TAGS)' ./bench -out "$(CURDIR)/$(CACHE)/bench.json"
+	cd sdk-go/bench && GOWORK=off go test -run '^$$' -bench . -benchtime 2s .
 
 ## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
 soak: build
@@ -66,7 +69,7 @@ generate: build
 ## fuzz: every fuzz target for FUZZTIME (20s) each
 FUZZTIME ?= 20s
 fuzz: require-cc
-	@set -e; for pkg in $$(go list -tags '$(TAGS)' ./...); do \
+	@set -e; for pkg in $$(go list -tags '$(TAGS)' ./... ./sdk-go/...); do \
 	  for target in $$(go test -tags '$(TAGS)' -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; go test -tags '$(TAGS)' -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
