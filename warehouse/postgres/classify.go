@@ -73,6 +73,7 @@ func (s *session) fault(ctx context.Context, err error, sql string) error {
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
+		s.dirty = true // a late request to cancel must not hit the next user's statement
 		return fmt.Errorf("running a statement: %w", cause)
 	}
 	var pg *pgconn.PgError

@@ -31,11 +31,17 @@ const (
 // dialer opens connections; nil means the network directly.
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
+// neutral names every setting that pgx would read from the environment; those
+// that matter are set to the warehouse's own afterwards. (PGSERVICE cannot be
+// overruled: where its file is missing, that is an error.)
+const neutral = "host=127.0.0.1 port=5432 user=none dbname=none password=none passfile=/nonexistent application_name=tidegate connect_timeout=15 " +
+	"sslmode=disable sslrootcert='' sslcert='' sslkey='' sslpassword='' sslcertmode=allow sslsni=1 sslnegotiation=postgres target_session_attrs=any " +
+	"timezone=UTC options='' min_protocol_version=3.0 max_protocol_version=3.0 channel_binding=prefer require_auth='' default_query_exec_mode=exec"
+
 // pool makes a pool of connections of one role. Nothing is taken from the
 // environment of the process: PGHOST and its like are for people.
 func pool(ctx context.Context, cfg Config, user string, password secret.Secret, dial dialer) (*pgxpool.Pool, error) {
-	// Every setting that pgx would read from the environment is in this text; those with values of ours come below.
-	base, err := pgxpool.ParseConfig("host=127.0.0.1 port=5432 user=none dbname=none password=none sslmode=disable connect_timeout=15 target_session_attrs=any application_name=tidegate passfile=/nonexistent default_query_exec_mode=exec")
+	base, err := pgxpool.ParseConfig(neutral)
 	if err != nil {
 		return nil, configFault("config", "the environment holds settings of PostgreSQL that cannot be read", err)
 	}
@@ -55,7 +61,7 @@ func pool(ctx context.Context, cfg Config, user string, password secret.Secret, 
 		c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the tunnel's far end resolves it
 	}
 	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, DeadlineDelay: cancelGrace}
+		return &canceller{pg: pg}
 	}
 	base.MaxConns = int32(cmp.Or(cfg.MaxConnections, 8))
 	base.MaxConnIdleTime = 5 * time.Minute

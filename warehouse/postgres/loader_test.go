@@ -3,9 +3,7 @@ package postgres_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -230,25 +228,4 @@ func line(schema tidegate.Schema, row tidegate.Row) string {
 	}
 	slices.Sort(cells)
 	return strings.Join(cells, " ")
-}
-
-// rowsOf returns all rows of a query.
-func rowsOf(tb testing.TB, w warehouse.Warehouse, sql string, args ...any) []tidegate.Row {
-	tb.Helper()
-	r, err := w.Query(tb.Context(), sql, args...)
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	defer r.Close()
-	var all []tidegate.Row
-	for {
-		row, err := r.Next(tb.Context())
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			tb.Fatalf("%s: %v", sql, err)
-		}
-		all = append(all, append(tidegate.Row{}, row...))
-	}
 }

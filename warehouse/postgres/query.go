@@ -80,9 +80,9 @@ func (s *session) start(ctx context.Context, sql string, args []any) (*reader, e
 	}
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r := &reader{s: s, sql: sql, columns: columns, schema: schemaOf(columns), row: make(tidegate.Row, len(columns)), cancel: cancel}
+	r.cause = func() error { return context.Cause(run) }
 	r.watch(ctx)
 	r.res = s.pg.ExecStatement(run, described, values, nil, formats)
-	r.cause = func() error { return context.Cause(run) }
 	return r, nil
 }
 
@@ -119,7 +119,7 @@ func (r *reader) watch(ctx context.Context) {
 		if r.unwatch != nil {
 			r.unwatch()
 		}
-		r.watched = done
+		r.watched = done // nil for a context that never ends
 		r.unwatch = context.AfterFunc(ctx, func() { r.cancel(context.Cause(ctx)) })
 	}
 }
@@ -189,7 +189,12 @@ func (r *reader) end(err error) {
 	if !r.hurry && closeErr != nil && errors.Is(err, errReaderClosed) {
 		err = fmt.Errorf("closing a reader: %w", r.s.fault(context.Background(), closeErr, r.sql))
 	}
-	r.unwatch()
+	if r.unwatch != nil {
+		r.unwatch()
+	}
+	if r.cause() != nil {
+		r.s.dirty = true // a late request to cancel must not hit the next user's statement
+	}
 	r.cancel(nil)
 	if errors.Is(err, io.EOF) || errors.Is(err, errReaderClosed) {
 		err = nil

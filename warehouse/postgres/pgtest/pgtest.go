@@ -98,8 +98,11 @@ func version(path string) int {
 	return n
 }
 
-// Start starts a server with settings ("name=value") beside its own.
-func Start(settings ...string) (*Server, error) {
+// Certificate is what a server shows to clients that ask for TLS, in PEM form.
+type Certificate struct{ Cert, Key []byte }
+
+// Start starts a server; with a certificate it takes TLS connections too.
+func Start(certificates ...Certificate) (*Server, error) {
 	dir, err := bin()
 	if err != nil {
 		return nil, err
@@ -109,13 +112,13 @@ func Start(settings ...string) (*Server, error) {
 		return nil, fmt.Errorf("making the server's folder: %w", err)
 	}
 	s := &Server{Host: "127.0.0.1", Bin: dir, Dir: root, root: root, ended: make(chan struct{})}
-	if err := s.start(settings); err != nil {
+	if err := s.start(certificates); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(root))
 	}
 	return s, nil
 }
 
-func (s *Server) start(settings []string) error {
+func (s *Server) start(certificates []Certificate) error {
 	who, err := runAs()
 	if err != nil {
 		return err
@@ -133,8 +136,14 @@ func (s *Server) start(settings []string) error {
 	if s.Port, err = freePort(); err != nil {
 		return err
 	}
+	var settings []string
+	for _, c := range certificates {
+		if settings, err = s.certify(c, who); err != nil {
+			return err
+		}
+	}
 	args := []string{"-D", data, "-k", s.root, "-h", s.Host, "-p", strconv.Itoa(s.Port)}
-	for _, setting := range append([]string{"fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=300", "shared_buffers=64MB", "autovacuum=off", "log_min_messages=fatal"}, settings...) {
+	for _, setting := range append(settings, "fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=300", "shared_buffers=64MB", "autovacuum=off", "log_min_messages=fatal") {
 		args = append(args, "-c", setting)
 	}
 	s.process = s.command(who, "postgres", args...)
@@ -147,6 +156,19 @@ func (s *Server) start(settings []string) error {
 		close(s.ended)
 	}()
 	return s.ready()
+}
+
+// certify writes a certificate where only the server can read its key.
+func (s *Server) certify(c Certificate, who *syscall.Credential) ([]string, error) {
+	cert, key := filepath.Join(s.root, "server.crt"), filepath.Join(s.root, "server.key")
+	err := errors.Join(os.WriteFile(cert, c.Cert, 0o644), os.WriteFile(key, c.Key, 0o600))
+	if err == nil && who != nil {
+		err = errors.Join(os.Chown(cert, int(who.Uid), int(who.Gid)), os.Chown(key, int(who.Uid), int(who.Gid)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing the server's certificate: %w", err)
+	}
+	return []string{"ssl=on", "ssl_cert_file=" + cert, "ssl_key_file=" + key}, nil
 }
 
 // command runs a program of the server as who, and kills it when the tests die.
