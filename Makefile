@@ -55,6 +55,7 @@ $(LINT):
 bench: build
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go run -tags '$(TAGS)' ./bench -out "$(CURDIR)/$(CACHE)/bench.json"
 	cd sdk-go/bench && GOWORK=off go test -run '^$$' -bench . -benchtime 2s .
+	CGO_ENABLED=1 go test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 5x ./warehouse/postgres
 
 ## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
 soak: build
