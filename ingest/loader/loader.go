@@ -96,6 +96,9 @@ type Options struct {
 	// TransactionRows is how many new rows one table has at most when, behind schedule, a
 	// transaction takes several batches (122,880: DuckDB's group of rows).
 	TransactionRows int
+	// BusyShare is the share of its time that the loader works while more events arrive than
+	// it can load (0.4).
+	BusyShare float64
 	// CheckpointEvery and CheckpointBytes (1 minute, 256 MiB of events) say when
 	// the warehouse is checkpointed and the journal may trim. After new tables or
 	// columns it happens within CheckpointAfterDDL (15 s).
@@ -115,6 +118,7 @@ func (o *Options) fill() {
 	setDefault(&o.MaxEvents, 20_480)
 	setDefault(&o.MaxBytes, 24<<20)
 	setDefault(&o.TransactionRows, 122_880)
+	setDefault(&o.BusyShare, 0.4)
 	setDefault(&o.CheckpointEvery, time.Minute)
 	setDefault(&o.CheckpointBytes, 256<<20)
 	setDefault(&o.CheckpointAfterDDL, 15*time.Second)
@@ -171,7 +175,8 @@ type Loader struct {
 	ahead      *part           // prepared while the one before it was written
 	filling    filling         // the transaction in the making, as far as it is prepared
 	spare      spare           // sheets to use again
-	careful    int64           // below this position a transaction has one part
+	pace       pace
+	careful    int64 // below this position a transaction has one part
 	scratch    []byte
 	poison     map[tidegate.Offset]string
 	checkpoint checkpoint
@@ -196,6 +201,7 @@ func New(o Options) (*Loader, error) {
 	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), poison: make(map[tidegate.Offset]string)}
 	l.stats.LagEvents = -1
 	l.filling.rows = make(map[*shape.Table]int)
+	l.pace.share = o.BusyShare
 	l.checkpoint.opts = &l.opts
 	l.reset()
 	return l, nil
@@ -271,6 +277,7 @@ func (l *Loader) step(ctx context.Context) error {
 		if cur, err = l.prepareFirst(ctx); err != nil {
 			return err
 		}
+		l.pace.begin(l.opts.Now(), l.head())
 	}
 	if cur != nil {
 		if err := l.transact(ctx, cur); err != nil {

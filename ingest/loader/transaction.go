@@ -162,9 +162,11 @@ func (l *Loader) transact(ctx context.Context, cur *part) error {
 				l.spare.clear()
 			} else {
 				l.setPending(next.batch.oldest)
+				l.pause(ctx, cur.load.events)
 			}
 			return nextErr
 		}
+		l.pause(ctx, cur.load.events)
 		l.spare.put(cur.load.sheets)
 		cur = next
 	}
