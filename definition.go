@@ -19,6 +19,33 @@ type Source struct {
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
 	// EventsPerSecond is the rate above which requests are answered 429; 0 means the hub's own limit.
 	EventsPerSecond float64 `json:"events_per_second,omitempty" min:"0"`
+	// Webhook makes events of another service's calls to `/v1/webhook?writeKey=`.
+	Webhook *WebhookSource `json:"webhook,omitempty"`
+}
+
+// WebhookSource says how the calls of a service are proven and become track
+// events. The expressions are CEL over body, headers (in lower case) and query.
+type WebhookSource struct {
+	// Scheme is how the service signs: `hmac` signs the body, `token` is a bearer token.
+	Scheme string `json:"scheme" enum:"stripe,github,shopify,slack,segment,hmac,token,none"`
+	// Secret is the service's signing secret.
+	Secret string `json:"secret,omitempty" secret:"true"`
+	// Header holds the signature of scheme hmac, after Prefix.
+	Header    string `json:"header,omitempty"`
+	Prefix    string `json:"prefix,omitempty"`
+	Algorithm string `json:"algorithm,omitempty" enum:"sha1,sha256,sha512"`
+	Encoding  string `json:"encoding,omitempty" enum:"hex,base64"`
+	// Event names the event: what the service calls it when empty, or `webhook`.
+	Event string `json:"event,omitempty"`
+	// UserID and AnonymousID say whose event it is; nobody's when both are empty.
+	UserID      string `json:"user_id,omitempty"`
+	AnonymousID string `json:"anonymous_id,omitempty"`
+	// MessageID tells repeats apart: the service's id of the delivery when empty, else the body's digest.
+	MessageID string `json:"message_id,omitempty"`
+	// Timestamp is when it happened: when it came when empty.
+	Timestamp string `json:"timestamp,omitempty"`
+	// Properties is an object: the body when empty.
+	Properties string `json:"properties,omitempty"`
 }
 
 // Connection is a configured warehouse or destination of some kind.

@@ -61,6 +61,9 @@ type Options struct {
 	// PublicURL is the address under which browsers reach this server, for the
 	// settings that it serves ("https://events.example.com"). Empty: taken from each request.
 	PublicURL string
+	// Secret resolves the reference of a webhook's secret (`${env:NAME}`). Sources
+	// with webhooks are refused when it is nil.
+	Secret func(reference string) (string, error)
 	// Meter counts accepted, refused, bytes and answers. Nothing is counted when nil.
 	Meter metric.Meter
 }
@@ -136,6 +139,8 @@ type surface struct {
 	inFlight  budget
 	refusing  atomic.Bool // the journal's last answer was a refusal
 	requests  sync.Pool   // of *request
+	secret    func(reference string) (string, error)
+	receivers sync.Map // name of a source → *receiver; bounded by the defined sources
 	paths     *chi.Mux
 }
 
@@ -145,7 +150,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Journal == nil || o.Sources == nil || o.Now == nil || o.NewID == nil {
 		return nil, errors.New("ingest needs Journal, Sources, Now and NewID")
 	}
-	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies}
+	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies, secret: o.Secret}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -37,6 +37,10 @@ func (s *surface) routes() http.Handler {
 		for _, name := range []string{"batch", "import", "b"} {
 			mux.Post(version+"/"+name, s.collect(""))
 		}
+		for _, path := range []string{"/webhook", "/webhook/{writeKey}"} {
+			mux.Post(version+path, s.webhook)
+			mux.Get(version+path, s.webhook)
+		}
 		mux.Post(version+"/m", s.swallow)
 		mux.Get(version+"/projects/{writeKey}/settings", s.settings)
 	}

@@ -208,7 +208,7 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	handler, err := ingest.New(ingest.Options{
 		Journal: a.Hub.books, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
 		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents},
-		Mode:   ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Meter: a.o.Telemetry.Meter("ingest"),
+		Mode:   ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: resolveSecret, Meter: a.o.Telemetry.Meter("ingest"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the collection API: %w", err)

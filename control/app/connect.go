@@ -38,6 +38,15 @@ func Kinds() project.Kinds {
 // connection is opened, so that a rotated secret needs no restart.
 func secretLookup() config.Lookup { return config.LookupFrom(os.LookupEnv, os.ReadFile) }
 
+// resolveSecret resolves one reference.
+func resolveSecret(reference string) (string, error) {
+	v := struct {
+		Secret string `json:"secret" secret:"true"`
+	}{reference}
+	err := config.Resolve(&v, secretLookup(), nil)
+	return v.Secret, err
+}
+
 // connections opens destinations once per configuration and keeps them open,
 // because the syncs of one account share its client and its limits.
 type connections struct {

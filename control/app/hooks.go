@@ -13,7 +13,6 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
-	"github.com/tidegate/tidegate/internal/config"
 )
 
 // hookWindow is how old a signature may be: a recorded call cannot be repeated for ever.
@@ -22,14 +21,12 @@ const hookWindow = 5 * time.Minute
 // Hook starts a sync for the caller of its hook.
 func (h *Hub) Hook(_ context.Context, name string, req api.HookRequest) error {
 	def := h.active.Load().syncs[name]
-	secret := struct {
-		Secret string `json:"webhook_secret" secret:"true"`
-	}{def.Schedule.WebhookSecret}
-	if err := config.Resolve(&secret, secretLookup(), nil); err != nil {
+	secret, err := resolveSecret(def.Schedule.WebhookSecret)
+	if err != nil {
 		return halted("sync.secret", "sync "+name+": schedule.webhook_secret", err)
 	}
 	// A sync that does not exist, or has no hook, answers like a wrong secret.
-	if secret.Secret == "" || !hookProven(secret.Secret, req, h.o.Now()) {
+	if secret == "" || !hookProven(secret, req, h.o.Now()) {
 		return &tidegate.Fault{
 			Action: tidegate.Halt, Code: "hook.unauthorized", Subject: "sync " + name, Message: "the call does not prove that it knows the sync's secret",
 			Hint: "set schedule.webhook_secret on the sync, and send it as `Authorization: Bearer SECRET` or sign the body with it",

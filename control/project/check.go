@@ -165,6 +165,7 @@ func (c *checker) allSources() {
 				c.add(it.problem(fmt.Sprintf("allowed_origins[%d]", i), fmt.Sprintf("%q is no origin", origin), "write https://shop.example.com, or https://*.example.com for its subdomains"))
 			}
 		}
+		c.sourceWebhook(it)
 		if s.WriteKey == "" {
 			continue
 		}
