@@ -98,7 +98,11 @@ func New(source string, def tidegate.WebhookSource, secret string) (*Receiver, e
 func compile(env *cel.Env, text string) (cel.Program, error) {
 	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
-		return nil, fmt.Errorf("the expression cannot be compiled: %s", strings.ReplaceAll(issues.Err().Error(), "\n", " "))
+		var said []string
+		for _, e := range issues.Errors() {
+			said = append(said, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, e.Message))
+		}
+		return nil, fmt.Errorf("the expression cannot be compiled: %s", strings.Join(said, "; "))
 	}
 	return env.Program(checked, cel.CostLimit(maxCost))
 }
