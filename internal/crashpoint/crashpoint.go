@@ -56,6 +56,7 @@ const (
 	SyncAfterPlan    Point = "sync.afterPlan"
 	SyncAfterIntent  Point = "sync.afterIntent"
 	SyncAfterSend    Point = "sync.afterSend"
+	SyncAfterPoll    Point = "sync.afterPoll"
 	SyncAfterOutcome Point = "sync.afterOutcome"
 	SyncAfterFinish  Point = "sync.afterFinish"
 )
@@ -66,7 +67,7 @@ func All() []Point {
 		JournalAfterSeal, JournalAfterSegmentCreate, JournalAfterDirSync, JournalAfterWrite, JournalAfterSync,
 		JournalAfterCursorWrite, JournalAfterCursorRename, JournalAfterTrim,
 		LoadAfterManifest, LoadAfterDDL, LoadAfterRows, LoadAfterCommit, LoadAfterCheckpoint, LoadAfterTrim,
-		SyncAfterLease, SyncAfterPlan, SyncAfterIntent, SyncAfterSend, SyncAfterOutcome, SyncAfterFinish,
+		SyncAfterLease, SyncAfterPlan, SyncAfterIntent, SyncAfterSend, SyncAfterPoll, SyncAfterOutcome, SyncAfterFinish,
 	}
 }
 

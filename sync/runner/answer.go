@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -17,7 +18,7 @@ func (s *step) onAnswer(e BatchAnswered) {
 	}
 	delete(s.flow.inflight, e.ID)
 	switch {
-	case e.Unsent:
+	case e.Unsent && e.Err == nil:
 		s.wait(b, s.tune.Backoff.Base)
 	case e.Err == nil:
 		s.onOutcomes(b, e)
@@ -50,7 +51,7 @@ func (s *step) onRefusal(b *batch, e BatchAnswered) {
 // onUnknown takes a call of which nothing is known: it may have been applied
 // unless no connection came about.
 func (s *step) onUnknown(b *batch, fault *tidegate.Fault, e BatchAnswered) {
-	sent := !unconnected(e.Err)
+	sent := !e.Unsent && !unconnected(e.Err)
 	for i := range b.units {
 		b.units[i].doubt = b.units[i].doubt || sent
 	}
@@ -86,6 +87,7 @@ func (s *step) onOutcomes(b *batch, e BatchAnswered) {
 		outcomes = nil // more answers than questions: none can be trusted
 	}
 	again := &batch{tries: b.tries, throttles: b.throttles, answered: b.answered}
+	pending := &batch{tries: b.tries, throttles: b.throttles, answered: b.answered}
 	delay, answered := time.Duration(0), false
 	for i := range b.units {
 		u := &b.units[i]
@@ -93,13 +95,22 @@ func (s *step) onOutcomes(b *batch, e BatchAnswered) {
 		if i < len(outcomes) {
 			o = outcomes[i]
 		}
-		if o.Fault == nil && o.Disposition != destinations.Delivered {
+		if o.Disposition == destinations.Pending && (o.Ticket == "" || b.ticket != nil || pending.ticket != nil && o.Ticket != pending.ticket.name) {
+			o.Disposition = destinations.InDoubt // nothing to ask for, or two tickets for one call
+		}
+		if o.Fault == nil && o.Disposition != destinations.Delivered && o.Disposition != destinations.Pending {
 			o.Fault = faultf(tidegate.Retry, "destination.no_outcome", "", "the destination's answer does not say what became of the record")
 		}
 		switch {
+		case o.Disposition == destinations.Delivered && u.leaving:
+			s.join(*u)
+			answered = true
 		case o.Disposition == destinations.Delivered:
 			o.Fault = nil
 			s.settle(u, o, time.Time{})
+			answered = true
+		case o.Disposition == destinations.Pending:
+			s.awaits(pending, *u, o.Ticket)
 			answered = true
 		case o.Fault.Action == tidegate.Halt:
 			s.stopFor(o.Fault)
@@ -109,7 +120,7 @@ func (s *step) onOutcomes(b *batch, e BatchAnswered) {
 			s.settle(u, o, time.Time{})
 			answered = true
 		default:
-			delay = max(delay, s.undecided(again, u, o))
+			delay = max(delay, s.undecided(again, u, o, b.ticket != nil))
 		}
 	}
 	if answered {
@@ -118,14 +129,35 @@ func (s *step) onOutcomes(b *batch, e BatchAnswered) {
 	} else if len(again.units) > 0 {
 		s.shrink(e.ID)
 	}
+	if len(pending.units) > 0 {
+		s.accepted(pending)
+	}
 	if len(again.units) > 0 {
 		s.tryAgain(again, delay)
 	}
 }
 
+// join goes on with a member whose old identifier has left the audience: from
+// here on what was confirmed is so no more.
+func (s *step) join(u unit) {
+	u.leaving, u.left, u.doubt, u.size = false, true, true, 0
+	if s.stop != nil {
+		s.leave(&u, nil)
+		return
+	}
+	s.stage(u)
+}
+
 // undecided puts u aside for another try, or settles it when a repeat would do
 // the thing twice. It returns how long the destination asks to wait.
-func (s *step) undecided(again *batch, u *unit, o destinations.Outcome) time.Duration {
+func (s *step) undecided(again *batch, u *unit, o destinations.Outcome, polled bool) time.Duration {
+	if o.Disposition == destinations.Deferred && polled && s.cfg.Safety == destinations.Unsafe {
+		// The ledger still names the answered ticket: sent again now and interrupted,
+		// it would be taken for not sent.
+		u.doubt = false
+		s.giveUp(u, o.Fault)
+		return 0
+	}
 	if o.Disposition != destinations.Deferred {
 		u.doubt = true
 		if s.cfg.Safety == destinations.Unsafe {
@@ -182,7 +214,22 @@ func (s *step) giveUp(u *unit, fault *tidegate.Fault) {
 		s.settleDoubt(u, fault)
 		return
 	}
+	if s.expired(u) {
+		s.settle(u, destinations.Outcome{Disposition: destinations.Rejected, Fault: parked(fault, s.cfg.RetryFor)}, time.Time{})
+		return
+	}
 	s.settle(u, destinations.Outcome{Disposition: destinations.Deferred, Fault: fault}, s.nextAttempt(u).Add(fault.After))
+}
+
+// parkedCode is the code of a record that is no longer tried.
+const parkedCode = "delivery.parked"
+
+func parked(last *tidegate.Fault, after time.Duration) *tidegate.Fault {
+	return &tidegate.Fault{
+		Action: tidegate.Reject, Code: parkedCode, Subject: last.Subject, Err: last,
+		Message: fmt.Sprintf("it failed for %v, the last time with: %s", after, last.Error()),
+		Hint:    "it is sent again when its row changes, or when somebody retries it",
+	}
 }
 
 // split sends both halves of b before anything else.

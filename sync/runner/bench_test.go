@@ -120,6 +120,18 @@ func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) err
 func (l *flatLedger) Finish(context.Context, string) error                          { return nil }
 func (l *flatLedger) Sample(context.Context, string, int) ([]ledger.Preview, error) { return nil, nil }
 
+func (l *flatLedger) PlanRevert(context.Context, ledger.RevertRequest) (ledger.Summary, error) {
+	return ledger.Summary{}, nil
+}
+
+func (l *flatLedger) PlanDrift(context.Context, ledger.DriftRequest) (ledger.Summary, error) {
+	return ledger.Summary{}, nil
+}
+
+func (l *flatLedger) Confirmed(context.Context, int, int64) (ledger.ConfirmedReader, error) {
+	return &confirmedReader{}, nil
+}
+
 func (l *flatLedger) Progress(context.Context, string) (ledger.Progress, error) {
 	return ledger.Progress{Summary: l.summary(), Settled: func(int64) bool { return false }}, nil
 }

@@ -14,10 +14,22 @@ type Config struct {
 	Run             tidegate.Run
 	Mode            tidegate.Mode
 	Guards          tidegate.Guards
+	Removal         tidegate.Removal
 	Object          string
 	IdentifierField string
 	Limit           destinations.Limit
 	Safety          destinations.Safety
+	// OnCreate names the fields that are sent with added records only.
+	OnCreate map[string]bool
+	// Befores says that calls need the confirmed records too, to find what somebody else changed.
+	Befores bool
+	// RetryFor is how long a record that fails is tried again.
+	RetryFor time.Duration
+	// Canary is how many records are sent before the others, CanaryWait how long those are looked at.
+	Canary     int
+	CanaryWait time.Duration
+	// Review holds the plan for a person whatever it is like.
+	Review bool
 	// LeaseUntil is until when the run may send.
 	LeaseUntil time.Time
 	// Seed makes the jitter.
@@ -39,6 +51,9 @@ type Tuning struct {
 	Patience      time.Duration // how long a ledger that is away is waited for (10 min)
 	PlanTries     int           // attempts to plan (3)
 	Next          retry.Backoff // until a later run tries a record again (30 s to 6 h)
+	Poll          retry.Backoff // between two questions for one ticket (1 s to 1 min)
+	TicketFor     time.Duration // how long a ticket is asked for before its records are in doubt (24 h)
+	TicketGrace   time.Duration // how long tickets are still asked for when the run is to end (1 min)
 }
 
 func (t Tuning) withDefaults(limit destinations.Limit, safety destinations.Safety) Tuning {
@@ -63,6 +78,10 @@ func (t Tuning) withDefaults(limit destinations.Limit, safety destinations.Safet
 	orDuration(&t.FlushEvery, 100*time.Millisecond)
 	orDuration(&t.Patience, 10*time.Minute)
 	orDuration(&t.Next.Base, 30*time.Second)
+	orDuration(&t.Poll.Base, time.Second)
+	orDuration(&t.Poll.Cap, time.Minute)
+	orDuration(&t.TicketFor, 24*time.Hour)
+	orDuration(&t.TicketGrace, time.Minute)
 	orDuration(&t.Next.Cap, 6*time.Hour)
 	if t.WindowRows <= 0 {
 		busy := limit.Records * limit.Concurrency

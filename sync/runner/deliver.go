@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,7 +18,9 @@ func (s *step) deliver() {
 	}
 	s.read()
 	s.send()
+	s.ask()
 	s.save()
+	s.judgeCanary()
 	if s.settledAll() {
 		s.close()
 	}
@@ -41,8 +45,9 @@ func (s *step) readAll() bool {
 	return false
 }
 
-// moving is how many changes are on their way; late ones stand still.
-func (s *step) moving() int { return s.flow.buffered - len(s.flow.late) }
+// moving is how many changes are on their way; those that wait for others to be
+// read stand still.
+func (s *step) moving() int { return s.flow.buffered - s.flow.parked - s.flow.tickets.gathered }
 
 // read asks for the next window while there is room for it.
 func (s *step) read() {
@@ -52,8 +57,12 @@ func (s *step) read() {
 	if s.moving() >= s.tune.WindowRows || len(s.results) >= 4*s.tune.FlushRows {
 		return
 	}
+	most := s.canary.room(s.tune.WindowRows, s.doubtful-s.plan.next)
+	if most == 0 {
+		return
+	}
 	s.plan.busy = true
-	s.do(ReadWindow{From: s.plan.next, Max: s.tune.WindowRows})
+	s.do(ReadWindow{From: s.plan.next, Max: most})
 }
 
 // onWindow makes the intent of a window durable before anything of it may
@@ -102,41 +111,114 @@ func (s *step) onIntent() {
 
 func (s *step) sort(u unit) {
 	clash, clashes := s.clashes[u.Ordinal]
+	mistake := clashes && clash.mistake()
+	u.leaving = moved(u.Planned, s.cfg.Mode, s.cfg.IdentifierField) && !clash.Stays
 	switch {
+	case s.ticketed(u.Ordinal, clash) && clash.Taken:
+		s.give(u, clash)
+	case s.ticketed(u.Ordinal, clash) && len(clash.Takes) > 0:
+		s.take(u)
+	case s.gather(u):
 	case u.Fault != nil:
 		s.settle(&u, destinations.Outcome{Disposition: destinations.Rejected, Fault: u.Fault}, time.Time{})
-	case !s.cfg.Mode.Lets(u.Op):
+	case !s.lets(u.Planned):
 		s.exclude(&u)
-	case clashes && !clash.Late && u.Op == tidegate.Removed:
+	case mistake && (u.Op == tidegate.Removed || u.leaving):
 		// Whether the record is to go shows when the rows no longer clash.
 		s.leave(&u, clash.fault(u.Key))
-	case clashes && !clash.Late:
+	case mistake:
 		s.settle(&u, destinations.Outcome{Disposition: destinations.Rejected, Fault: clash.fault(u.Key)}, time.Time{})
 	case s.stop != nil:
 		s.leave(&u, nil)
-	case u.doubt && s.cfg.Safety == destinations.Unsafe:
-		s.settleDoubt(&u, faultf(tidegate.Retry, "delivery.interrupted", "",
-			"the run was interrupted while the record may have been on its way"))
-	case clashes:
-		s.flow.late = append(s.flow.late, u)
+	case clash.Taken:
+		s.give(u, clash)
+	case len(clash.Takes) > 0:
+		s.take(u)
 	default:
-		s.stage(u)
+		s.dispatch(u)
 	}
 }
 
-// awaitRemovals notes the removals on which late changes wait.
-func (s *step) awaitRemovals() {
-	for _, c := range s.clashes {
-		if c.Late {
-			s.flow.removed[c.After] = false
+// lets says whether the mode lets p through: also the change by which a member
+// of an audience gets another identifier, and the one of a member that somebody
+// tried to remove meanwhile, who joins again.
+func (s *State) lets(p *ledger.Planned) bool {
+	return s.cfg.Mode.Lets(p.Op) || moved(p, s.cfg.Mode, s.cfg.IdentifierField) ||
+		s.cfg.Mode == tidegate.Audience && p.Op == tidegate.Changed && p.Attempts > 0
+}
+
+// dispatch sends u off, unless it may have been sent before and a repeat does harm.
+func (s *step) dispatch(u unit) {
+	u.sent = true
+	s.canary.count()
+	if u.doubt && s.cfg.Safety == destinations.Unsafe {
+		s.settleDoubt(&u, faultf(tidegate.Retry, "delivery.interrupted", "",
+			"the run was interrupted while the record may have been on its way"))
+		return
+	}
+	s.stage(u)
+}
+
+// taking is a write that takes over the records of removals, and how many of
+// those were not read yet. All of them are intended before it is sent, and
+// settled in one go with it: no resumed run and no later one removes the record
+// after it has changed hands.
+type taking struct {
+	write *unit
+	with  []unit
+	from  int // removals
+}
+
+func (s *step) takingOf(write int64) *taking {
+	t := s.flow.late[write]
+	if t == nil {
+		t = &taking{}
+		for _, removal := range s.clashes[write].Takes {
+			if removal >= s.doubtful || !s.recorded(removal) {
+				t.from++
+			}
 		}
+		s.flow.late[write] = t
+	}
+	s.flow.parked++
+	return t
+}
+
+func (s *step) give(u unit, clash Clash) {
+	if s.recorded != nil && clash.By < s.doubtful && s.recorded(clash.By) {
+		// They are recorded together; what is left over belongs to another time.
+		s.leave(&u, clash.fault(u.Key))
+		return
+	}
+	t := s.takingOf(clash.By)
+	t.with = append(t.with, u)
+	s.hand(clash.By, t)
+}
+
+func (s *step) take(u unit) {
+	t := s.takingOf(u.Ordinal)
+	t.write = &u
+	s.hand(u.Ordinal, t)
+}
+
+// hand sends the write once everything that it stands for is here.
+func (s *step) hand(ordinal int64, t *taking) {
+	if t.write == nil || len(t.with) < t.from {
+		return
+	}
+	delete(s.flow.late, ordinal)
+	s.flow.parked-- // the removals stand still until the write is settled
+	u := *t.write
+	u.with = t.with
+	if !s.gather(u) {
+		s.dispatch(u)
 	}
 }
 
 // stage puts u into the open batch of its operation.
 func (s *step) stage(u unit) {
 	o := &s.flow.open[0]
-	if u.Op == tidegate.Removed {
+	if u.Op == tidegate.Removed || u.leaving {
 		o = &s.flow.open[1]
 	}
 	limit := s.cfg.Limit
@@ -155,8 +237,14 @@ func (s *step) stage(u unit) {
 	}
 }
 
+// flush makes a batch of what is open, in the order of the plan: so the records of
+// a ticket are in the order of their ordinals wherever they are gathered again.
 func (s *step) flush(o *open) {
 	if len(o.units) > 0 {
+		byOrdinal := func(a, b unit) int { return cmp.Compare(a.Ordinal, b.Ordinal) }
+		if !slices.IsSortedFunc(o.units, byOrdinal) {
+			slices.SortFunc(o.units, byOrdinal)
+		}
 		s.flow.ready = append(s.flow.ready, &batch{units: o.units, answered: s.flow.answered})
 		*o = open{}
 	}
@@ -191,12 +279,11 @@ func (s *step) send() {
 		f.ready = f.ready[1:]
 		f.lastID++
 		f.inflight[f.lastID] = b
-		s.effects = append(s.effects, SendBatch{ID: f.lastID, Batch: s.batchOf(b)})
+		s.effects = append(s.effects, SendBatch{ID: f.lastID, Batch: s.batchOf(b), Befores: s.beforesOf(b)})
 	}
 }
 
-// flushAll sends half-filled batches off when nothing else can fill them, and
-// late changes once everything else is settled.
+// flushAll sends half-filled batches off when nothing else can fill them.
 func (s *step) flushAll() {
 	f := &s.flow
 	if !s.readAll() && s.moving() > len(f.open[0].units)+len(f.open[1].units) {
@@ -204,20 +291,6 @@ func (s *step) flushAll() {
 	}
 	s.flush(&f.open[0])
 	s.flush(&f.open[1])
-	// The removal's outcome is durable first: a resumed run must not repeat it
-	// after the record was written anew.
-	if len(f.late) > 0 && s.moving() == 0 && s.readAll() && !s.plan.busy && len(s.results) == 0 && !s.storing {
-		late := f.late
-		f.late = nil
-		for i := range late {
-			if f.removed[s.clashes[late[i].Ordinal].After] {
-				s.stage(late[i])
-			} else {
-				s.leave(&late[i], s.clashes[late[i].Ordinal].fault(late[i].Key))
-			}
-		}
-		s.flush(&f.open[0])
-	}
 }
 
 // save hands outcomes to the ledger, one call at a time.
@@ -244,11 +317,35 @@ func (s *step) dropUnsent() {
 	for _, b := range slices.Concat(f.ready, f.waiting) {
 		units = append(units, b.units...)
 	}
-	units = slices.Concat(units, f.open[0].units, f.open[1].units, f.late)
-	f.ready, f.waiting, f.late, f.open = nil, nil, nil, [2]open{}
+	units = slices.Concat(units, f.open[0].units, f.open[1].units, s.unasked())
+	units = append(units, s.unpark()...)
+	f.ready, f.waiting, f.open = nil, nil, [2]open{}
 	for i := range units {
 		s.leave(&units[i], nil)
 	}
+}
+
+// unpark takes out what waits for other changes to be read.
+func (s *step) unpark() []unit {
+	f := &s.flow
+	var units []unit
+	for _, ordinal := range slices.Sorted(maps.Keys(f.late)) {
+		if s.ticketed(ordinal, Clash{}) && !s.given() {
+			continue // all that it waits for was intended, and is read again
+		}
+		t := f.late[ordinal]
+		delete(f.late, ordinal)
+		if t.write == nil {
+			f.parked -= len(t.with)
+			units = append(units, t.with...)
+			continue
+		}
+		f.parked--
+		u := *t.write
+		u.with = t.with
+		units = append(units, u)
+	}
+	return units
 }
 
 // leave gives u to a later run: in doubt when an attempt of this run may have
@@ -256,7 +353,8 @@ func (s *step) dropUnsent() {
 // resumes it delivers what has no outcome.
 func (s *step) leave(u *unit, fault *tidegate.Fault) {
 	if s.phase == Abandoning {
-		s.flow.buffered--
+		s.flow.buffered -= 1 + len(u.with)
+		s.flow.parked -= len(u.with)
 		return
 	}
 	after := time.Duration(0)
@@ -277,10 +375,11 @@ func (s *step) leave(u *unit, fault *tidegate.Fault) {
 }
 
 // settleDoubt records that nobody knows whether u was applied. A record whose
-// repeat would do the thing twice waits for a person.
+// repeat would do the thing twice waits for a person, and so does one that was
+// tried for long enough.
 func (s *step) settleDoubt(u *unit, fault *tidegate.Fault) {
 	var next time.Time
-	if s.cfg.Safety != destinations.Unsafe {
+	if s.cfg.Safety != destinations.Unsafe && !s.expired(u) {
 		next = s.nextAttempt(u)
 		if s.stop != nil {
 			next = s.now.Add(s.stop.after)
@@ -289,32 +388,53 @@ func (s *step) settleDoubt(u *unit, fault *tidegate.Fault) {
 	s.settle(u, destinations.Outcome{Disposition: destinations.InDoubt, Fault: fault}, next)
 }
 
-// settle records what became of u.
+// expired says whether u was tried for as long as the sync tries. A removal is
+// never given up, nor is a write that takes its record over: they stand in every
+// plan until they are confirmed.
+func (s *step) expired(u *unit) bool {
+	return s.cfg.RetryFor > 0 && u.Op != tidegate.Removed && len(u.with) == 0 && !u.FirstFailedAt.IsZero() && s.now.Sub(u.FirstFailedAt) >= s.cfg.RetryFor
+}
+
+// settle records what became of u, and with it of the removals whose record it took over.
 func (s *step) settle(u *unit, o destinations.Outcome, next time.Time) {
-	if o.DestinationID == "" {
+	if u.left && o.Disposition == destinations.Rejected {
+		// The old identifier is gone from the audience: what was confirmed is so no more.
+		o.Disposition = destinations.InDoubt
+	}
+	if o.DestinationID == "" && !u.left {
 		o.DestinationID = u.DestinationID
 	}
 	c := &s.counts
 	switch o.Disposition {
 	case destinations.Delivered:
 		c.Delivered++
-		if _, awaited := s.flow.removed[u.Ordinal]; awaited {
-			s.flow.removed[u.Ordinal] = true
-		}
 	case destinations.Rejected:
 		c.Rejected++
 	case destinations.InDoubt:
 		c.InDoubt++
 	case destinations.Deferred:
 		c.Deferred++
+	case destinations.Pending: // is no end
 	}
-	if u.Op == tidegate.Removed && !next.IsZero() {
+	if (u.Op == tidegate.Removed || len(u.with) > 0) && !next.IsZero() {
 		// A removal that is not confirmed stands in every plan, so that a row that
-		// takes its record over never overtakes it unseen.
+		// takes its record over never overtakes it unseen; and so does such a row.
 		next = s.now
 	}
+	s.canary.settled(u, o.Disposition)
 	s.flow.buffered--
 	s.results = append(s.results, ledger.Result{Ordinal: u.Ordinal, Outcome: o, NextAttempt: next})
+	s.flow.parked -= len(u.with)
+	for i := range u.with {
+		switch r := &u.with[i]; {
+		case o.Disposition == destinations.Delivered:
+			s.settle(r, destinations.Outcome{Disposition: destinations.Delivered}, time.Time{})
+		case o.Disposition == destinations.InDoubt && next.IsZero(): // both wait for a person
+			s.settle(r, destinations.Outcome{Disposition: destinations.InDoubt, Fault: s.clashes[r.Ordinal].fault(r.Key)}, time.Time{})
+		default:
+			s.leave(r, s.clashes[r.Ordinal].fault(r.Key))
+		}
+	}
 }
 
 func (s *step) exclude(u *unit) {

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/sync/ledger"
 )
@@ -18,13 +16,16 @@ import (
 // touches the State; every effect runs in a goroutine of its own, posts one
 // event and ends, and the loop waits for all of them.
 type driver struct {
-	r      *Runner
-	opened *Opened
-	quota  *Quota
-	lease  Lease
-	events chan Event
-	wake   *time.Timer
-	wg     sync.WaitGroup
+	r        *Runner
+	opened   *Opened
+	claim    Claim
+	breaker  *breaker
+	policies policies
+	audience audience
+	lease    Lease
+	events   chan Event
+	wake     *time.Timer
+	wg       sync.WaitGroup
 
 	interrupt context.CancelFunc // of planning and surveying
 	unsend    context.CancelFunc // of calls that wait for the quota
@@ -42,8 +43,9 @@ type contexts struct{ work, plan, quota, send context.Context } //nolint:contain
 func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lease) {
 	d := &driver{
 		r: r, opened: opened, lease: lease, events: a.events,
-		quota: r.quotas.get(opened.Account, opened.Object.Limit),
-		wake:  time.NewTimer(time.Hour),
+		claim:   claimOf(opened),
+		breaker: r.breakers.get(opened.Account), policies: policiesOf(opened.Sync.Mapping),
+		wake: time.NewTimer(time.Hour),
 	}
 	defer d.wake.Stop()
 	cs := contexts{work: ctx}
@@ -60,12 +62,22 @@ func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lea
 	renewing, stopRenewing := context.WithCancel(ctx)
 	d.wg.Go(func() { d.renew(renewing) })
 
-	state := NewState(r.config(a.run, opened, until))
+	cfg, err := r.config(a.run, opened, until)
+	if err != nil {
+		r.failUnopened(ctx, a, err)
+		stopRenewing()
+		d.wg.Wait()
+		return
+	}
+	if err := r.quotas.Declare(ctx, opened.Account, opened.Object.Limit); err != nil && ctx.Err() == nil {
+		r.log.Warn("declaring the limit of an account failed", "account", opened.Account, "error", err)
+	}
+	state := NewState(cfg)
 	in := Event(Begin{})
 	for {
 		var effects []Effect
 		state, effects = Step(state, Input{At: r.now(), Event: in})
-		a.show(state.Run())
+		a.watch(&state, r.now())
 		if state.stop != nil {
 			d.unsend()
 		}
@@ -109,6 +121,8 @@ func (d *driver) execute(cs contexts, e Effect, runID string) {
 		// The caller does it, after every goroutine of the run has ended.
 	case SendBatch:
 		d.wg.Go(func() { d.post(d.send(cs, e)) })
+	case PollTicket:
+		d.wg.Go(func() { d.post(d.poll(cs, e)) })
 	default:
 		d.wg.Go(func() {
 			event, err := d.perform(cs, e, runID)
@@ -134,7 +148,7 @@ func (d *driver) perform(cs contexts, e Effect, runID string) (Event, error) {
 	case SurveyPlan:
 		clashes, err := Survey(cs.plan, func(ctx context.Context) (ledger.PlannedReader, error) {
 			return led.Changes(ctx, runID, 0)
-		}, d.opened.Sync.Mode)
+		}, d.opened.Sync.Mode, d.opened.IdentifierField)
 		return PlanSurveyed{Clashes: clashes}, err
 	case ReadWindow:
 		return d.read(cs.work, runID, e)
@@ -219,35 +233,6 @@ func (d *driver) closeReader() {
 		d.r.log.Warn("closing the plan's reader failed", "sync", d.opened.Sync.Name, "error", err)
 	}
 	d.reader = nil
-}
-
-// send makes one call, once the account's quota allows it.
-func (d *driver) send(cs contexts, e SendBatch) Event {
-	if err := d.quota.Wait(cs.quota); err != nil {
-		return BatchAnswered{ID: e.ID, Unsent: true}
-	}
-	ctx, cancel := context.WithTimeout(cs.send, d.r.opts.CallTimeout)
-	defer cancel()
-	start := d.r.now()
-	outcomes, err := d.opened.Destination.Write(ctx, e.Batch)
-	d.quota.Learn(throttleIn(outcomes, err))
-	d.r.meters.called(cs.work, d.opened.Account, d.r.now().Sub(start), err)
-	crashpoint.Hit(crashpoint.SyncAfterSend)
-	return BatchAnswered{ID: e.ID, Outcomes: outcomes, Err: err}
-}
-
-// throttleIn is what the quota learns from: the call's error, or the throttle of
-// a single record in an answer that otherwise counts.
-func throttleIn(outcomes []destinations.Outcome, err error) error {
-	if err != nil {
-		return err
-	}
-	for _, o := range outcomes {
-		if o.Fault != nil && o.Fault.Action == tidegate.Throttle {
-			return o.Fault
-		}
-	}
-	return nil
 }
 
 // renew keeps the lease until ctx ends. When it cannot, the run stops sending

@@ -35,6 +35,14 @@ type (
 	SendBatch struct {
 		ID    int64
 		Batch destinations.Batch
+		// Befores are the confirmed records of the items, where Config.Befores asks for them.
+		Befores []tidegate.Record
+	}
+	// PollTicket asks what became of a write that the destination accepted. → TicketAnswered, always
+	PollTicket struct {
+		ID     int64
+		Ticket destinations.Ticket
+		Batch  destinations.Batch
 	}
 	// StoreResults makes outcomes durable in the ledger. → ResultsStored
 	StoreResults struct{ Results []ledger.Result }
@@ -54,6 +62,7 @@ func (SurveyPlan) effect()   {}
 func (ReadWindow) effect()   {}
 func (StoreIntent) effect()  {}
 func (SendBatch) effect()    {}
+func (PollTicket) effect()   {}
 func (StoreResults) effect() {}
 func (DropPlan) effect()     {}
 func (WakeAt) effect()       {}
@@ -80,10 +89,18 @@ type (
 	}
 	// IntentStored answers StoreIntent.
 	IntentStored struct{}
-	// BatchAnswered answers SendBatch. Unsent says that no request left.
+	// BatchAnswered answers SendBatch. Unsent says that no request left; Err may say why.
 	BatchAnswered struct {
 		ID       int64
 		Outcomes []destinations.Outcome
+		Err      error
+		Unsent   bool
+	}
+	// TicketAnswered answers PollTicket.
+	TicketAnswered struct {
+		ID       int64
+		Outcomes []destinations.Outcome
+		Done     bool
 		Err      error
 		Unsent   bool
 	}
@@ -91,7 +108,7 @@ type (
 	ResultsStored struct{}
 	// PlanDropped answers DropPlan.
 	PlanDropped struct{}
-	// EffectFailed answers any effect but SendBatch.
+	// EffectFailed answers any effect but SendBatch and PollTicket.
 	EffectFailed struct {
 		Effect Effect
 		Err    error
@@ -108,21 +125,22 @@ type (
 	StopAsked struct{}
 )
 
-func (Begin) event()         {}
-func (RunStored) event()     {}
-func (PlanStored) event()    {}
-func (PlanSurveyed) event()  {}
-func (WindowRead) event()    {}
-func (IntentStored) event()  {}
-func (BatchAnswered) event() {}
-func (ResultsStored) event() {}
-func (PlanDropped) event()   {}
-func (EffectFailed) event()  {}
-func (Tick) event()          {}
-func (LeaseRenewed) event()  {}
-func (LeaseGone) event()     {}
-func (CancelAsked) event()   {}
-func (StopAsked) event()     {}
+func (Begin) event()          {}
+func (RunStored) event()      {}
+func (PlanStored) event()     {}
+func (PlanSurveyed) event()   {}
+func (WindowRead) event()     {}
+func (IntentStored) event()   {}
+func (BatchAnswered) event()  {}
+func (TicketAnswered) event() {}
+func (ResultsStored) event()  {}
+func (PlanDropped) event()    {}
+func (EffectFailed) event()   {}
+func (Tick) event()           {}
+func (LeaseRenewed) event()   {}
+func (LeaseGone) event()      {}
+func (CancelAsked) event()    {}
+func (StopAsked) event()      {}
 
 // Input is an event and when it happened.
 type Input struct {

@@ -21,8 +21,9 @@ func (s *step) halt(why stop) {
 	if s.phase == Holding && !why.lost {
 		return // it ends by itself, and cancelling a held run is the store's matter
 	}
+	why.since = s.now
 	s.stop = &why
-	if s.phase == Surveying || s.phase == Planning && (!s.resumed || why.state == tidegate.RunRunning) {
+	if s.phase == Surveying && (s.doubtful == 0 || why.state == tidegate.RunRunning) || s.phase == Planning && (!s.resumed || why.state == tidegate.RunRunning) {
 		s.effects = append(s.effects, Interrupt{})
 	}
 	if why.state == tidegate.RunRunning {
@@ -43,7 +44,7 @@ func (s *step) onFailure(e EffectFailed) {
 		return
 	}
 	kind, early := kindOf(e.Effect), s.phase == Planning || s.phase == Surveying
-	if s.stop != nil && (s.phase == Surveying || s.phase == Planning && !s.resumed || s.phase == Abandoning) {
+	if s.stop != nil && (s.phase == Surveying && s.doubtful == 0 || s.phase == Planning && !s.resumed || s.phase == Abandoning) {
 		s.forget(e.Effect)
 		return
 	}
@@ -70,7 +71,7 @@ func (s *step) onFailure(e EffectFailed) {
 		s.halt(stop{state: tidegate.RunRunning, blind: true, fault: fault})
 	default: // the ledger says that this will never work
 		s.forget(e.Effect)
-		s.stop = &stop{state: tidegate.RunFailed, fault: fault, blind: true}
+		s.stop = &stop{state: tidegate.RunFailed, fault: fault, blind: true, since: s.now}
 		if s.phase == Dropping {
 			s.end()
 		}
@@ -116,7 +117,7 @@ func (s *step) advance() {
 			s.endUnplanned()
 		}
 	case Surveying:
-		if s.stop != nil && s.out == 0 {
+		if s.stop != nil && s.out == 0 && len(s.redo) == 0 {
 			s.startDelivery() // of nothing: the plan is put away
 			s.deliver()
 		}
@@ -136,7 +137,7 @@ func (s *step) again() {
 	for _, r := range s.redo {
 		switch {
 		case s.phase == Abandoning || s.phase == Done,
-			s.stop != nil && (s.phase == Surveying || s.phase == Planning && !s.resumed):
+			s.stop != nil && (s.phase == Surveying && s.doubtful == 0 || s.phase == Planning && !s.resumed):
 			s.forget(r.effect)
 		case s.now.Before(r.at):
 			kept = append(kept, r)
@@ -153,7 +154,7 @@ func (s *step) again() {
 func (s *step) close() {
 	c := &s.counts
 	if s.stop != nil {
-		c.Deferred += s.changes() - (c.Delivered + c.Rejected + c.InDoubt + c.Deferred + c.Excluded)
+		c.Deferred += s.changes() - s.settledChanges()
 	}
 	s.run.Fault = nil
 	if s.stop != nil {
@@ -218,7 +219,7 @@ func (s *step) endUnplanned() {
 // the destination said meanwhile is still stored, unless the lease is lost.
 func (s *step) abandon() {
 	s.dropUnsent()
-	if len(s.flow.inflight) > 0 {
+	if len(s.flow.inflight)+len(s.flow.tickets.asked) > 0 {
 		return
 	}
 	if len(s.results) > 0 && !s.stop.lost && !s.stop.blind {
@@ -255,6 +256,12 @@ func (s *step) sleep() {
 		}
 		if len(s.results) > 0 && !s.storing {
 			sooner(s.lastSave.Add(s.tune.FlushEvery))
+		}
+		for _, b := range s.flow.tickets.waiting {
+			sooner(s.due(b))
+		}
+		if until := s.canary.until; !until.IsZero() {
+			sooner(until)
 		}
 	}
 	if at.IsZero() || !s.wake.IsZero() && !at.Before(s.wake) {

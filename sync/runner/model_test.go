@@ -23,6 +23,7 @@ type row struct {
 	value      int // grows with every change of anything: the version
 	poisoned   bool
 	unmappable bool
+	sick       bool // the destination defers it again and again
 }
 
 func (r row) record() tidegate.Record {
@@ -61,6 +62,7 @@ type held struct {
 	attemptID any
 	next      time.Time
 	attempts  int
+	first     time.Time // of its failures
 }
 
 type storedPlan struct {
@@ -69,6 +71,9 @@ type storedPlan struct {
 	intended int64
 	results  map[int64]ledger.Result
 	finished bool
+	reverts  string
+	tickets  map[int64]ledger.OpenTicket // by ordinal
+	order    []destinations.Ticket
 }
 
 // modelLedger is the reference ledger: plain maps, every write checked.
@@ -128,7 +133,7 @@ func (l *modelLedger) Plan(_ context.Context, req ledger.PlanRequest) (ledger.Su
 		}
 	}
 	l.adopt()
-	p := &storedPlan{results: map[int64]ledger.Result{}}
+	p := newPlan()
 	p.summary = ledger.Summary{RunID: req.RunID, PlannedAt: l.now(), BadKeys: l.src.bad, Read: l.src.bad}
 	for _, h := range l.keys {
 		if h.acked != nil {
@@ -136,7 +141,7 @@ func (l *modelLedger) Plan(_ context.Context, req ledger.PlanRequest) (ledger.Su
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(l.src.rows)) {
-		l.planRow(p, key, l.src.rows[key])
+		l.planRow(p, key, l.src.rows[key], req.Mode)
 	}
 	for _, key := range slices.Sorted(maps.Keys(l.keys)) {
 		if _, present := l.src.rows[key]; !present {
@@ -163,7 +168,11 @@ func (l *modelLedger) adopt() {
 	}
 }
 
-func (l *modelLedger) planRow(p *storedPlan, key tidegate.Key, r row) {
+func newPlan() *storedPlan {
+	return &storedPlan{results: map[int64]ledger.Result{}, tickets: map[int64]ledger.OpenTicket{}}
+}
+
+func (l *modelLedger) planRow(p *storedPlan, key tidegate.Key, r row, mode tidegate.Mode) {
 	p.summary.Read++
 	h := l.keys[key]
 	if h == nil {
@@ -172,7 +181,7 @@ func (l *modelLedger) planRow(p *storedPlan, key tidegate.Key, r row) {
 	after := r.record()
 	equal := reflect.DeepEqual(h.acked, after)
 	due := h.open != "" && (!reflect.DeepEqual(h.attempted, after) || !h.next.IsZero() && !l.now().Before(h.next))
-	if equal && h.open == "" || h.open != "" && !due {
+	if mode != tidegate.Full && (equal && h.open == "" || h.open != "" && !due) {
 		p.summary.Unchanged++
 		return
 	}
@@ -186,6 +195,9 @@ func (l *modelLedger) planRow(p *storedPlan, key tidegate.Key, r row) {
 	c := ledger.Planned{
 		Change: tidegate.Change{Op: op, Key: key, Before: h.acked, After: after}, Identifier: r.identifier,
 		Attempts: h.attempts, IdempotencyKey: strconv.Itoa(r.value),
+	}
+	if reflect.DeepEqual(h.attempted, after) {
+		c.FirstFailedAt = h.first
 	}
 	if r.unmappable {
 		c.Fault = &tidegate.Fault{Action: tidegate.Reject, Code: "mapping.failed", Message: "unmappable"}
@@ -282,6 +294,11 @@ func (l *modelLedger) Record(_ context.Context, runID string, epoch int64, resul
 			l.misuse(fmt.Sprintf("recorded %d, intended below %d", r.Ordinal, p.intended))
 			continue
 		}
+		if r.Disposition == destinations.Pending {
+			p.accept(r, l.now())
+			continue
+		}
+		delete(p.tickets, r.Ordinal)
 		if old, done := p.results[r.Ordinal]; done {
 			if old.Disposition != r.Disposition {
 				l.misuse(fmt.Sprintf("recorded %d as %s and then as %s", r.Ordinal, old.Disposition, r.Disposition))
@@ -304,6 +321,9 @@ func (l *modelLedger) apply(c *ledger.Planned, r ledger.Result) {
 		l.keys[c.Key] = h
 	}
 	h.next, h.attempts = r.NextAttempt, h.attempts+1
+	if h.first.IsZero() || !reflect.DeepEqual(h.attempted, c.After) {
+		h.first = l.now()
+	}
 	switch r.Disposition {
 	case destinations.Delivered:
 		*h = held{acked: c.After, id: c.Identifier}
@@ -337,7 +357,7 @@ func (l *modelLedger) Progress(_ context.Context, runID string) (ledger.Progress
 		return ledger.Progress{}, &tidegate.Fault{Action: tidegate.Halt, Code: "plan.missing"}
 	}
 	settled := map[int64]bool{}
-	pr := ledger.Progress{Summary: p.summary, Intended: p.intended, Settled: func(o int64) bool { return settled[o] }}
+	pr := ledger.Progress{Summary: p.summary, Intended: p.intended, Settled: func(o int64) bool { return settled[o] }, Tickets: p.open()}
 	for o, r := range p.results {
 		settled[o] = true
 		switch {

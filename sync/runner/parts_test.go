@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/sync/ledger"
 )
 
@@ -124,7 +125,10 @@ func TestSurvey(t *testing.T) {
 		{
 			"the key changed", tidegate.Mirror,
 			[]ledger.Planned{change(tidegate.Added, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")},
-			map[int64]Clash{0: {Identifier: "a@x", Keys: []tidegate.Key{"[2]", "[1]"}, Late: true, After: 1}},
+			map[int64]Clash{
+				0: {Identifier: "a@x", Keys: []tidegate.Key{"[2]", "[1]"}, Takes: []int64{1}},
+				1: {Identifier: "a@x", Keys: []tidegate.Key{"[2]", "[1]"}, Taken: true, By: 0},
+			},
 		},
 		{"the key changed, removals are excluded", tidegate.Upsert, []ledger.Planned{change(tidegate.Added, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")}, nil},
 		{"removed twice", tidegate.Mirror, []ledger.Planned{change(tidegate.Removed, "[2]", "a@x"), change(tidegate.Removed, "[1]", "a@x")}, map[int64]Clash{}},
@@ -133,7 +137,7 @@ func TestSurvey(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := Survey(t.Context(), planOf(c.plan...), c.mode)
+			got, err := Survey(t.Context(), planOf(c.plan...), c.mode, "id")
 			if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
 				t.Errorf("%v\n%s", err, diff)
 			}
@@ -147,7 +151,7 @@ func TestSurveyRefusesAnIdentifierThatDoesNotIdentify(t *testing.T) {
 	for i := range plan {
 		plan[i] = change(tidegate.Added, tidegate.Key("["+strings.Repeat("1", i%20+1)+"]"), "same")
 	}
-	_, err := Survey(t.Context(), planOf(plan...), tidegate.Upsert)
+	_, err := Survey(t.Context(), planOf(plan...), tidegate.Upsert, "id")
 	if f := tidegate.FaultOf(err); f.Code != "identifier.not_unique" || f.Action != tidegate.Halt {
 		t.Errorf("got %v", err)
 	}
@@ -203,9 +207,7 @@ func TestQuotaNeverPassesItsLimitInAnyWindow(t *testing.T) {
 			q.Declare(limit)
 			var times []time.Time
 			for range min(3*limit.Calls, 700) {
-				if err := q.Wait(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				waitFor(t, q, Claim{Sync: "s"})
 				times = append(times, time.Now())
 			}
 			for i := limit.Calls + 1; i < len(times); i++ {
@@ -220,14 +222,25 @@ func TestQuotaNeverPassesItsLimitInAnyWindow(t *testing.T) {
 	}
 }
 
+func waitFor(t *testing.T, q *Quota, c Claim) {
+	t.Helper()
+	for {
+		wait := q.Take(c)
+		if wait == 0 {
+			return
+		}
+		if err := retry.Wait(t.Context(), wait); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestQuotaLearns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQuota(time.Now)
 		take := func() {
-			if err := q.Wait(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			waitFor(t, q, Claim{Sync: "s"})
 		}
 		for range 100 {
 			take()

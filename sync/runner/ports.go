@@ -26,6 +26,46 @@ type Ledger interface {
 	Finish(ctx context.Context, runID string) error
 	// Sample returns up to n changes of a stored plan, field by field.
 	Sample(ctx context.Context, runID string, n int) ([]ledger.Preview, error)
+	// PlanRevert stores the plan that takes another run back, PlanDrift the one that writes
+	// confirmed values again; both are then found like any plan.
+	PlanRevert(ctx context.Context, req ledger.RevertRequest) (ledger.Summary, error)
+	PlanDrift(ctx context.Context, req ledger.DriftRequest) (ledger.Summary, error)
+	// Confirmed streams what the destination confirmed: all of it, or about sample records.
+	Confirmed(ctx context.Context, sample int, seed int64) (ledger.ConfirmedReader, error)
+}
+
+// Quotas hand out the calls that destination accounts allow, to every sync (and
+// every node) that shares them. Methods are safe for concurrent use.
+type Quotas interface {
+	// Take takes the right to make one call and returns 0, or returns how long to wait before asking again.
+	Take(ctx context.Context, account string, c Claim) (time.Duration, error)
+	// Declare tells what an API is known to allow; of several declarations the tightest holds.
+	Declare(ctx context.Context, account string, l destinations.Limit) error
+	// Learn takes the result of a call: a Throttle stops everyone and lowers the rate, answers raise it again.
+	Learn(ctx context.Context, account string, err error) error
+	// Allow takes what an answer said about the account's limit.
+	Allow(ctx context.Context, account string, a destinations.Allowance) error
+}
+
+// Claim is who wants to call an account.
+type Claim struct {
+	Sync    string
+	Weight  int // its share when calls are scarce, 10 when 0
+	Percent int // of the account's quota that it may use, 100 when 0
+}
+
+func (c Claim) sane() Claim {
+	if c.Weight <= 0 {
+		c.Weight = 10
+	}
+	if c.Percent <= 0 || c.Percent > 100 {
+		c.Percent = 100
+	}
+	return c
+}
+
+func claimOf(o *Opened) Claim {
+	return Claim{Sync: o.Sync.Name, Weight: o.Sync.Delivery.Priority, Percent: o.Sync.Delivery.QuotaPercent}.sane()
 }
 
 // Opened is everything that one run of a sync works with.

@@ -57,7 +57,7 @@ func (r *Runner) Plan(ctx context.Context, sync string, sample int) (Preview, er
 	if err != nil {
 		return Preview{}, err
 	}
-	opened, err := r.opts.Open(ctx, sync)
+	opened, err := r.open(ctx, sync)
 	if err != nil {
 		return Preview{}, errors.Join(fmt.Errorf("opening sync %s: %w", sync, err), r.release(ctx, lease))
 	}

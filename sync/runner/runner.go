@@ -29,6 +29,8 @@ type Options struct {
 	Now  func() time.Time
 	// Random returns 64 random bits; safe for concurrent use.
 	Random func() uint64
+	// Quotas are the call rates of accounts; nil keeps them in this process.
+	Quotas Quotas
 	Log    *slog.Logger // nil is silent
 	Meter  metric.Meter // nil measures nothing
 	// OnRun, when set, is told of every run that was held or has ended. It must not block.
@@ -42,10 +44,11 @@ type Options struct {
 
 // Runner runs syncs. Make one with New, end it with Close.
 type Runner struct {
-	opts   Options
-	log    *slog.Logger
-	meters *meters
-	quotas quotas
+	opts     Options
+	log      *slog.Logger
+	meters   *meters
+	quotas   Quotas
+	breakers breakers
 
 	mu     sync.Mutex
 	active map[string]*active // by sync; one run of a sync at a time
@@ -61,8 +64,10 @@ type active struct {
 	done     chan struct{}
 	cancel   context.CancelFunc
 
-	mu    sync.Mutex
-	shown tidegate.Run
+	mu      sync.Mutex
+	shown   tidegate.Run
+	pace    pace
+	account string // once it is opened
 }
 
 func newActive(run tidegate.Run, cancel context.CancelFunc) *active {
@@ -127,13 +132,16 @@ func New(opts Options) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a runner's meters: %w", err)
 	}
+	if opts.Quotas == nil {
+		opts.Quotas = NewQuotas(opts.Now)
+	}
 	log := opts.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Runner{
 		opts: opts, log: log, meters: m,
-		quotas: quotas{now: opts.Now, of: map[string]*Quota{}},
+		quotas: opts.Quotas, breakers: breakers{now: opts.Now, of: map[string]*breaker{}},
 		active: map[string]*active{},
 	}, nil
 }
@@ -144,12 +152,37 @@ func (r *Runner) now() time.Time { return r.opts.Now() }
 // for clocks that differ.
 func (r *Runner) sendUntil(l Lease) time.Time { return l.Expires.Add(-r.opts.LeaseTTL / 6) }
 
-func (r *Runner) config(run tidegate.Run, o *Opened, until time.Time) Config {
-	return Config{
-		Run: run, Mode: o.Sync.Mode, Guards: o.Sync.Guards,
-		Object: o.Object.Name, IdentifierField: o.IdentifierField, Limit: o.Object.Limit, Safety: o.Object.Safety,
-		LeaseUntil: until, Seed: r.opts.Random(), Tuning: r.opts.Tuning,
+func (r *Runner) config(run tidegate.Run, o *Opened, until time.Time) (Config, error) {
+	d := o.Sync.Delivery
+	retryFor, err := durationOr(d.RetryFor, defaultRetryFor)
+	if err != nil {
+		return Config{}, settingFault(o.Sync, "delivery.retry_for", err)
 	}
+	wait, err := durationOr(d.CanaryWait, 0)
+	if err != nil {
+		return Config{}, settingFault(o.Sync, "delivery.canary_wait", err)
+	}
+	policies := policiesOf(o.Sync.Mapping)
+	return Config{
+		Run: run, Mode: o.Sync.Mode, Removal: removalOf(o.Sync), Guards: o.Sync.Guards,
+		Object: o.Object.Name, IdentifierField: o.IdentifierField, Limit: o.Object.Limit, Safety: o.Object.SafetyIn(o.Sync.Mode),
+		OnCreate: policies.of(tidegate.OnCreate), Befores: len(policies.of(tidegate.IfNewer)) > 0,
+		RetryFor: retryFor, Canary: d.CanaryRecords, CanaryWait: wait, Review: run.Trigger == tidegate.TriggerPlan,
+		LeaseUntil: until, Seed: r.opts.Random(), Tuning: r.opts.Tuning,
+	}, nil
+}
+
+const defaultRetryFor = 72 * time.Hour
+
+func durationOr(text string, otherwise time.Duration) (time.Duration, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	return time.ParseDuration(text)
+}
+
+func settingFault(def tidegate.Sync, field string, err error) error {
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.invalid", Subject: "sync " + def.Name + ": " + field, Message: err.Error(), Hint: "write a duration such as 72h or 90s"}
 }
 
 // resumeEvery is how often runs are looked for that another node left behind.
@@ -191,14 +224,17 @@ func (r *Runner) Start(ctx context.Context, sync, trigger string) (tidegate.Run,
 		return tidegate.Run{}, conflict(*unfinished, "is held for approval", "approve or cancel it")
 	}
 	if unfinished != nil {
-		return r.takeOn(ctx, *unfinished, false)
+		return r.takeOn(ctx, *unfinished, intake{})
 	}
+	return r.takeOn(ctx, r.newRun(sync, trigger), intake{create: true})
+}
+
+func (r *Runner) newRun(sync, trigger string) tidegate.Run {
 	now := r.now()
-	run := tidegate.Run{
+	return tidegate.Run{
 		ID: newRunID(now, r.opts.Random), Workspace: r.opts.Workspace, Sync: sync, Trigger: trigger,
 		State: tidegate.RunQueued, CreatedAt: now.UTC(),
 	}
-	return r.takeOn(ctx, run, true)
 }
 
 // Do is Start and Wait: it returns when the run has ended or is held. A run of
@@ -250,7 +286,7 @@ func (r *Runner) Approve(ctx context.Context, runID string) (tidegate.Run, error
 	if run.State != tidegate.RunHeld {
 		return run, conflict(run, "is "+string(run.State)+", not held", "")
 	}
-	return r.takeOn(ctx, run, false)
+	return r.takeOn(ctx, run, intake{})
 }
 
 // Resume takes on every run that was left queued or running and whose lease is
@@ -266,7 +302,7 @@ func (r *Runner) Resume(ctx context.Context) error {
 		if run.State == tidegate.RunHeld {
 			continue
 		}
-		_, err := r.takeOn(ctx, run, false)
+		_, err := r.takeOn(ctx, run, intake{})
 		var fault *tidegate.Fault
 		if err != nil && !(errors.As(err, &fault) && fault.Code == conflictCode) {
 			errs = append(errs, fmt.Errorf("resuming run %s: %w", run.ID, err))
@@ -286,7 +322,7 @@ func (r *Runner) Cancel(ctx context.Context, runID string) (tidegate.Run, error)
 		return r.refuse(ctx, run)
 	}
 	if r.find(runID) == nil {
-		return r.takeOn(ctx, run, false, CancelAsked{})
+		return r.takeOn(ctx, run, intake{first: []Event{CancelAsked{}}})
 	}
 	if a := r.find(runID); a != nil {
 		a.tell(CancelAsked{})
@@ -322,12 +358,20 @@ func (r *Runner) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// intake is how a run comes to be carried: a new one is created, after its plan
+// was stored where it is not made from the model, and one that exists is refreshed.
+type intake struct {
+	create bool
+	plan   func(ctx context.Context, o *Opened, epoch int64) error
+	first  []Event
+}
+
 // takeOn reserves the run's sync, takes its lease and carries the run in a goroutine.
-func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, create bool, first ...Event) (tidegate.Run, error) {
+func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, in intake) (tidegate.Run, error) {
 	// The run outlives the call that asked for it.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := newActive(run, cancel)
-	for _, e := range first {
+	for _, e := range in.first {
 		a.events <- e
 	}
 	if err := r.reserve(a); err != nil {
@@ -336,14 +380,8 @@ func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, create bool, firs
 	}
 	lease, err := r.lease(ctx, run.Sync)
 	if err == nil {
-		if create {
-			a.run.Epoch = lease.Epoch
-			err = r.opts.Runs.CreateRun(ctx, a.run)
-		} else {
-			err = r.refresh(ctx, a, lease.Epoch)
-		}
-		if err != nil {
-			err = errors.Join(err, r.release(ctx, lease))
+		if err = r.admit(ctx, a, lease.Epoch, in); err != nil {
+			err = errors.Join(err, r.release(context.WithoutCancel(ctx), lease))
 		}
 	}
 	if err != nil {
@@ -353,6 +391,23 @@ func (r *Runner) takeOn(ctx context.Context, run tidegate.Run, create bool, firs
 	a.show(a.run)
 	go r.carry(work, a, lease)
 	return a.run, nil
+}
+
+func (r *Runner) admit(ctx context.Context, a *active, epoch int64, in intake) error {
+	if !in.create {
+		return r.refresh(ctx, a, epoch)
+	}
+	a.run.Epoch = epoch
+	if in.plan != nil {
+		opened, err := r.open(ctx, a.sync)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(in.plan(ctx, opened, epoch), opened.Close()); err != nil {
+			return err
+		}
+	}
+	return r.opts.Runs.CreateRun(ctx, a.run)
 }
 
 // refresh reads the run again under its new lease: whoever had the lease before
@@ -371,10 +426,13 @@ func (r *Runner) refresh(ctx context.Context, a *active, epoch int64) error {
 func (r *Runner) carry(ctx context.Context, a *active, lease Lease) {
 	defer r.free(a)
 	crashpoint.Hit(crashpoint.SyncAfterLease)
-	opened, err := r.opts.Open(ctx, a.run.Sync)
+	opened, err := r.open(ctx, a.run.Sync)
 	if err != nil {
 		r.failUnopened(ctx, a, err)
 	} else {
+		a.mu.Lock()
+		a.account = opened.Account
+		a.mu.Unlock()
 		r.drive(ctx, a, opened, lease)
 		if err := opened.Close(); err != nil {
 			r.log.Warn("closing what a run worked with failed", "sync", a.run.Sync, "run", a.run.ID, "error", err)
@@ -457,7 +515,7 @@ func (r *Runner) refuse(ctx context.Context, run tidegate.Run) (tidegate.Run, er
 // putAway drops a plan that will never be delivered. A plan that stays because
 // the sync cannot be opened does no harm.
 func (r *Runner) putAway(ctx context.Context, run tidegate.Run) {
-	opened, err := r.opts.Open(ctx, run.Sync)
+	opened, err := r.opts.Open(ctx, run.Sync) // unchecked: there is nothing to send
 	if err == nil {
 		err = errors.Join(opened.Ledger.Finish(ctx, run.ID), opened.Close())
 	}

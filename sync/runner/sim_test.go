@@ -50,12 +50,15 @@ type world struct {
 	def   tidegate.Sync
 	limit destinations.Limit
 	safe  destinations.Safety
+	async bool // the destination decides later
 
 	quiet    bool
 	active   []*simRunner // the last one is the latest
 	runSeq   int
 	approved map[string]bool
 	removed  map[string]int64 // removals applied per run
+	sent     map[string]map[tidegate.Key]bool
+	passed   map[string]bool // runs whose canary was judged or approved
 	fired    map[string]int
 	events   int
 	trace    func(format string, args ...any)
@@ -67,20 +70,28 @@ func newWorld(seed uint64, step stepper) *world {
 	w := &world{
 		rng: rng, step: step, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), src: newSource(), runs: newMemoryRuns(),
 		approved: map[string]bool{}, removed: map[string]int64{}, fired: map[string]int{},
+		sent: map[string]map[tidegate.Key]bool{}, passed: map[string]bool{},
 	}
 	w.led = newModelLedger(w.src, func() time.Time { return w.now })
 	w.dest = &modelDestination{
 		w: w, records: map[string]tidegate.Record{}, version: map[string]int{}, applied: map[string]int{},
-		refused: map[tidegate.Key]bool{}, owner: map[string]tidegate.Key{},
+		refused: map[tidegate.Key]bool{}, owner: map[string]tidegate.Key{}, jobs: map[destinations.Ticket]*job{},
 	}
-	modes := []tidegate.Mode{tidegate.Mirror, tidegate.Mirror, tidegate.Mirror, tidegate.Upsert, tidegate.Insert}
+	modes := []tidegate.Mode{
+		tidegate.Mirror, tidegate.Mirror, tidegate.Mirror, tidegate.Mirror, tidegate.Upsert, tidegate.Upsert,
+		tidegate.Insert, tidegate.Append, tidegate.Audience, tidegate.Audience, tidegate.Full,
+	}
 	w.def = tidegate.Sync{Name: "s", Mode: modes[rng.IntN(len(modes))], Guards: tidegate.Guards{MaxRemovedRows: 2}}
+	if rng.IntN(4) == 0 {
+		w.def.Delivery.CanaryRecords, w.def.Delivery.CanaryWait = 1+rng.IntN(3), "10m"
+	}
+	w.async = rng.IntN(4) == 0
 	w.limit = destinations.Limit{Records: 1 + rng.IntN(4), Concurrency: 1 + rng.IntN(3)}
 	if rng.IntN(4) == 0 {
 		w.limit.Bytes = 300
 	}
 	w.safe = destinations.Idempotent
-	if rng.IntN(6) == 0 {
+	if rng.IntN(6) == 0 && w.def.Mode != tidegate.Audience { // to be a member twice is to be one
 		w.safe = destinations.Unsafe
 	}
 	w.dest.poisoned = func(k tidegate.Key) bool { return !w.quiet && w.src.rows[k].poisoned }
@@ -121,9 +132,16 @@ func (w *world) mutate() {
 	for range 1 + w.rng.IntN(6) {
 		key := tidegate.Key(fmt.Sprintf("[%d]", w.rng.IntN(9)))
 		r, present := w.src.rows[key]
+		if h := w.led.keys[key]; w.def.Mode == tidegate.Audience && h != nil && h.open == "in_doubt" {
+			continue // what was attempted under one identifier is forgotten with it
+		}
 		switch w.rng.IntN(8) {
 		case 0, 1, 2, 3:
 			id := r.identifier
+			if present && w.def.Mode == tidegate.Audience && w.rng.IntN(2) == 0 {
+				id += "'" // the member is known by another identifier now
+				w.fired["member moved"]++
+			}
 			if !present {
 				id = "id" + string(key)
 				if w.taken(id) {
@@ -138,15 +156,20 @@ func (w *world) mutate() {
 		case 6:
 			if present {
 				w.src.put(key, r.identifier)
-				if w.rng.IntN(2) == 0 {
+				switch w.rng.IntN(3) {
+				case 0:
 					w.poison(key, true, false)
-				} else {
+				case 1:
 					w.poison(key, false, true)
+				case 2:
+					r := w.src.rows[key]
+					r.sick = true
+					w.src.rows[key] = r
 				}
 			}
 		case 7: // the row comes back under another key
 			other := tidegate.Key(fmt.Sprintf("[%d]", 100+w.src.version))
-			if present && w.def.Mode == tidegate.Mirror {
+			if present && (w.def.Mode == tidegate.Mirror || w.def.Mode == tidegate.Audience) {
 				w.src.remove(key)
 				w.src.put(other, r.identifier)
 				w.fired["rekeyed"]++
@@ -155,7 +178,9 @@ func (w *world) mutate() {
 	}
 	if w.fault("empty result", 10) {
 		for key := range w.src.rows {
-			w.src.remove(key)
+			if h := w.led.keys[key]; w.def.Mode != tidegate.Audience || h == nil || h.open != "in_doubt" {
+				w.src.remove(key)
+			}
 		}
 	}
 	w.src.bad = int64(w.rng.IntN(2))
@@ -180,7 +205,10 @@ func (w *world) poison(key tidegate.Key, poisoned, unmappable bool) {
 	w.fired["poisoned"]++
 }
 
-const simTTL = 30 * time.Second
+const (
+	simTTL      = 30 * time.Second
+	simRetryFor = time.Hour
+)
 
 // begin starts or resumes the run in a new process.
 func (w *world) begin(run tidegate.Run) {
@@ -198,11 +226,14 @@ func (w *world) begin(run tidegate.Run) {
 	}
 	r := &simRunner{lease: lease, runID: run.ID}
 	r.state = NewState(Config{
-		Run: run, Mode: w.def.Mode, Guards: w.def.Guards, Object: "o", IdentifierField: "id", Limit: w.limit, Safety: w.safe,
+		Run: run, Mode: w.def.Mode, Removal: tidegate.Delete, Guards: w.def.Guards, Object: "o",
+		RetryFor: simRetryFor, Canary: w.def.Delivery.CanaryRecords, CanaryWait: 10 * time.Minute, Review: run.Trigger == tidegate.TriggerPlan,
+		IdentifierField: "id", Limit: w.limit, Safety: w.safe,
 		LeaseUntil: lease.Expires, Seed: w.rng.Uint64(),
 		Tuning: Tuning{
 			WindowRows: 2 + w.rng.IntN(4), FlushRows: 1 + w.rng.IntN(4), Tries: 3, Down: 6, Throttles: 4,
 			Backoff: retry.Backoff{Base: time.Second}, Patience: 20 * time.Second,
+			TicketFor: 10 * time.Minute, TicketGrace: 5 * time.Second,
 		},
 	})
 	w.active = append(w.active, r)
@@ -211,7 +242,12 @@ func (w *world) begin(run tidegate.Run) {
 
 func (w *world) newRun() tidegate.Run {
 	w.runSeq++
-	return tidegate.Run{ID: fmt.Sprintf("run_%04d", w.runSeq), Sync: "s", State: tidegate.RunQueued}
+	run := tidegate.Run{ID: fmt.Sprintf("run_%04d", w.runSeq), Sync: "s", State: tidegate.RunQueued}
+	if w.rng.IntN(12) == 0 {
+		run.Trigger = tidegate.TriggerPlan
+		w.fired["planned for review"]++
+	}
+	return run
 }
 
 func (w *world) feed(r *simRunner, e Event) {
@@ -236,6 +272,11 @@ func (w *world) feed(r *simRunner, e Event) {
 		case SendBatch:
 			if !w.now.Before(r.lease.Expires) {
 				w.violation("%s sends although its lease ran out", r.runID)
+			}
+			r.pending = append(r.pending, effect)
+		case PollTicket:
+			if !w.now.Before(r.lease.Expires) {
+				w.violation("%s asks although its lease ran out", r.runID)
 			}
 			r.pending = append(r.pending, effect)
 		default:
@@ -290,8 +331,11 @@ func (w *world) run() {
 }
 
 func nameOf(e Effect) string {
-	if _, ok := e.(SendBatch); ok {
+	switch e.(type) {
+	case SendBatch:
 		return "send"
+	case PollTicket:
+		return "poll"
 	}
 	if i, ok := e.(interrupted); ok {
 		return nameOf(i.Effect)
@@ -376,6 +420,9 @@ func (w *world) crash(r *simRunner) {
 		if send, ok := e.(SendBatch); ok && w.now.Before(r.lease.Expires) && w.rng.IntN(2) == 0 {
 			w.dest.apply(r, send.Batch, len(send.Batch.Items))
 		}
+		if poll, ok := e.(PollTicket); ok && w.rng.IntN(2) == 0 {
+			w.dest.work(r, poll.Ticket)
+		}
 	}
 	w.active = slices.DeleteFunc(w.active, func(o *simRunner) bool { return o == r })
 }
@@ -387,6 +434,9 @@ func (w *world) perform(r *simRunner, e Effect) Event {
 	}
 	if send, ok := e.(SendBatch); ok {
 		return w.dest.call(r, send)
+	}
+	if poll, ok := e.(PollTicket); ok {
+		return w.dest.poll(r, poll)
 	}
 	before := w.fault("ledger away before "+kindOf(e), 80)
 	if before {
@@ -408,15 +458,20 @@ func (w *world) local(r *simRunner, e Effect) (Event, error) {
 	case StoreRun:
 		return RunStored{}, w.runs.UpdateRun(ctx, e.Run, e.From)
 	case MakePlan:
-		if _, err := w.led.Plan(ctx, ledger.PlanRequest{RunID: r.runID, Epoch: r.lease.Epoch}); err != nil {
+		if _, err := w.led.Plan(ctx, ledger.PlanRequest{RunID: r.runID, Epoch: r.lease.Epoch, Mode: w.def.Mode}); err != nil {
 			return nil, err
 		}
 		p, err := w.led.Progress(ctx, r.runID)
 		return PlanStored{Progress: p}, err
 	case SurveyPlan:
-		clashes, err := Survey(ctx, func(ctx context.Context) (ledger.PlannedReader, error) { return w.led.Changes(ctx, r.runID, 0) }, w.def.Mode)
+		clashes, err := Survey(ctx, func(ctx context.Context) (ledger.PlannedReader, error) { return w.led.Changes(ctx, r.runID, 0) }, w.def.Mode, "id")
 		if len(clashes) > 0 {
 			w.fired["clash"]++
+			for _, c := range clashes {
+				if len(c.Takes) > 0 {
+					w.fired["taken over"]++
+				}
+			}
 		}
 		return PlanSurveyed{Clashes: clashes}, err
 	case ReadWindow:

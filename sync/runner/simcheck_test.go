@@ -42,6 +42,9 @@ func (w *world) checkLedger() {
 			continue
 		}
 		id := h.id.(string)
+		if w.def.Mode == tidegate.Append {
+			id = string(key)
+		}
 		if owner := w.dest.owner[id]; owner != key {
 			continue // another key took the record over
 		}
@@ -69,6 +72,16 @@ func (l *modelLedger) unsettled(key tidegate.Key) bool {
 func (w *world) checkRejections(r *simRunner, results []ledger.Result) {
 	for _, res := range results {
 		key := w.led.plans[r.runID].changes[res.Ordinal].Key
+		if res.Fault != nil && res.Fault.Code == parkedCode {
+			w.fired["parked"]++
+			if first := w.led.plans[r.runID].changes[res.Ordinal].FirstFailedAt; first.IsZero() || w.now.Sub(first) < simRetryFor {
+				w.violation("key %s is given up although it first failed at %v", key, first)
+			}
+			continue
+		}
+		if res.Fault != nil && res.Fault.Code == "identifier.repeated" && w.led.plans[r.runID].reverts != "" {
+			continue // what was there before cannot be told apart
+		}
 		if res.Disposition == destinations.Rejected && !w.dest.refused[key] {
 			w.violation("key %s is called rejected, but nobody rejected it", key)
 		}
@@ -84,15 +97,19 @@ func (w *world) checkEnd() {
 			delete(w.dest.records, r.identifier) // waits for a person
 			continue
 		}
-		want[r.identifier] = r.record()
+		id := r.identifier
+		if w.def.Mode == tidegate.Append {
+			id = string(key)
+		}
+		want[id] = r.record()
 	}
 	for id, record := range want {
 		got, there := w.dest.records[id]
-		if !there || w.def.Mode != tidegate.Insert && !reflect.DeepEqual(got, record) {
+		if !there || w.def.Mode != tidegate.Insert && w.def.Mode != tidegate.Audience && !reflect.DeepEqual(got, record) {
 			w.violation("in the end record %s is %v, the model says %v", id, got, record)
 		}
 	}
-	if w.def.Mode != tidegate.Mirror || w.safe == destinations.Unsafe {
+	if w.def.Mode != tidegate.Mirror && w.def.Mode != tidegate.Audience || w.safe == destinations.Unsafe {
 		return
 	}
 	for id := range w.dest.records {
@@ -109,10 +126,13 @@ var kinds = []string{
 	"crash after results", "crash after drop", "ledger away before intent", "ledger away after results", "ledger away after drop",
 	"ledger away after plan", "ledger away after run", "unsent", "throttle", "long throttle", "server error", "unconnected",
 	"timeout after apply", "partly applied, then reset", "halt", "too many outcomes", "whole batch rejected", "missing outcomes",
+	"accepted", "poll unsent", "poll throttled", "poll failed", "ticket unknown", "not done yet", "missing outcomes of a ticket",
+	"poll halted", "crash after poll", "not read before", "circuit open", "canary passed", "canary held", "parked", "reverted", "taken over",
+	"member moved", "planned for review",
 	"item deferred", "item throttled", "outcome in doubt", "held, approved", "held, refused",
 }
 
-// TestSimulation runs 20,000 schedules; TIDEGATE_LONG=1 makes it a million, and
+// TestSimulation runs 100,000 schedules; TIDEGATE_LONG=1 makes it a million, and
 // TIDEGATE_SEED=N replays one.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
@@ -128,7 +148,7 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	schedules, shards := 20_000, 4
+	schedules, shards := 100_000, 4
 	if os.Getenv("TIDEGATE_LONG") != "" {
 		schedules = 1_000_000
 	}
@@ -163,7 +183,7 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	for _, kind := range kinds {
-		if sum[kind] < schedules/1000 {
+		if sum[kind] < schedules/2000 {
 			t.Errorf("the fault %q struck %d times in %d schedules: the simulation does not test it", kind, sum[kind], schedules)
 		}
 	}
@@ -183,11 +203,14 @@ func (w *world) schedule() {
 		w.startRun()
 		w.settleRuns()
 		w.now = w.now.Add(time.Duration(w.rng.IntN(7200)) * time.Second)
+		if w.rng.IntN(8) == 0 {
+			w.revert()
+		}
 	}
 	w.quiet = true
 	for range 4 {
 		for key, r := range w.src.rows {
-			r.poisoned, r.unmappable = false, false
+			r.poisoned, r.unmappable, r.sick = false, false, false
 			w.src.rows[key] = r
 		}
 		w.src.bad = 0
@@ -239,10 +262,62 @@ func (w *world) settleRuns() {
 			continue
 		case run.State == tidegate.RunHeld:
 			w.fired["held, approved"]++
-			w.approved[open] = true
+			if run.Fault.Code == canaryCode {
+				w.fired["canary held"]++
+				w.passed[open] = true
+			} else {
+				w.approved[open] = true
+			}
 		}
 		w.begin(run)
 		w.run()
 	}
 	w.violation("runs stay unfinished")
+}
+
+// revert takes the newest finished run back; then somebody mends the model, so
+// that its rows are newer than what was restored.
+func (w *world) revert() {
+	if w.def.Mode == tidegate.Append || w.def.Mode == tidegate.Insert || w.def.Mode == tidegate.Audience {
+		return
+	}
+	of := ""
+	for _, id := range slices.Sorted(maps.Keys(w.led.plans)) {
+		if w.runs.runs[id].State.Finished() && w.led.plans[id].reverts == "" {
+			of = id
+		}
+	}
+	if of == "" {
+		return
+	}
+	w.outlastLease()
+	run := w.newRun()
+	run.Trigger = tidegate.TriggerRevert
+	if _, err := w.led.PlanRevert(context.Background(), ledger.RevertRequest{RunID: run.ID, Of: of, Epoch: w.led.epoch}); err != nil {
+		w.violation("planning a revert: %v", err)
+		return
+	}
+	w.begin(run)
+	w.run()
+	w.settleRuns()
+	plan := w.led.plans[run.ID]
+	if w.runs.runs[run.ID].State == tidegate.RunSucceeded && len(plan.changes) > 0 {
+		w.fired["reverted"]++
+		for o, c := range plan.changes {
+			if !plan.results[int64(o)].Excluded && c.After != nil && !reflect.DeepEqual(w.dest.records[c.Identifier.(string)], c.After) {
+				w.violation("%s took %s back, but key %s is %v and not %v", run.ID, of, c.Key, w.dest.records[c.Identifier.(string)], c.After)
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.led.keys)) {
+		if _, present := w.src.rows[key]; !present {
+			w.src.remove(key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.src.rows)) {
+		r := w.src.rows[key]
+		w.src.version++
+		r.value = w.src.version
+		w.src.rows[key] = r
+	}
 }

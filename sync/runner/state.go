@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"maps"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -48,6 +49,7 @@ type State struct {
 
 	plan     reading
 	flow     flow
+	canary   canary
 	results  []ledger.Result // not yet handed to the ledger
 	storing  bool
 	lastSave time.Time
@@ -61,8 +63,9 @@ type stop struct {
 	state tidegate.RunState // RunRunning: to be resumed by someone
 	fault *tidegate.Fault
 	after time.Duration // when a later run may try the rest
-	lost  bool          // the lease is gone: nothing may be stored any more
-	blind bool          // the ledger refuses: outcomes cannot be stored any more
+	since time.Time
+	lost  bool // the lease is gone: nothing may be stored any more
+	blind bool // the ledger refuses: outcomes cannot be stored any more
 }
 
 type redo struct {
@@ -89,7 +92,12 @@ type unit struct {
 
 	size  int
 	doubt bool // an attempt may have been applied
+	sent  bool // it was on its way to the destination in this run
 	last  *tidegate.Fault
+	// leaving: the record's old identifier leaves the audience before the new one joins it; left: it has.
+	leaving, left bool
+	// with are removals of the record that this write takes over: what becomes of it becomes of them.
+	with []unit
 }
 
 type batch struct {
@@ -98,6 +106,7 @@ type batch struct {
 	throttles int
 	notBefore time.Time
 	answered  int64 // flow.answered when the batch was made
+	ticket    *ticket
 }
 
 // flow is what is between intended and settled.
@@ -106,9 +115,10 @@ type flow struct {
 	ready    []*batch
 	waiting  []*batch
 	inflight map[int64]*batch
-	late     []unit         // wait for the removal of the same identifier
-	removed  map[int64]bool // removals that late units wait for: delivered?
-	buffered int            // units here, inflight included
+	late     map[int64]*taking // writes that take records over and wait until their removals are read, by ordinal
+	parked   int               // units in late, and removals whose record is being taken over
+	tickets  tickets
+	buffered int // units here, inflight included
 
 	lastID    int64
 	window    float64 // calls at once that are worth trying
@@ -130,8 +140,8 @@ func NewState(cfg Config) State {
 		cfg: cfg, tune: cfg.Tuning.withDefaults(cfg.Limit, cfg.Safety), run: cfg.Run, leaseUntil: cfg.LeaseUntil,
 		seed: cfg.Seed, failed: map[string]failing{},
 		flow: flow{
-			inflight: map[int64]*batch{}, removed: map[int64]bool{},
-			window: float64(cfg.Limit.Concurrency),
+			inflight: map[int64]*batch{}, late: map[int64]*taking{}, window: float64(cfg.Limit.Concurrency),
+			tickets: tickets{asked: map[int64]*batch{}, places: map[int64]place{}},
 		},
 	}
 }
@@ -176,7 +186,7 @@ func (s *step) on(e Event) {
 	case PlanSurveyed:
 		s.done("survey")
 		s.clashes = e.Clashes
-		s.awaitRemovals()
+		s.openCanary()
 		s.startDelivery()
 	case WindowRead:
 		s.done("read")
@@ -186,6 +196,8 @@ func (s *step) on(e Event) {
 		s.onIntent()
 	case BatchAnswered:
 		s.onAnswer(e)
+	case TicketAnswered:
+		s.onTicket(e)
 	case ResultsStored:
 		s.done("results")
 		s.storing, s.lastSave = false, s.now
@@ -262,15 +274,12 @@ func (s *step) onPlan(p ledger.Progress) {
 	if s.phase != Planning { // abandoned meanwhile
 		return
 	}
+	s.resumeTickets(p.Tickets)
 	if fault := s.guard(p); fault != nil && s.stop == nil {
-		s.phase = Holding
-		s.run.State, s.run.Fault = tidegate.RunHeld, tidegate.StoredFault(fault)
-		s.run.Counts = s.counts
-		s.run.Counts.Held = s.changes()
-		s.do(StoreRun{Run: s.run, From: tidegate.RunRunning})
+		s.hold(fault)
 		return
 	}
-	if s.changes() == 0 || s.stop != nil {
+	if s.changes() == 0 || s.stop != nil && s.doubtful == 0 {
 		s.startDelivery()
 		return
 	}
@@ -294,7 +303,19 @@ func (s *step) guard(p ledger.Progress) *tidegate.Fault {
 	if approved(s.run) && was.Read == is.Read && was.Added == is.Added && was.Changed == is.Changed && was.Removed == is.Removed {
 		return nil
 	}
-	return Guard(p.Summary, s.cfg.Guards, s.cfg.Mode)
+	if fault := Guard(p.Summary, s.cfg.Guards, s.cfg.Mode); fault != nil || !s.cfg.Review || s.changes() == 0 {
+		return fault
+	}
+	return reviewed()
+}
+
+// hold stores the run as waiting for a person, with all that is not settled as held.
+func (s *step) hold(fault *tidegate.Fault) {
+	s.phase = Holding
+	s.run.State, s.run.Fault = tidegate.RunHeld, tidegate.StoredFault(fault)
+	s.run.Counts = s.counts
+	s.run.Counts.Held = s.changes() - s.settledChanges()
+	s.do(StoreRun{Run: s.run, From: tidegate.RunRunning})
 }
 
 // found takes what planning found into the counts.
@@ -306,6 +327,12 @@ func (s *step) found() {
 
 func (s *State) changes() int64 { return s.summary.Added + s.summary.Changed + s.summary.Removed }
 
+// settledChanges counts the changes whose outcome is known.
+func (s *State) settledChanges() int64 {
+	c := s.counts
+	return c.Delivered + c.Rejected + c.InDoubt + c.Deferred + c.Excluded
+}
+
 func canceled() *tidegate.Fault {
 	return &tidegate.Fault{Code: canceledCode, Message: "the run was canceled", Hint: "start the sync again; the next run sends what was left"}
 }
@@ -316,14 +343,48 @@ const canceledCode = "run.canceled"
 func (s *State) batchOf(b *batch) destinations.Batch {
 	items := make([]destinations.Item, len(b.units))
 	for i := range b.units {
-		u := &b.units[i]
-		items[i] = destinations.Item{
-			Op: u.Op, Key: u.Key, Identifier: u.Identifier, DestinationID: u.DestinationID,
-			Record: u.After, IdempotencyKey: u.IdempotencyKey,
+		items[i] = s.itemOf(&b.units[i])
+	}
+	call := destinations.Batch{Object: s.cfg.Object, Mode: s.cfg.Mode, IdentifierField: s.cfg.IdentifierField, Items: items}
+	if items[0].Op == tidegate.Removed && s.cfg.Mode == tidegate.Mirror {
+		call.Removal = s.cfg.Removal
+	}
+	return call
+}
+
+func (s *State) itemOf(u *unit) destinations.Item {
+	item := destinations.Item{
+		Op: u.Op, Key: u.Key, Identifier: u.Identifier, DestinationID: u.DestinationID,
+		Record: u.After, IdempotencyKey: u.IdempotencyKey,
+	}
+	switch {
+	case u.leaving:
+		item.Op, item.Identifier, item.Record = tidegate.Removed, u.Before[s.cfg.IdentifierField], u.Before
+		item.IdempotencyKey += "-leave"
+	case u.Op == tidegate.Removed:
+		item.Record = u.Before
+	case s.cfg.Mode == tidegate.Audience: // a member that moved joins as another
+		item.Op = tidegate.Added
+		if u.Op == tidegate.Changed {
+			item.DestinationID = ""
 		}
-		if u.Op == tidegate.Removed {
-			items[i].Record = u.Before
+	case u.Op == tidegate.Changed && len(s.cfg.OnCreate) > 0:
+		item.Record = maps.Clone(u.After)
+		for field := range s.cfg.OnCreate {
+			delete(item.Record, field)
 		}
 	}
-	return destinations.Batch{Object: s.cfg.Object, Mode: s.cfg.Mode, IdentifierField: s.cfg.IdentifierField, Items: items}
+	return item
+}
+
+// beforesOf are the confirmed records of a batch, where they are needed.
+func (s *State) beforesOf(b *batch) []tidegate.Record {
+	if !s.cfg.Befores {
+		return nil
+	}
+	befores := make([]tidegate.Record, len(b.units))
+	for i := range b.units {
+		befores[i] = b.units[i].Before
+	}
+	return befores
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -18,20 +19,28 @@ import (
 const MaxClashes = 10_000
 
 // Clash says that a change shares its identifier value with another key's change.
+// Without Takes, Taken and Stays it is a mistake of the model: nobody can tell
+// which row is meant.
 type Clash struct {
 	Identifier string
 	Keys       []tidegate.Key // the first few that share it
-	// Late changes are no mistake: another key's record is removed and this one
-	// takes its place, so it is sent after the removal with ordinal After.
-	Late  bool
-	After int64
+	// Takes are the removals, by ordinal, whose record this write takes over: the
+	// record changes hands and is written once instead of removed and written.
+	Takes []int64
+	// Taken says that this removal's record is taken over by the write By.
+	Taken bool
+	By    int64
+	// Stays says that the identifier that this member leaves is another's now, so that it stays.
+	Stays bool
 }
 
+func (c Clash) mistake() bool { return !c.Taken && !c.Stays && len(c.Takes) == 0 }
+
 func (c Clash) fault(key tidegate.Key) *tidegate.Fault {
-	if c.Late {
+	if !c.mistake() {
 		return &tidegate.Fault{
 			Action: tidegate.Retry, Code: "identifier.in_use", Subject: "key " + string(key),
-			Message: fmt.Sprintf("the record with the identifier %q belonged to another key, whose removal is not confirmed yet (keys %s)", c.Identifier, joinKeys(c.Keys)),
+			Message: fmt.Sprintf("the record with the identifier %q passes to another key, which is not confirmed yet (keys %s)", c.Identifier, joinKeys(c.Keys)),
 		}
 	}
 	return &tidegate.Fault{
@@ -52,13 +61,33 @@ func joinKeys(keys []tidegate.Key) string {
 	return text
 }
 
+// sharer is a change that has to do with an identifier value.
+type sharer struct {
+	ordinal int64
+	key     tidegate.Key
+	role    role
+}
+
+// role is what a change does to the record of an identifier.
+type role uint8
+
+const (
+	writes  role = iota
+	removes      // the record goes
+	leaves       // a member moves to another identifier
+)
+
 // Survey finds the changes of a plan whose identifier values clash. It reads the
 // plan once, holding 8 bytes a change, and a second time only when a value may
-// repeat. A row that cannot be mapped and one that the mode excludes clash with nothing.
-func Survey(ctx context.Context, open func(ctx context.Context) (ledger.PlannedReader, error), mode tidegate.Mode) (map[int64]Clash, error) {
+// repeat. A row that cannot be mapped and one that the mode excludes clash with
+// nothing, and neither do events: every version is a record of its own.
+func Survey(ctx context.Context, open func(ctx context.Context) (ledger.PlannedReader, error), mode tidegate.Mode, identifierField string) (map[int64]Clash, error) {
+	if mode == tidegate.Append {
+		return nil, nil
+	}
 	seed := maphash.MakeSeed()
 	var hashes []uint64
-	err := eachIdentifier(ctx, open, mode, func(_ *ledger.Planned, id string) error {
+	err := eachIdentifier(ctx, open, mode, identifierField, func(id string, _ sharer) error {
 		hashes = append(hashes, maphash.String(seed, id))
 		return nil
 	})
@@ -75,8 +104,8 @@ func Survey(ctx context.Context, open func(ctx context.Context) (ledger.PlannedR
 	if len(repeated) == 0 {
 		return nil, nil
 	}
-	groups, members := map[string][]ledger.Planned{}, 0
-	err = eachIdentifier(ctx, open, mode, func(p *ledger.Planned, id string) error {
+	groups, members := map[string][]sharer{}, 0
+	err = eachIdentifier(ctx, open, mode, identifierField, func(id string, s sharer) error {
 		if !repeated[maphash.String(seed, id)] {
 			return nil
 		}
@@ -87,53 +116,65 @@ func Survey(ctx context.Context, open func(ctx context.Context) (ledger.PlannedR
 				Hint:    "map an identifier that is unique in the model",
 			}
 		}
-		groups[id] = append(groups[id], ledger.Planned{Ordinal: p.Ordinal, Change: tidegate.Change{Op: p.Op, Key: p.Key}})
+		groups[id] = append(groups[id], s)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	clashes := map[int64]Clash{}
-	for id, group := range groups {
-		clashesOf(id, group, clashes)
+	for _, id := range slices.Sorted(maps.Keys(groups)) {
+		clashesOf(id, groups[id], clashes)
 	}
 	return clashes, nil
 }
 
-// clashesOf judges the changes that share one identifier value. Several removals
-// repeat one another and do no harm.
-func clashesOf(id string, group []ledger.Planned, clashes map[int64]Clash) {
-	var writes, removals []ledger.Planned
-	for _, p := range group {
-		if p.Op == tidegate.Removed {
-			removals = append(removals, p)
-		} else {
-			writes = append(writes, p)
-		}
+// clashesOf judges the changes that share one identifier value. Removals alone
+// repeat one another and do no harm; with one write the record changes hands.
+func clashesOf(id string, group []sharer, clashes map[int64]Clash) {
+	by := [3][]sharer{}
+	for _, s := range group {
+		by[s.role] = append(by[s.role], s)
 	}
 	c := Clash{Identifier: id}
-	for _, p := range slices.Concat(writes, removals) {
+	for _, s := range slices.Concat(by[writes], by[removes], by[leaves]) {
 		if len(c.Keys) < 5 {
-			c.Keys = append(c.Keys, p.Key)
+			c.Keys = append(c.Keys, s.key)
 		}
 	}
+	note := func(s sharer, c Clash) {
+		if old, there := clashes[s.ordinal]; there && old.mistake() {
+			return // a member may clash by its old identifier and by its new one: a mistake outweighs
+		} else if there && !c.mistake() {
+			c.Stays, c.Takes = c.Stays || old.Stays, slices.Concat(c.Takes, old.Takes)
+		}
+		clashes[s.ordinal] = c
+	}
 	switch {
-	case len(writes) > 1:
+	case len(by[writes]) > 1:
 		// Which row is meant nobody can tell, nor whether the record is to go.
-		for _, p := range group {
-			clashes[p.Ordinal] = c
+		for _, s := range group {
+			note(s, c)
 		}
-	case len(writes) == 1 && len(removals) > 1:
-		for _, p := range group { // one removal is enough, and only one can be waited for
-			clashes[p.Ordinal] = c
+	case len(by[writes]) == 1:
+		writer := by[writes][0]
+		for _, s := range by[removes] {
+			taken := c
+			taken.Taken, taken.By = true, writer.ordinal
+			note(s, taken)
+			c.Takes = append(c.Takes, s.ordinal)
 		}
-	case len(writes) == 1 && len(removals) == 1:
-		c.Late, c.After = true, removals[0].Ordinal
-		clashes[writes[0].Ordinal] = c
+		if len(c.Takes) > 0 {
+			note(writer, c)
+		}
+		c.Takes, c.Stays = nil, true
+		for _, s := range by[leaves] {
+			note(s, c)
+		}
 	}
 }
 
-func eachIdentifier(ctx context.Context, open func(ctx context.Context) (ledger.PlannedReader, error), mode tidegate.Mode, each func(*ledger.Planned, string) error) (err error) {
+func eachIdentifier(ctx context.Context, open func(ctx context.Context) (ledger.PlannedReader, error), mode tidegate.Mode, field string, each func(string, sharer) error) (err error) {
 	r, err := open(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the plan: %w", err)
@@ -147,13 +188,31 @@ func eachIdentifier(ctx context.Context, open func(ctx context.Context) (ledger.
 		if err != nil {
 			return fmt.Errorf("reading the plan: %w", err)
 		}
-		if p.Fault != nil || p.Identifier == nil || !mode.Lets(p.Op) {
+		moves := moved(&p, mode, field)
+		if p.Fault != nil || p.Identifier == nil || !mode.Lets(p.Op) && !moves {
 			continue
 		}
-		if err := each(&p, identifierText(p.Identifier)); err != nil {
+		s := sharer{ordinal: p.Ordinal, key: p.Key}
+		if p.Op == tidegate.Removed {
+			s.role = removes
+		}
+		if err := each(identifierText(p.Identifier), s); err != nil {
 			return err
 		}
+		if moves {
+			s.role = leaves
+			if err := each(identifierText(p.Before[field]), s); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// moved says whether p is a member of an audience that is to be known by another
+// identifier. The mode audience lets no other change through.
+func moved(p *ledger.Planned, mode tidegate.Mode, field string) bool {
+	return mode == tidegate.Audience && p.Op == tidegate.Changed && p.Fault == nil &&
+		p.Before[field] != nil && identifierText(p.Before[field]) != identifierText(p.Identifier)
 }
 
 // identifierText tells values apart as a destination would: 1 and "1" are one.

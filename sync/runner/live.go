@@ -1,0 +1,61 @@
+package runner
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate"
+)
+
+// Live is how far a run has come that this Runner is carrying.
+type Live struct {
+	Run tidegate.Run `json:"run"`
+	// Left are the changes without an outcome, PerSecond those that got one.
+	Left      int64   `json:"left"`
+	PerSecond float64 `json:"per_second,omitempty"`
+	// EndsAt is when the run ends if it goes on like this; zero when nothing tells yet.
+	EndsAt time.Time `json:"ends_at,omitzero"`
+	// CircuitOpen says that the destination is left alone because it failed too often.
+	CircuitOpen bool `json:"circuit_open,omitempty"`
+}
+
+// pace is what an estimate of a run's end is made from.
+type pace struct {
+	since         time.Time // delivery began
+	before        int64     // changes that were settled then
+	changes, done int64
+}
+
+// watch takes what is shown of the run.
+func (a *active) watch(s *State, now time.Time) {
+	run := s.Run()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.shown = run
+	if s.phase != Delivering {
+		return
+	}
+	done := s.settledChanges()
+	if a.pace.since.IsZero() {
+		a.pace.since, a.pace.before = now, done
+	}
+	a.pace.changes, a.pace.done = s.changes(), done
+}
+
+// Live returns the run of sync that this Runner is carrying, and when it is likely to end.
+func (r *Runner) Live(sync string) (Live, bool) {
+	r.mu.Lock()
+	a := r.active[sync]
+	r.mu.Unlock()
+	if a == nil {
+		return Live{}, false
+	}
+	now := r.now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := Live{Run: a.shown, Left: a.pace.changes - a.pace.done, CircuitOpen: a.account != "" && r.breakers.get(a.account).isOpen()}
+	if took := now.Sub(a.pace.since); !a.pace.since.IsZero() && took > 0 && a.pace.done > a.pace.before {
+		l.PerSecond = float64(a.pace.done-a.pace.before) / took.Seconds()
+		l.EndsAt = now.Add(time.Duration(float64(l.Left) / l.PerSecond * float64(time.Second))).UTC()
+	}
+	return l, true
+}
