@@ -2,6 +2,9 @@ module github.com/tidegate/tidegate
 
 go 1.26.0
 
+// Some npm packages carry Go files.
+ignore node_modules
+
 require (
 	code.dny.dev/ssrf v0.3.0
 	github.com/apache/arrow-go/v18 v18.8.0
