@@ -45,6 +45,8 @@ type column struct {
 	// unbounded numerics hold any number of digits on either side of the point;
 	// they are described as decimal(38,9), and their values come whole.
 	unbounded bool
+	// asText columns are sent as text, for the server to cast.
+	asText bool
 }
 
 func newColumn(f pgconn.FieldDescription) column {

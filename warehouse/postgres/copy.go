@@ -12,15 +12,49 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// copySource writes the rows of a reader as the bytes of a binary COPY. The
-// driver reads it in a goroutine of its own, which may outlive a copy whose
-// connection broke; stop keeps that one from touching the rows again.
+// feed encodes one row of a binary COPY after another: it appends the row's
+// fields to dst, io.EOF after the last row.
+type feed func(dst []byte) ([]byte, error)
+
+// feedRows encodes the rows of a reader.
+func feedRows(ctx context.Context, p *loadPlan, rows tidegate.RowReader) feed {
+	n := int64(0)
+	return func(dst []byte) ([]byte, error) {
+		if err := ctx.Err(); err != nil {
+			return dst, fmt.Errorf("reading row %d: %w", n+1, err)
+		}
+		row, err := rows.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return dst, io.EOF
+		}
+		n++
+		if err != nil {
+			return dst, fmt.Errorf("reading row %d: %w", n, err)
+		}
+		if len(row) != len(p.columns) {
+			return dst, fmt.Errorf("reading row %d: it has %d cells and its schema %d", n, len(row), len(p.columns))
+		}
+		for i, v := range row {
+			if v == nil && p.isKey[i] {
+				err = errNullKey
+			} else {
+				dst, err = p.columns[i].appendCell(dst, v)
+			}
+			if err != nil {
+				return dst, rowFault(p.columns[i].name, n, err)
+			}
+		}
+		return dst, nil
+	}
+}
+
+// copySource is what the driver reads a binary COPY from. It does so in a
+// goroutine of its own, which may outlive a copy whose connection broke; stop
+// keeps that one from touching the rows again.
 type copySource struct {
-	p        *loadPlan
-	rows     tidegate.RowReader
+	next     feed
+	fields   int  // of a row
 	numbered bool // a last column numbers the rows
-	// next reads the next row; it holds the context of the copy.
-	next func() (tidegate.Row, error)
 
 	mu      sync.Mutex
 	stopped bool
@@ -63,34 +97,11 @@ func (c *copySource) Read(p []byte) (int, error) {
 
 // encode adds one row to the buffer, or the end.
 func (c *copySource) encode() {
-	row, err := c.next()
-	switch {
-	case errors.Is(err, io.EOF):
-		c.buf = append(c.buf, 0xff, 0xff)
-		c.err = io.EOF
+	start := len(c.buf)
+	c.buf = binary.BigEndian.AppendUint16(c.buf, uint16(c.fields))
+	if c.buf, c.err = c.next(c.buf); c.err != nil {
+		c.buf = append(c.buf[:start], 0xff, 0xff)
 		return
-	case err != nil:
-		c.err = fmt.Errorf("reading row %d: %w", c.n+1, err)
-		return
-	case len(row) != len(c.p.columns):
-		c.err = fmt.Errorf("reading row %d: it has %d cells and its schema %d", c.n+1, len(row), len(c.p.columns))
-		return
-	}
-	fields := len(row)
-	if c.numbered {
-		fields++
-	}
-	c.buf = binary.BigEndian.AppendUint16(c.buf, uint16(fields))
-	for i, v := range row {
-		if v == nil && c.p.isKey[i] {
-			err = errNullKey
-		} else {
-			c.buf, err = c.p.columns[i].appendCell(c.buf, v)
-		}
-		if err != nil {
-			c.err = rowFault(c.p.columns[i].name, c.n+1, err)
-			return
-		}
 	}
 	if c.numbered {
 		c.buf = binary.BigEndian.AppendUint32(c.buf, 8)
@@ -120,15 +131,9 @@ func (c *copySource) stop() {
 }
 
 // copyIn sends rows into the columns of a table and returns how many there were.
-func (s *session) copyIn(ctx context.Context, table sqltext.Text, names []sqltext.Text, p *loadPlan, rows tidegate.RowReader, numbered bool) (int64, error) {
-	c := &copySource{p: p, rows: rows, numbered: numbered, buf: make([]byte, 0, copyBuffer+4096)}
+func (s *session) copyIn(ctx context.Context, table sqltext.Text, names []sqltext.Text, p *loadPlan, rows feed, numbered bool) (int64, error) {
+	c := &copySource{next: rows, fields: len(names), numbered: numbered, buf: make([]byte, 0, copyBuffer+4096)}
 	c.buf = append(c.buf, copyHead...)
-	c.next = func() (tidegate.Row, error) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		return rows.Next(ctx)
-	}
 	sql := "COPY " + table + " (" + sqltext.Join(names, ", ") + ") FROM STDIN (FORMAT binary)"
 	_, err := s.pg.CopyFrom(ctx, c, string(sql))
 	c.stop()

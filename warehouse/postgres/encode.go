@@ -36,6 +36,9 @@ func checkString(s string) error {
 // binaryIn says whether cells of this column are sent in the column's own
 // binary form. Those of other types are sent as text and cast by the server.
 func (c *column) binaryIn() bool {
+	if c.asText {
+		return false
+	}
 	switch c.oid {
 	case oidBool, oidInt2, oidInt4, oidInt8, oidFloat4, oidFloat8, oidNumeric, oidText, oidVarchar,
 		oidBytea, oidDate, oidTimestamp, oidTimestampTZ, oidJSON, oidJSONB, oidUUID:
@@ -69,6 +72,9 @@ const maxCell = 1<<30 - 1<<20
 var errCellSize = errors.New("the value is longer than the server takes")
 
 func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
+	if c.asText {
+		return appendText(dst, v)
+	}
 	switch c.oid {
 	case oidBool:
 		if b, ok := v.(bool); ok {

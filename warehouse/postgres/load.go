@@ -72,7 +72,7 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 	if err != nil {
 		return 0, err
 	}
-	n, err := t.write(ctx, p, rows)
+	n, err := t.write(ctx, p, feedRows(ctx, p, rows))
 	if err != nil {
 		return 0, err
 	}
@@ -133,7 +133,7 @@ func planLoad(d sqltext.Dialect, l warehouse.Load, have []column, rows tidegate.
 
 // write brings the rows into the table: directly when they are appended as they
 // are, otherwise by way of a temporary table.
-func (t *tx) write(ctx context.Context, p *loadPlan, rows tidegate.RowReader) (int64, error) {
+func (t *tx) write(ctx context.Context, p *loadPlan, rows feed) (int64, error) {
 	if len(p.keys) == 0 && !p.casts {
 		return t.s.copyIn(ctx, p.table, p.quoted, p, rows, false)
 	}
@@ -270,7 +270,7 @@ func (p *loadPlan) nameOf(name string) string {
 const maxIndexKeys = 16
 
 // hashed says whether a column of a key of several is indexed by its hash: texts
-// can be longer than an entry of a tree. A key of one column has an index of hashes anyway.
+// can be longer than an entry of a tree. A key of one text has an index of kind hash.
 func (p *loadPlan) hashed(at int) bool {
 	c := p.columns[at]
 	return (c.oid == oidText || c.oid == oidVarchar) && len(p.keys) > 1 && len(p.keys) <= maxIndexKeys
@@ -325,7 +325,7 @@ func (t *tx) index(ctx context.Context, p *loadPlan) error {
 			return err
 		}
 		using := sqltext.Text(" USING btree (")
-		if len(p.keys) == 1 {
+		if text := p.columns[p.keys[0]]; len(p.keys) == 1 && (text.oid == oidText || text.oid == oidVarchar) {
 			using = " USING hash ("
 		}
 		if err := t.s.control(ctx, "CREATE INDEX IF NOT EXISTS "+quoted+" ON "+p.table+using+sqltext.Join(parts, ", ")+")"); err != nil {

@@ -54,6 +54,18 @@ func open(tb testing.TB, cfg postgres.Config) *postgres.Warehouse {
 	return w.(*postgres.Warehouse)
 }
 
+// openAt opens a warehouse whose clock stands still.
+func openAt(tb testing.TB, cfg postgres.Config, now time.Time) *postgres.Warehouse {
+	tb.Helper()
+	e := env()
+	e.Now = func() time.Time { return now }
+	w, err := postgres.Open(tb.Context(), cfg, e)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return w.(*postgres.Warehouse)
+}
+
 // rowsOf returns all rows of a query.
 func rowsOf(tb testing.TB, w warehouse.Warehouse, sql string, args ...any) []tidegate.Row {
 	tb.Helper()

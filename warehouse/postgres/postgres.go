@@ -195,6 +195,10 @@ func (s *session) rollback(ctx context.Context) {
 	}
 }
 
+// loadMemory is how long the ID of a load is remembered: longer than anybody
+// repeats one, and short enough to bound the table.
+const loadMemory = 90 * 24 * time.Hour
+
 // bookkeeping makes the tables of the schema _tidegate that this adapter needs.
 func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 	w.mu.Lock()
@@ -225,6 +229,9 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 		if err != nil {
 			return fmt.Errorf("making the bookkeeping tables: %w", err)
 		}
+	}
+	if _, err := s.exec(ctx, "DELETE FROM _tidegate.loads WHERE loaded_at < $1", w.now().Add(-loadMemory)); err != nil {
+		return fmt.Errorf("forgetting old loads: %w", err)
 	}
 	w.mu.Lock()
 	w.booked = true
