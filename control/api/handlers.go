@@ -138,7 +138,7 @@ func (s *server) applyProject(ctx context.Context, in *projectIn) (*planOut, err
 // DefinitionAddress is the path of one definition. It is exported because only
 // exported types can be embedded in inputs.
 type DefinitionAddress struct {
-	Kind        string `path:"kind" enum:"warehouse,settings,source,destination,model,sync"`
+	Kind        string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,dbt"`
 	Name        string `path:"name" maxLength:"63"`
 	IfMatch     string `header:"If-Match"`
 	IfNoneMatch string `header:"If-None-Match" doc:"* creates only."`
@@ -150,7 +150,7 @@ type definitionOut struct {
 }
 
 func (s *server) listDefinitions(ctx context.Context, in *struct {
-	Kind string `path:"kind" enum:"warehouse,settings,source,destination,model,sync"`
+	Kind string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,dbt"`
 },
 ) (*body[list[store.Definition]], error) {
 	return answerList(s.o.Catalog.Definitions(ctx, in.Kind))
@@ -190,7 +190,7 @@ func (s *server) deleteDefinition(ctx context.Context, in *DefinitionAddress) (*
 }
 
 func (s *server) definitionHistory(ctx context.Context, in *struct {
-	Kind  string `path:"kind" enum:"warehouse,settings,source,destination,model,sync"`
+	Kind  string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,dbt"`
 	Name  string `path:"name" maxLength:"63"`
 	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 },

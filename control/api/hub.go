@@ -66,6 +66,16 @@ type Hub interface {
 	// knows the sync's secret; fault "hook.unauthorized".
 	Hook(ctx context.Context, sync string, req HookRequest) error
 
+	// Dbt lists the dbt projects with their models.
+	Dbt(ctx context.Context) ([]DbtStatus, error)
+	// RefreshDbt looks at the artefacts of every dbt project now.
+	RefreshDbt(ctx context.Context) error
+	// DbtWebhook takes an event of dbt Cloud and returns at once; fault
+	// "hook.unauthorized" when its signature is wrong.
+	DbtWebhook(ctx context.Context, signature string, body []byte) error
+	// Lineage returns how values travel: all edges, or those that lead to and from one name.
+	Lineage(ctx context.Context, name string) (Lineage, error)
+
 	// Alerts lists what alerts are raised, or resolved and not yet told.
 	Alerts(ctx context.Context) []alert.State
 	// TestAlert sends a test message through the channel of an alert; fault "alert.not_found".
@@ -179,8 +189,8 @@ type SyncStatus struct {
 	Destination string `json:"destination"`
 	Object      string `json:"object"`
 	Mode        string `json:"mode"`
-	// State is how it is now: idle, queued, running, held, paused, broken.
-	State string `json:"state" enum:"idle,queued,running,held,paused,broken"`
+	// State is how it is now: idle, queued, running, held, paused, broken, blocked (by dbt).
+	State string `json:"state" enum:"idle,queued,running,held,paused,broken,blocked"`
 	// Reason answers "why is it not running".
 	Reason  string    `json:"reason,omitempty"`
 	NextRun time.Time `json:"next_run,omitzero"`

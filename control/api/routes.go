@@ -121,6 +121,11 @@ func (s *server) table() []route {
 
 		do("POST", "/v1/hooks/syncs/{name}", "syncHook", auth.Public, "Starts a sync; the request carries the sync's webhook_secret as a bearer token, or is signed with it", s.syncHook).takes(map[string]any{}, maxHookBytes),
 
+		do("GET", "/v1/dbt", "listDbt", auth.Read, "The dbt projects with their models, and whether each may be synced now", s.listDbt),
+		do("POST", "/v1/dbt/refresh", "refreshDbt", auth.Operate, "Looks at the dbt projects' artefacts now", s.refreshDbt),
+		do("POST", "/v1/dbt/webhook", "dbtWebhook", auth.Public, "Takes the webhook of dbt Cloud; its signature is checked against webhook_secret", s.dbtWebhook).takes(map[string]any{}, maxHookBytes),
+		do("GET", "/v1/lineage", "lineage", auth.Read, "How values travel: source, table, model, sync, field", s.lineage),
+
 		do("GET", "/v1/alerts", "listAlerts", auth.Read, "What alerts are raised, or resolved and not yet told", s.listAlerts),
 		do("POST", "/v1/alerts/{name}/test", "testAlert", auth.Operate, "Sends a test message through an alert's channel", s.testAlert),
 

@@ -31,7 +31,10 @@ type Hub struct {
 	runs    *store.Store
 	sources sources
 	retries retries
-	active  atomic.Pointer[active]
+	dbt     dbtProjects
+
+	lineageKept []api.LineageEdge // as the table has it; the watcher's alone
+	active      atomic.Pointer[active]
 
 	journal     *journal.Journal
 	books       *books
@@ -59,6 +62,8 @@ type active struct {
 	syncs        map[string]tidegate.Sync
 	models       map[string]tidegate.Model
 	destinations map[string]tidegate.Connection
+	base         *project.Project  // as it was applied, without what dbt adds
+	dbt          map[string]dbtRef // by model
 }
 
 func index(p *project.Project) *active {
@@ -76,7 +81,7 @@ func index(p *project.Project) *active {
 }
 
 func newHub(o Options, runs *store.Store) *Hub {
-	return &Hub{o: o, runs: runs, retries: retries{tries: map[string]int{}}}
+	return &Hub{o: o, runs: runs, retries: retries{tries: map[string]int{}}, dbt: dbtProjects{wake: make(chan struct{}, 1)}}
 }
 
 // open opens the warehouse and builds what works on it. Nothing runs yet.
@@ -131,6 +136,7 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 	parts.Go(func() error { return h.scheduler.Run(work) })
 	parts.Go(func() error { return h.runner.Run(work) })
 	parts.Go(func() error { return h.prune(work) })
+	parts.Go(func() error { return h.watchDbt(work) })
 	parts.Go(func() error { return h.alerts.Run(work) })
 	group.Go(func() error {
 		defer close(h.workDone)
@@ -188,14 +194,7 @@ func (h *Hub) Activate(ctx context.Context, p *project.Project) error {
 			Message: "the warehouse of a running hub cannot be replaced", Hint: "stop tidegate, then start it with the new project",
 		}
 	}
-	next := index(p)
-	if err := h.scheduler.Set(ctx, p.Syncs); err != nil {
-		return fmt.Errorf("activating the schedules: %w", err)
-	}
-	h.active.Store(next)
-	h.sources.set(p.Sources)
-	h.setAlerts(p)
-	return nil
+	return h.replaceDbt(ctx, p)
 }
 
 // plain gives equal documents equal Go values, whichever decoder made them.
@@ -245,5 +244,6 @@ func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path strin
 	if !ok {
 		return notLendable()
 	}
+	defer h.wakeDbt() // the other program may have been dbt
 	return y.Yield(ctx, use)
 }

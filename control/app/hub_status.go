@@ -120,7 +120,7 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	for _, name := range slices.Sorted(maps.Keys(a.syncs)) {
 		findings = append(findings, h.checkSync(ctx, name))
 	}
-	return findings
+	return append(findings, h.dbtFindings(ctx)...)
 }
 
 func (h *Hub) checkSpace() api.Finding {

@@ -69,6 +69,9 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	if !ok {
 		return nil, noSync(name)
 	}
+	if err := a.gate(name); err != nil {
+		return nil, err
+	}
 	conn := a.destinations[def.Destination]
 	m, err := model.Compile(ctx, h.warehouse, a.models[def.Model])
 	if err != nil {
@@ -181,6 +184,9 @@ func (h *Hub) lastSuccess(ctx context.Context, name string) (time.Time, error) {
 
 func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, error) {
 	a := h.active.Load()
+	if ref := a.dbt[a.syncs[name].Model]; ref.fault != nil {
+		return nil, ref.fault
+	}
 	m, err := model.Compile(ctx, h.warehouse, a.models[a.syncs[name].Model])
 	if err != nil {
 		return nil, err
@@ -239,7 +245,13 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	if def.Paused {
 		out.State = "paused"
 	}
-	if why.Fault != nil && !why.Running {
+	if gate := h.active.Load().gate(name); gate != nil && !why.Running {
+		f := tidegate.FaultOf(gate)
+		out.State, out.Reason = "blocked", f.Error()
+		if f.Hint != "" {
+			out.Reason += "; " + f.Hint
+		}
+	} else if why.Fault != nil && why.Fault.Code != "dbt.blocked" && !why.Running {
 		out.State, out.Reason = "broken", why.Fault.Code+": "+why.Fault.Message
 		if why.Fault.Hint != "" {
 			out.Reason += "; " + why.Fault.Hint

@@ -27,6 +27,7 @@ import (
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/sync/dbt"
 )
 
 // Env is the outside world.
@@ -60,6 +61,12 @@ type Local struct {
 	Lend func(ctx context.Context, p *project.Project, dataDir string, use func(ctx context.Context, path string) error) error
 	// Doctor examines a project and a data folder that no server uses.
 	Doctor func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
+	// Dbt lists the dbt projects of p, which lies in dir.
+	Dbt func(ctx context.Context, p *project.Project, dir, dataDir string) ([]api.DbtStatus, error)
+	// DbtExposures writes the exposures of p's dbt projects.
+	DbtExposures func(ctx context.Context, p *project.Project, dir string) ([]api.DbtExposures, error)
+	// DbtCheck says what a change of a dbt project breaks.
+	DbtCheck func(ctx context.Context, p *project.Project, dir string, o DbtCheckOptions) ([]dbt.Finding, error)
 }
 
 // ServeOptions are the flags of serve.
@@ -205,7 +212,7 @@ func (c *command) tree() *cobra.Command {
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
 		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(),
-		c.syncCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
+		c.syncCommand(), c.dbtCommand(), c.lineageCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)
 	return root

@@ -22,6 +22,7 @@ import (
 	destall "github.com/tidegate/tidegate/destinations/all"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/internal/obs"
+	"github.com/tidegate/tidegate/sync/dbt"
 )
 
 // New returns what the command line may do in this process.
@@ -57,6 +58,15 @@ func New(version string, now func() time.Time) cli.Local {
 		},
 		Doctor: func(ctx context.Context, p *project.Project, data string) []api.Finding {
 			return app.DoctorFiles(ctx, p, data, now)
+		},
+		Dbt: func(ctx context.Context, p *project.Project, dir, data string) ([]api.DbtStatus, error) {
+			return app.DbtFiles(ctx, p, dir, data, now)
+		},
+		DbtExposures: func(ctx context.Context, p *project.Project, dir string) ([]api.DbtExposures, error) {
+			return app.DbtExposures(ctx, p, dir, now)
+		},
+		DbtCheck: func(ctx context.Context, p *project.Project, dir string, o cli.DbtCheckOptions) ([]dbt.Finding, error) {
+			return app.CheckDbt(ctx, p, dir, now, app.DbtCheck{Name: o.Name, Target: o.Target, State: o.State, Query: o.Query})
 		},
 	}
 }

@@ -325,7 +325,37 @@ func usedColumns(fields []tidegate.FieldMapping, key []string, known []Column) [
 	return out
 }
 
-// UsedColumns are the columns of known that a field's value is made of.
-func UsedColumns(f tidegate.FieldMapping, known []Column) []string {
-	return usedColumns([]tidegate.FieldMapping{f}, nil, known)
+// MappedColumns are the columns that a field's value is made of, as far as its
+// text tells: in templates and expressions the words that are neither a
+// keyword, a filter nor a function.
+func MappedColumns(f tidegate.FieldMapping) []string {
+	var words []Column
+	collect := func(code string) {
+		for _, w := range identifier.FindAllString(operators.ReplaceAllString(quoted.ReplaceAllString(code, " "), " "), -1) {
+			if !slices.Contains(keywords, w) {
+				words = append(words, Column{Name: w})
+			}
+		}
+	}
+	for _, piece := range output.FindAllString(f.Template, -1) {
+		collect(piece)
+	}
+	collect(f.Expression)
+	out := usedColumns([]tidegate.FieldMapping{{Column: f.Column, Template: f.Template, Expression: f.Expression, Lookup: f.Lookup}}, nil, words)
+	for _, inner := range slices.Concat(f.Object, f.Items) {
+		for _, name := range MappedColumns(inner) {
+			if !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
+// operators are filters, functions and members: what is no column of a row.
+var operators = regexp.MustCompile(`\|\s*[A-Za-z_]\w*|[A-Za-z_]\w*\s*\(|\.\s*[A-Za-z_]\w*`)
+
+var keywords = []string{
+	"if", "elsif", "else", "endif", "unless", "endunless", "case", "when", "endcase", "for", "endfor", "in", "assign", "capture", "endcapture",
+	"and", "or", "not", "contains", "true", "false", "nil", "null", "empty", "blank",
 }

@@ -67,6 +67,27 @@ func (h *Hub) Hook(_ context.Context, name string, req api.HookRequest) error {
 	return nil
 }
 
+// Dbt implements api.Hub.
+func (h *Hub) Dbt(context.Context) ([]api.DbtStatus, error) {
+	return []api.DbtStatus{{Name: "dbt", Models: []api.DbtModelStatus{{ID: "model.shop.customers", Name: "customers", Table: "marts.customers", Passed: true, Syncs: []string{"crm"}}}}}, nil
+}
+
+// RefreshDbt implements api.Hub.
+func (h *Hub) RefreshDbt(context.Context) error { return nil }
+
+// DbtWebhook implements api.Hub.
+func (h *Hub) DbtWebhook(_ context.Context, signature string, _ []byte) error {
+	if signature != "signed" {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "hook.unauthorized", Message: "no"}
+	}
+	return nil
+}
+
+// Lineage implements api.Hub.
+func (h *Hub) Lineage(context.Context, string) (api.Lineage, error) {
+	return api.Lineage{Edges: []api.LineageEdge{{FromKind: "sync", From: "crm", ToKind: "field", To: "crm.contacts.email", Columns: []string{"email"}}}}, nil
+}
+
 // TestAlert implements api.Hub.
 func (h *Hub) TestAlert(_ context.Context, name string) error {
 	if name != "ops" {
