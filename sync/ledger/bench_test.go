@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -124,7 +123,6 @@ func seedLedger(b *testing.B, w *world, rows int) {
 	if err := w.l.Intend(w.ctx, id, 1, 0, int64(rows-1)); err != nil {
 		b.Fatal(err)
 	}
-	columns := strings.Join(logSchema()[:5].Names(), ", ")
-	w.exec("INSERT INTO _tidegate.crm__log (" + columns + ", recorded_at) SELECT '" + id + "', ordinal, key, op, 'delivered', now() FROM _tidegate.crm__" + id + "__plan WHERE ordinal >= 0")
+	w.exec("INSERT INTO _tidegate.crm__results (run_id, ordinal, disposition, destination_id, recorded_at) SELECT '" + id + "', ordinal, 'delivered', 'd' || ordinal, now() FROM _tidegate.crm__" + id + "__plan WHERE ordinal >= 0")
 	w.finish(id)
 }

@@ -17,7 +17,7 @@ import (
 // transactions: a delivery of hours does not hold a snapshot open.
 const pageRows = 4096
 
-const plannedColumns sqltext.Text = "ordinal, op, key, before, after, identifier, destination_id, attempts, idempotency_key, fault_action, fault_code, fault_subject, fault_message, fault_hint"
+const plannedColumns sqltext.Text = "ordinal, op, key, before, after, identifier, destination_id, attempts, first_failed_at, idempotency_key, fault_action, fault_code, fault_subject, fault_message, fault_hint"
 
 // Changes streams a stored plan from ordinal from. It errs with ErrNoPlan when
 // there is none and with the fault "plan.stale" when it must not be applied.
@@ -89,7 +89,7 @@ func plannedOf(row tidegate.Row) (Planned, error) {
 	var p Planned
 	var op, key, before, after, identifier string
 	var fault tidegate.RunFault
-	err := scan(row, &p.Ordinal, &op, &key, &before, &after, &identifier, &p.DestinationID, &p.Attempts, &p.IdempotencyKey,
+	err := scan(row, &p.Ordinal, &op, &key, &before, &after, &identifier, &p.DestinationID, &p.Attempts, &p.FirstFailedAt, &p.IdempotencyKey,
 		&fault.Action, &fault.Code, &fault.Subject, &fault.Message, &fault.Hint)
 	if err != nil {
 		return p, err

@@ -13,24 +13,31 @@ type candidate struct {
 	present                  bool // the model has the key
 	known                    bool // the ledger has the key
 	confirmed                bool // the destination confirmed a payload once
+	owned                    bool // another key owns the record now
 	key                      string
 
 	// What the model's row maps to; empty when not present or when fault is set.
 	after      string
+	afterHash  int64
 	identifier string
 	fault      *tidegate.Fault
 
 	// What __records holds.
-	payload              string // last confirmed
-	storedIdentifier     string
-	destinationID        string
+	payload          string // last confirmed; empty in a ledger of hashes
+	payloadHash      int64
+	storedIdentifier string
+	destinationID    string
+
+	// What __attempts holds; state is acked where it holds nothing.
 	state                string
 	doubted              bool // a delivery ended in doubt since the last confirmed one
 	attempted            string
+	attemptedHash        int64
 	attemptedOp          string
 	attemptedFingerprint int64
 	idempotencyKey       string
 	attempts             int64
+	firstFailed          time.Time
 	next                 time.Time // zero: not before the row changes
 }
 
@@ -43,10 +50,17 @@ type verdict struct {
 	house   string // opSame or opForget: the ledger's own housekeeping
 }
 
+// rules are what decide depends on besides the candidate.
+type rules struct {
+	now     time.Time
+	mode    tidegate.Mode
+	partial bool
+}
+
 // decide is the table of doc.go as a pure function.
-func decide(c *candidate, now time.Time, mode tidegate.Mode) verdict {
+func decide(c *candidate, r rules) verdict {
 	if !c.present {
-		return decideAbsent(c, now, mode)
+		return decideAbsent(c, r)
 	}
 	if !c.known {
 		return verdict{op: tidegate.Added}
@@ -55,40 +69,44 @@ func decide(c *candidate, now time.Time, mode tidegate.Mode) verdict {
 	if !c.confirmed {
 		op = tidegate.Added
 	}
-	asConfirmed := c.fault == nil && c.confirmed && c.after == c.payload
+	asConfirmed := c.fault == nil && c.confirmed && c.afterHash == c.payloadHash
 	switch {
-	case asConfirmed && !c.doubted:
+	case asConfirmed && !c.doubted && r.mode != tidegate.Full:
 		return verdict{house: opSame}
 	case c.state == stateAcked || c.attemptedOp == string(tidegate.Removed) || !c.asAttempted():
 		return verdict{op: op}
 	}
-	return decideAgain(c, op, now, mode)
+	return decideAgain(c, op, r)
 }
 
-func decideAbsent(c *candidate, now time.Time, mode tidegate.Mode) verdict {
+func decideAbsent(c *candidate, r rules) verdict {
 	switch {
+	case r.partial:
+		return verdict{} // it was not looked for
 	case !c.confirmed && !c.doubted:
 		return verdict{house: opForget}
+	case c.owned:
+		return verdict{house: opForget} // removing it would take another key's record away
 	case c.state == stateAcked || c.attemptedOp != string(tidegate.Removed):
 		return verdict{op: tidegate.Removed}
 	}
-	return decideAgain(c, tidegate.Removed, now, mode)
+	return decideAgain(c, tidegate.Removed, r)
 }
 
 // asAttempted says whether the row is still what the last attempt carried.
 func (c *candidate) asAttempted() bool {
-	return c.fingerprint == c.attemptedFingerprint || c.fault == nil && c.after == c.attempted
+	return c.fingerprint == c.attemptedFingerprint || c.fault == nil && c.afterHash == c.attemptedHash
 }
 
 // decideAgain is about a change that was attempted before and is the same now.
-func decideAgain(c *candidate, op tidegate.Op, now time.Time, mode tidegate.Mode) verdict {
+func decideAgain(c *candidate, op tidegate.Op, r rules) verdict {
 	if c.state == stateExcluded {
-		if mode == "" || mode.Lets(op) {
+		if r.mode == "" || r.mode.Lets(op) {
 			return verdict{op: op}
 		}
 		return verdict{}
 	}
-	if c.next.IsZero() || c.next.After(now) {
+	if c.next.IsZero() || c.next.After(r.now) {
 		return verdict{}
 	}
 	return verdict{op: op, retry: true, keepKey: c.attemptedOp == string(op)}

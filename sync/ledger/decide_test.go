@@ -22,15 +22,16 @@ func TestDecideExhaustively(t *testing.T) {
 						for _, after := range []string{"confirmed", "attempted", "new", ""} {
 							for _, next := range []time.Time{{}, now.Add(-1), now, now.Add(1)} {
 								for _, mode := range []tidegate.Mode{"", tidegate.Upsert, tidegate.Mirror} {
-									c := candidate{present: present, known: true, confirmed: confirmed, doubted: doubted, state: state, attemptedOp: string(attemptedOp), after: after, attempted: "attempted", next: next, fingerprint: 1}
+									hash := map[string]int64{"confirmed": 1, "attempted": 2, "new": 3}
+									c := candidate{present: present, known: true, confirmed: confirmed, doubted: doubted, state: state, attemptedOp: string(attemptedOp), after: after, afterHash: hash[after], attempted: "attempted", attemptedHash: 2, next: next, fingerprint: 1}
 									if confirmed {
-										c.payload = "confirmed"
+										c.payload, c.payloadHash = "confirmed", 1
 									}
 									if after == "" {
 										c.fault = &tidegate.Fault{Code: "x"}
 									}
 									tried++
-									checkVerdict(t, c, decide(&c, now, mode), now, mode)
+									checkVerdict(t, c, decide(&c, rules{now: now, mode: mode}), now, mode)
 								}
 							}
 						}
@@ -42,7 +43,7 @@ func TestDecideExhaustively(t *testing.T) {
 	if tried != 2*2*2*4*3*4*4*3 {
 		t.Fatal(tried)
 	}
-	if v := decide(&candidate{present: true}, now, ""); v != (verdict{op: tidegate.Added}) {
+	if v := decide(&candidate{present: true}, rules{now: now}); v != (verdict{op: tidegate.Added}) {
 		t.Fatalf("a new key: %+v", v)
 	}
 }

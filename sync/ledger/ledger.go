@@ -23,6 +23,11 @@ type Options struct {
 	Log *slog.Logger
 	// KeepLog is how long rows of __log and __runs stay; 0 means 30 days.
 	KeepLog time.Duration
+	// Model is where the model is read when that is another database than the one that
+	// holds the ledger: a warehouse that is read-only to us. Nil: the ledger is beside the model.
+	Model warehouse.Warehouse
+	// HashOnly keeps fingerprints instead of payloads: no values in plans that have ended, no undo, no drift.
+	HashOnly bool
 }
 
 // Ledger is the memory of one sync. Open makes one.
@@ -40,9 +45,8 @@ type Ledger struct {
 
 var runIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
 
-// Open creates the ledger's tables where they are missing. When one of __ledger
-// and __records is gone, what the other knows cannot be trusted: both start
-// empty, the next run sends every row again and removes none (Invariant 8).
+// Open creates the ledger's tables in wh where they are missing. What they hold is
+// verified by Plan, against the checksum that the last writer left.
 func Open(ctx context.Context, wh warehouse.Execer, workspace, sync string, opts Options) (*Ledger, error) {
 	if opts.Now == nil {
 		return nil, errors.New("opening a ledger: Options.Now is missing")
@@ -57,44 +61,22 @@ func Open(ctx context.Context, wh warehouse.Execer, workspace, sync string, opts
 	if !ok {
 		return nil, fmt.Errorf("opening the ledger of sync %q: no dialect is called %q", sync, wh.Dialect())
 	}
-	n := namesOf(workspace, sync)
+	e, ok := engineOf(dialect)
+	if !ok {
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "ledger.placement", Subject: "sync " + sync, Message: fmt.Sprintf("a ledger cannot live in a warehouse of the kind %s", dialect.Name()),
+			Hint: "set ledger.placement: local on the sync",
+		}
+	}
+	n := namesOf(dialect, workspace, sync)
 	if err := dialect.Check(n.of("ledger").Name); err != nil {
 		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
 	}
-	l := &Ledger{wh: wh, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n}, opts: opts}
-	if err := l.transact(ctx, l.create); err != nil {
+	l := &Ledger{wh: wh, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n, e: e}, opts: opts}
+	if err := l.create(ctx); err != nil {
 		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
 	}
 	return l, nil
-}
-
-func (l *Ledger) create(ctx context.Context, tx warehouse.Tx) error {
-	for kind, schema := range map[string]tidegate.Schema{
-		"ledger": ledgerSchema(), "records": recordsSchema(), "runs": runsSchema(), "intents": intentsSchema(),
-		"log": logSchema(), "bad_keys": badKeysSchema(), "fence": fenceSchema(),
-	} {
-		if _, err := tx.Ensure(ctx, l.names.of(kind), schema); err != nil {
-			return fmt.Errorf("creating %s: %w", l.names.of(kind), err)
-		}
-	}
-	var fences, narrow, wide int64
-	err := one(ctx, tx, string("SELECT (SELECT count(*) FROM "+l.sql.of("fence")+"), (SELECT count(*) FROM "+l.sql.of("ledger")+"), (SELECT count(*) FROM "+l.sql.of("records")+")"), nil, &fences, &narrow, &wide)
-	if err != nil {
-		return err
-	}
-	if narrow != wide && (narrow == 0 || wide == 0) {
-		l.opts.Log.Warn("half of a sync's ledger is lost; every row will be sent again and none removed", "sync", l.sync, "ledger_rows", narrow, "record_rows", wide)
-		for _, kind := range []string{"ledger", "records"} {
-			if _, err := tx.Exec(ctx, string("DELETE FROM "+l.sql.of(kind))); err != nil {
-				return fmt.Errorf("emptying %s: %w", l.names.of(kind), err)
-			}
-		}
-	}
-	if fences > 0 {
-		return nil
-	}
-	_, err = tx.Exec(ctx, string("INSERT INTO "+l.sql.of("fence")+" VALUES ($1, $2, 0, 0)"), l.workspace, l.sync)
-	return err
 }
 
 // transact runs use in one transaction.

@@ -3,7 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/tidegate/tidegate"
@@ -11,58 +11,64 @@ import (
 )
 
 // candidateCells is how many cells of a candidate stand before the model's own.
-const candidateCells = 18
+const candidateCells = 24
 
-// mapper reads candidates, maps and decides them, and is read as the rows of
-// __plan.
+// mapper reads candidates, maps and decides them.
 type mapper struct {
 	*planner
-	in   tidegate.RowReader
-	next int64 // the next ordinal
-	row  tidegate.Row
+	in       tidegate.RowReader
+	baseline bool
+	buf      []byte
 }
 
-// Schema implements tidegate.RowReader.
-func (m *mapper) Schema() tidegate.Schema { return planSchema() }
-
-// Close implements tidegate.RowReader; the reader of the candidates is closed
-// by who opened it.
-func (m *mapper) Close() error { return nil }
-
-// Next returns the next plan row: one that is sent, or housekeeping.
-func (m *mapper) Next(ctx context.Context) (tidegate.Row, error) {
+// next returns the next plan row: one that is sent, or housekeeping. io.EOF ends it.
+func (m *mapper) next(ctx context.Context, into *planRow) error {
 	for {
 		row, err := m.in.Next(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		var c candidate
 		if err := m.candidate(row, &c); err != nil {
-			return nil, err
+			return err
 		}
-		v := decide(&c, m.now, m.req.Mode)
+		v := decide(&c, rules{now: m.w.now, mode: m.req.Mode, partial: m.req.Partial})
+		if m.baseline && v.op == tidegate.Added && c.fault == nil {
+			v = verdict{house: opBaseline}
+		}
 		if v.op == "" && v.house == "" {
 			continue
 		}
-		return m.plan(&c, v), nil
+		m.plan(&c, v, into)
+		return nil
 	}
 }
 
 // candidate reads one row of statements.candidates and maps the model's part.
 func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
-	err := scan(row, &c.hash, &c.check, &c.fingerprint, &c.present, &c.known, &c.confirmed, &c.key, &c.payload, &c.storedIdentifier, &c.destinationID,
-		&c.state, &c.doubted, &c.attempted, &c.attemptedOp, &c.attemptedFingerprint, &c.idempotencyKey, &c.attempts, &c.next)
+	var modelRows, ledgerRows int64
+	var recordKey, attemptKey, attemptIdentifier, attemptDestination string
+	err := scan(row, &c.hash, &c.check, &c.fingerprint, &modelRows, &ledgerRows, &c.owned, &recordKey, &c.payload, &c.payloadHash, &c.storedIdentifier, &c.destinationID,
+		&attemptKey, &c.state, &c.doubted, &c.attemptedOp, &c.attempted, &c.attemptedHash, &c.attemptedFingerprint, &attemptIdentifier, &attemptDestination,
+		&c.idempotencyKey, &c.attempts, &c.firstFailed, &c.next)
 	if err != nil {
 		return err
 	}
-	if c.known && c.key == "" {
-		return m.damaged("a key of __ledger is missing in __records")
+	c.present, c.confirmed = modelRows > 0, recordKey != ""
+	c.known = c.confirmed || attemptKey != ""
+	if attemptKey == "" {
+		c.state = stateAcked
+	}
+	c.key = first(recordKey, attemptKey)
+	c.storedIdentifier, c.destinationID = first(c.storedIdentifier, attemptIdentifier), first(attemptDestination, c.destinationID)
+	if ledgerRows > 0 && !c.known {
+		return m.w.damaged("a key of __ledger is in neither __records nor __attempts")
 	}
 	if !c.present {
 		return nil
 	}
 	if row[2] == nil {
-		return m.damaged("a row of the model has no fingerprint")
+		return m.w.damaged("a row of the model has no fingerprint")
 	}
 	cells := row[candidateCells:]
 	key, err := model.KeyOf(cells[:m.src.keys])
@@ -72,11 +78,18 @@ func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
 	if c.known && c.key != string(key) {
 		// Two keys with equal hashes of 126 bits: not an accident. The key's
 		// text decides, and nothing is sent under the wrong key.
-		return m.damaged(fmt.Sprintf("the keys %s and %s have the same hash", c.key, key))
+		return m.w.damaged(fmt.Sprintf("the keys %s and %s have the same hash", c.key, key))
 	}
 	c.key = string(key)
 	m.apply(cells, c)
 	return nil
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 func (m *mapper) apply(cells tidegate.Row, c *candidate) {
@@ -85,82 +98,46 @@ func (m *mapper) apply(cells tidegate.Row, c *candidate) {
 		c.fault = fault
 		return
 	}
-	buf := make([]byte, 0, 256)
-	buf = model.AppendJSON(buf, record)
-	if len(buf) > model.MaxRowBytes {
-		c.fault = &tidegate.Fault{Action: tidegate.Reject, Code: "mapping.size", Subject: "record", Message: fmt.Sprintf("the mapped row has %d bytes, the limit is %d", len(buf), model.MaxRowBytes), Hint: "map fewer or shorter columns"}
+	m.buf = model.AppendJSON(m.buf[:0], record)
+	if len(m.buf) > model.MaxRowBytes {
+		c.fault = &tidegate.Fault{Action: tidegate.Reject, Code: "mapping.size", Subject: "record", Message: fmt.Sprintf("the mapped row has %d bytes, the limit is %d", len(m.buf), model.MaxRowBytes), Hint: "map fewer or shorter columns"}
 		return
 	}
-	c.after = string(buf)
-	c.identifier = string(model.AppendJSON(buf[:0], record[m.req.Mapping.IdentifierField()]))
+	c.after, c.afterHash = string(m.buf), payloadHash(m.buf)
+	m.buf = model.AppendJSON(m.buf[:0], record[m.req.Mapping.IdentifierField()])
+	c.identifier = string(m.buf)
 }
 
-func (m *mapper) damaged(message string) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "ledger.damaged", Subject: "sync " + m.sync, Message: message,
-		Hint: fmt.Sprintf("drop the tables %s and %s; the next run sends every row again and removes none", m.names.of("ledger"), m.names.of("records")),
-	}
+// payloadHash names a payload by 63 bits of its SHA-256; zero is no payload.
+func payloadHash(payload []byte) int64 {
+	sum := sha256.Sum256(payload)
+	return int64(binary.BigEndian.Uint64(sum[:8])>>1) | 1
 }
 
-// plan writes the row of __plan and counts it.
-func (m *mapper) plan(c *candidate, v verdict) tidegate.Row {
+// plan fills the row of __plan and counts it.
+func (m *mapper) plan(c *candidate, v verdict, into *planRow) {
+	*into = planRow{op: string(v.op), hash: c.hash, check: c.check, fingerprint: c.fingerprint, key: c.key, known: c.known, destinationID: c.destinationID}
 	if v.house != "" {
-		m.row = append(m.row[:0], int64(-1), v.house, c.hash, c.check, c.fingerprint, c.key, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil)
-		return m.row
+		into.op, into.house = v.house, true
+		if v.house == opBaseline {
+			into.after, into.afterHash, into.identifier = c.after, c.afterHash, c.identifier
+			if m.w.opts.HashOnly {
+				into.after = ""
+			}
+		}
+		return
 	}
-	s := &m.sum
-	switch v.op {
-	case tidegate.Added:
-		s.Added++
-	case tidegate.Changed:
-		s.Changed++
-	case tidegate.Removed:
-		s.Removed++
-	}
-	if v.retry {
-		s.Retries++
-	}
-	before, identifier := c.payload, c.identifier
-	if v.op == tidegate.Removed {
-		identifier = c.storedIdentifier
-		if before == "" {
-			before = c.attempted // never confirmed, but it may be there
+	into.before, into.after, into.afterHash, into.identifier, into.attempts, into.retry, into.fault = c.payload, c.after, c.afterHash, c.identifier, c.attempts, v.retry, c.fault
+	if v.op == tidegate.Removed || c.fault != nil {
+		into.identifier = c.storedIdentifier
+		if into.before == "" && v.op == tidegate.Removed {
+			into.before = c.attempted // never confirmed, but it may be there
 		}
 	}
-	key := c.idempotencyKey
-	if !v.keepKey || key == "" {
-		key = m.idempotencyKey(c.key)
+	if v.retry {
+		into.firstFailed = c.firstFailed
+		if v.keepKey {
+			into.idempotencyKey = c.idempotencyKey
+		}
 	}
-	m.row = append(m.row[:0], m.next, string(v.op), c.hash, c.check, c.fingerprint, c.key, orNull(before), orNull(c.after), orNull(identifier),
-		textOrNull(c.destinationID), c.attempts, key, v.retry)
-	if c.fault != nil {
-		s.BadRows++
-		f := c.fault
-		m.row = append(m.row, f.Action.String(), f.Code, f.Subject, f.Message, textOrNull(f.Hint), f.Cluster())
-	} else {
-		m.row = append(m.row, nil, nil, nil, nil, nil, nil)
-	}
-	m.next++
-	return m.row
-}
-
-// idempotencyKey names this version of this key: the run that planned it first
-// is part of it, so that a value that comes back later is a new version.
-func (m *mapper) idempotencyKey(key string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q%q%q%q%q", m.req.IdempotencySalt, m.workspace, m.Ledger.sync, m.req.RunID, key))
-	return hex.EncodeToString(sum[:16])
-}
-
-func orNull(text string) any {
-	if text == "" {
-		return nil
-	}
-	return tidegate.JSONText(text)
-}
-
-func textOrNull(text string) any {
-	if text == "" {
-		return nil
-	}
-	return text
 }

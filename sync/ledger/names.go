@@ -6,40 +6,47 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // Schema is where the ledger's tables live.
 const Schema = "_tidegate"
 
-// names are the tables of one sync. Suffixes differ at their ends, so that no
-// two syncs and no two runs can meet in one name.
-type names struct{ base string }
+// format changes whenever tables written by an older version would be misread.
+const format = 2
 
-func namesOf(workspace, sync string) names {
+// names are the tables of one sync. Suffixes differ at their ends, so that no
+// two syncs and no two runs can meet in one name; an engine with short names
+// gets them shortened by a hash of the whole.
+type names struct {
+	base string
+	d    sqltext.Dialect
+}
+
+func namesOf(d sqltext.Dialect, workspace, sync string) names {
 	if workspace == tidegate.DefaultWorkspace {
-		return names{sync}
+		return names{sync, d}
 	}
 	sum := sha256.Sum256([]byte(workspace))
-	return names{sync + "__" + hex.EncodeToString(sum[:6])}
+	return names{sync + "__" + hex.EncodeToString(sum[:6]), d}
 }
 
 func (n names) of(kind string) warehouse.Table {
-	return warehouse.Table{Schema: Schema, Name: n.base + "__" + kind}
+	return warehouse.Table{Schema: Schema, Name: n.d.Fit(n.base + "__" + kind)}
 }
 
 func (n names) ofRun(runID, kind string) warehouse.Table {
-	return warehouse.Table{Schema: Schema, Name: n.base + "__" + runID + "__" + kind}
+	return warehouse.Table{Schema: Schema, Name: n.d.Fit(n.base + "__" + runID + "__" + kind)}
 }
 
 // The states of a run in __runs.
 const (
-	runReading    = "reading"
 	runPlanned    = "planned"
 	runFinished   = "finished"
 	runSuperseded = "superseded"
 )
 
-// The states of a key in __records.
+// The states of a key: acked keys have no row in __attempts.
 const (
 	stateAcked    = "acked"
 	stateFailed   = "failed"
@@ -48,27 +55,40 @@ const (
 	stateBadKey   = "bad_key"
 )
 
-// Operations of __plan that are not changes: the ledger's own housekeeping.
+// Operations of __plan that are not changes: the ledger's own housekeeping, and
+// the keys that a revert leaves alone.
 const (
-	opSame   = "same"   // the payload is as confirmed although fingerprint or state said otherwise
-	opForget = "forget" // never confirmed and gone from the model
+	opSame     = "same"     // the payload is as confirmed although fingerprint or state said otherwise
+	opForget   = "forget"   // nothing that the destination holds is this key's any more
+	opBaseline = "baseline" // taken for confirmed without being sent
+	opSkipped  = "skipped"
 )
 
 func column(name string, kind tidegate.Kind) tidegate.Column {
 	return tidegate.Column{Name: name, Type: tidegate.Type{Kind: kind}}
 }
 
-// faultColumns are how a fault lies in a table.
-func faultColumns() tidegate.Schema {
-	return tidegate.Schema{
-		column("fault_action", tidegate.String), column("fault_code", tidegate.String), column("fault_subject", tidegate.String),
-		column("fault_message", tidegate.String), column("fault_hint", tidegate.String), column("cluster", tidegate.String),
+// texts and ints are columns of one kind. Payloads are text, not JSON: an
+// engine's JSON type may write the same value otherwise.
+func texts(names ...string) tidegate.Schema { return columns(tidegate.String, names) }
+func ints(names ...string) tidegate.Schema  { return columns(tidegate.Int, names) }
+func bools(names ...string) tidegate.Schema { return columns(tidegate.Bool, names) }
+func times(names ...string) tidegate.Schema { return columns(tidegate.Timestamp, names) }
+
+func columns(kind tidegate.Kind, names []string) tidegate.Schema {
+	s := make(tidegate.Schema, 0, len(names))
+	for _, n := range names {
+		s = append(s, column(n, kind))
 	}
+	return s
 }
 
-func keyColumns() tidegate.Schema {
-	return tidegate.Schema{column("key_hash", tidegate.Int), column("key_check", tidegate.Int)}
+// faultColumns are how a fault lies in a table.
+func faultColumns() tidegate.Schema {
+	return texts("fault_action", "fault_code", "fault_subject", "fault_message", "fault_hint", "cluster")
 }
+
+func keyColumns() tidegate.Schema { return ints("key_hash", "key_check") }
 
 func joined(parts ...tidegate.Schema) tidegate.Schema {
 	var all tidegate.Schema
@@ -79,59 +99,64 @@ func joined(parts ...tidegate.Schema) tidegate.Schema {
 }
 
 func ledgerSchema() tidegate.Schema {
-	return joined(keyColumns(), tidegate.Schema{column("fingerprint", tidegate.Int), column("acked", tidegate.Bool)})
+	return joined(keyColumns(), ints("fingerprint"), bools("acked"))
 }
 
 func recordsSchema() tidegate.Schema {
-	return joined(keyColumns(), tidegate.Schema{
-		column("key", tidegate.String), column("payload", tidegate.JSON), column("identifier", tidegate.JSON),
-		column("destination_id", tidegate.String), column("state", tidegate.String), column("doubted", tidegate.Bool),
-		column("attempted", tidegate.JSON), column("attempted_op", tidegate.String), column("attempted_fingerprint", tidegate.Int),
-		column("idempotency_key", tidegate.String), column("attempts", tidegate.Int), column("next_attempt_at", tidegate.Timestamp),
-	}, faultColumns(), tidegate.Schema{column("run_id", tidegate.String), column("recorded_at", tidegate.Timestamp)})
+	return joined(keyColumns(), texts("key", "payload"), ints("payload_hash"), texts("identifier", "destination_id", "run_id"), times("confirmed_at"))
+}
+
+func attemptsSchema() tidegate.Schema {
+	return joined(keyColumns(), texts("key", "state"), bools("doubted"), texts("op", "payload"), ints("payload_hash", "fingerprint"),
+		texts("identifier", "destination_id", "idempotency_key"), ints("attempts"), times("first_failed_at", "next_attempt_at"), faultColumns(), texts("run_id"), times("recorded_at"))
 }
 
 func runsSchema() tidegate.Schema {
-	return tidegate.Schema{
-		column("run_id", tidegate.String), column("epoch", tidegate.Int), column("state", tidegate.String),
-		column("summary", tidegate.JSON), column("changes", tidegate.Int), column("generation", tidegate.Int),
-		column("counts", tidegate.JSON), column("started_at", tidegate.Timestamp), column("finished_at", tidegate.Timestamp),
-	}
+	return joined(texts("run_id"), ints("epoch"), texts("state", "kind", "summary"), ints("changes", "generation"), texts("counts"), times("started_at", "finished_at"))
 }
 
 func intentsSchema() tidegate.Schema {
-	return tidegate.Schema{
-		column("run_id", tidegate.String), column("first", tidegate.Int), column("last", tidegate.Int),
-		column("epoch", tidegate.Int), column("recorded_at", tidegate.Timestamp),
-	}
+	return joined(texts("run_id"), ints("first", "last", "epoch"), times("recorded_at"))
+}
+
+func resultsSchema() tidegate.Schema {
+	return joined(texts("run_id"), ints("ordinal"), texts("disposition", "destination_id"), times("next_attempt_at"), faultColumns(), times("recorded_at"))
+}
+
+func ticketsSchema() tidegate.Schema {
+	return joined(texts("run_id", "ticket", "ordinals"), times("recorded_at"))
 }
 
 func logSchema() tidegate.Schema {
-	return joined(tidegate.Schema{
-		column("run_id", tidegate.String), column("ordinal", tidegate.Int), column("key", tidegate.String), column("op", tidegate.String),
-		column("disposition", tidegate.String), column("destination_id", tidegate.String), column("next_attempt_at", tidegate.Timestamp),
-	}, faultColumns(), tidegate.Schema{column("recorded_at", tidegate.Timestamp)})
+	return joined(texts("run_id"), ints("ordinal"), keyColumns(), texts("key", "op", "disposition"), texts("before", "after"), ints("after_hash"),
+		texts("identifier", "destination_id"), times("next_attempt_at"), faultColumns(), times("recorded_at"))
 }
 
 func badKeysSchema() tidegate.Schema {
-	return tidegate.Schema{
-		column("key", tidegate.String), column("reason", tidegate.String), column("rows", tidegate.Int),
-		column("run_id", tidegate.String), column("recorded_at", tidegate.Timestamp),
-	}
+	return joined(texts("key", "reason"), ints("rows"), texts("run_id"), times("recorded_at"))
 }
 
+// fenceSchema: one row per sync. keys … sum_fingerprint are the checksum of
+// __ledger and __records as the last transaction that changed them left them.
 func fenceSchema() tidegate.Schema {
-	return tidegate.Schema{
-		column("workspace", tidegate.String), column("sync", tidegate.String),
-		column("epoch", tidegate.Int), column("generation", tidegate.Int),
-	}
+	return joined(texts("workspace", "sync"), ints("format", "epoch", "generation", "keys", "acked", "confirmed", "key_xor", "record_xor", "fingerprint_xor", "fingerprint_sum", "dirty", "last_read"), texts("payloads"))
+}
+
+// registrySchema is shared by all syncs: the views are built from it.
+func registrySchema() tidegate.Schema {
+	return texts("workspace", "sync", "fence_table", "runs_table", "log_table", "records_table", "attempts_table")
 }
 
 // planSchema is __plan: ordinals from 0 are changes, -1 is housekeeping.
 func planSchema() tidegate.Schema {
-	return joined(tidegate.Schema{column("ordinal", tidegate.Int), column("op", tidegate.String)}, keyColumns(), tidegate.Schema{
-		column("fingerprint", tidegate.Int), column("key", tidegate.String), column("before", tidegate.JSON), column("after", tidegate.JSON),
-		column("identifier", tidegate.JSON), column("destination_id", tidegate.String), column("attempts", tidegate.Int),
-		column("idempotency_key", tidegate.String), column("retry", tidegate.Bool),
-	}, faultColumns())
+	return joined(ints("ordinal"), texts("op"), keyColumns(), ints("fingerprint"), texts("key", "before", "after"), ints("after_hash"),
+		texts("identifier", "destination_id"), bools("known"), ints("attempts"), times("first_failed_at"), texts("idempotency_key"), bools("retry"), faultColumns())
+}
+
+// tables are the tables that every sync has.
+func tables() map[string]tidegate.Schema {
+	return map[string]tidegate.Schema{
+		"ledger": ledgerSchema(), "records": recordsSchema(), "attempts": attemptsSchema(), "runs": runsSchema(), "intents": intentsSchema(),
+		"results": resultsSchema(), "tickets": ticketsSchema(), "log": logSchema(), "bad_keys": badKeysSchema(), "fence": fenceSchema(),
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -25,13 +26,13 @@ type PlanRequest struct {
 	Model   *model.Model
 	Mapping *mapping.Mapping
 	// Mode decides when a change that an earlier run excluded is planned again:
-	// when this mode lets it through. Empty means always.
+	// when this mode lets it through. Empty means always. Full plans every row.
 	Mode tidegate.Mode
 	// IdempotencySalt separates the idempotency keys of one destination account
 	// from those of another.
 	IdempotencySalt string
 	// Baseline takes what the model returns for confirmed, without sending it, when
-	// nothing was ever planned or confirmed for this sync; otherwise it says nothing.
+	// nothing was ever delivered for this sync; otherwise it says nothing.
 	Baseline bool
 	// Partial says that the model's query returns only rows that changed lately: a key that it does
 	// not return is unchanged, not removed.
@@ -44,75 +45,226 @@ const (
 	// keptPlans is how many complete plans of which nothing has left may wait
 	// (for an approval) beside a new one.
 	keptPlans = 4
+	// dirtyRuns: after so many plans in a row that found changes the checksum of the
+	// model is not taken first, save at every eighth.
+	dirtyRuns, dirtyEvery = 3, 8
 )
 
 // Plan reads the model's query once, in one snapshot, and stores what is to be
-// sent. A complete plan of the same run is returned as it is; an incomplete one
-// is replaced. Results that an unfinished earlier run left behind are folded in
-// first; what it intended without a result is in doubt and planned again.
+// sent. A complete plan of the same run is returned as it is. Results that an
+// unfinished earlier run left behind are folded in first; what it intended
+// without a result is in doubt and planned again.
 func (l *Ledger) Plan(ctx context.Context, req PlanRequest) (Summary, error) {
-	if !runIDPattern.MatchString(req.RunID) {
-		return Summary{}, fmt.Errorf("planning: %q cannot be a run ID", req.RunID)
+	p := &planner{req: req, src: source{}}
+	return l.plan(ctx, planWriter{Ledger: l, runID: req.RunID, salt: req.IdempotencySalt, kind: kindPlan}, req.Epoch, p)
+}
+
+// producer finds the rows of a plan in the transaction reading, which ends
+// before the plan is committed and never writes.
+type producer interface {
+	produce(ctx context.Context, w *planWriter, reading, writing warehouse.Tx) error
+}
+
+// plan stores the plan of a run in one transaction: a crash before its commit
+// leaves no trace of it. Before, in transactions of their own, it ends the runs
+// that were given up.
+func (l *Ledger) plan(ctx context.Context, w planWriter, epoch int64, p producer) (Summary, error) {
+	if !runIDPattern.MatchString(w.runID) {
+		return Summary{}, fmt.Errorf("planning: %q cannot be a run ID", w.runID)
 	}
-	p := &planner{Ledger: l, req: req, now: l.opts.Now()}
-	switch stored, err := l.planOf(ctx, req.RunID); {
+	switch stored, err := l.planOf(ctx, w.runID); {
 	case err == nil && stored.state == runPlanned:
 		return stored.summary, nil
-	case err == nil && stored.state != runReading:
-		return Summary{}, l.gone(req.RunID, "the run is "+stored.state)
-	case err != nil && !errors.Is(err, ErrNoPlan):
+	case err == nil:
+		return Summary{}, l.gone(w.runID, "the run is "+stored.state)
+	case !errors.Is(err, ErrNoPlan):
 		return Summary{}, err
 	}
-	if err := l.fenced(ctx, req.Epoch, p.diff); err != nil {
-		return Summary{}, fmt.Errorf("planning run %s: reading model %q: %w", req.RunID, req.Model.Name, err)
+	if err := l.supersede(ctx, epoch, w.runID); err != nil {
+		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
 	}
-	if err := l.fenced(ctx, req.Epoch, p.store); err != nil {
-		return Summary{}, fmt.Errorf("planning run %s: storing the plan: %w", req.RunID, err)
+	w.now = l.opts.Now()
+	w.sum = Summary{RunID: w.runID, PlannedAt: w.now}
+	err := l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error { return w.write(ctx, tx, epoch, p) })
+	if err != nil {
+		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
 	}
-	return p.sum, nil
+	return w.sum, nil
 }
 
-// planner is one Plan on its way.
+// supersede ends other unfinished runs as far as the new plan must know: those
+// that sent something are folded in, those that did not may wait.
+func (l *Ledger) supersede(ctx context.Context, epoch int64, runID string) error {
+	var others []storedPlan
+	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) (err error) {
+		others, err = l.unfinished(ctx, tx, runID)
+		return err
+	})
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	return l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error {
+		others, err := l.unfinished(ctx, tx, runID)
+		if err != nil {
+			return err
+		}
+		folded := false
+		for _, o := range others {
+			if o.sent {
+				if err := l.fold(ctx, tx, o, runSuperseded); err != nil {
+					return fmt.Errorf("folding run %s in: %w", o.runID, err)
+				}
+				folded = true
+			}
+		}
+		waiting := 0
+		for _, o := range slices.DeleteFunc(others, func(o storedPlan) bool { return o.sent }) {
+			if !folded && !o.stale() && waiting < keptPlans {
+				waiting++
+				continue
+			}
+			if err := l.endRun(ctx, tx, o, runSuperseded); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// planner is the producer of Plan.
 type planner struct {
-	*Ledger
-	req PlanRequest
-	now time.Time
-	src source
-	sum Summary
+	req   PlanRequest
+	src   source
+	w     *planWriter
+	fence fence
+	read  int64 // rows of the model
+	bad   []badKey
+	// absent: some key of the ledger is missing in the model.
+	absent bool
 }
 
-// diff is the first transaction: everything that must be of one snapshot.
-func (p *planner) diff(ctx context.Context, tx warehouse.Tx) error {
-	if err := p.supersede(ctx, tx); err != nil {
+type badKey struct {
+	key, reason string
+	rows        int64
+}
+
+func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing warehouse.Tx) (err error) {
+	p.w = w
+	if p.fence, err = w.verify(ctx, reading); err != nil {
 		return err
 	}
-	if err := p.dropRun(ctx, tx, p.req.RunID); err != nil {
+	w.sum.LedgerRows, w.sum.LastRead, w.sum.Partial = p.fence.confirmed, p.fence.lastRead, p.req.Partial
+	if err := p.source(ctx, reading); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, string("DELETE FROM "+p.sql.of("runs")+" WHERE run_id = $1"), p.req.RunID); err != nil {
-		return fmt.Errorf("replacing the incomplete plan: %w", err)
-	}
-	_, err := tx.Exec(ctx, string("INSERT INTO "+p.sql.of("runs")+" (run_id, epoch, state, generation, started_at) SELECT $1, $2, $3, generation, $4 FROM "+p.sql.of("fence")),
-		p.req.RunID, p.req.Epoch, runReading, p.now)
+	err = w.modelRows(ctx, reading, &p.src, func(ctx context.Context) error {
+		return p.compare(ctx, reading, writing)
+	})
 	if err != nil {
-		return fmt.Errorf("noting the run: %w", err)
+		return fmt.Errorf("reading model %q: %w", p.req.Model.Name, err) // Invariant 6: never taken for an empty model
 	}
-	if err := p.source(ctx, tx); err != nil {
-		return err
+	s := &w.sum
+	s.Read = p.read
+	s.Unchanged = s.Read - s.BadKeys - s.Added - s.Changed
+	if s.Unchanged < 0 {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "model.unstable", Subject: "model " + p.req.Model.Name, Message: "the query returned other rows when it was read again to find repeated keys", Hint: "make the query deterministic: no random values, and an ORDER BY with every LIMIT"}
 	}
-	sql, err := p.sql.diff(p.req.RunID, p.src)
+	return p.note(ctx, writing)
+}
+
+// compare finds what may have changed and hands it to the writer. It runs while
+// the model's rows can be read.
+func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) error {
+	c, err := p.w.sql.compare(p.src)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, sql); err != nil {
-		return err // Invariant 6: never taken for an empty model
+	c.every, c.partial, c.twins = p.req.Mode == tidegate.Full, p.req.Partial, p.req.Partial
+	if same, err := p.quick(ctx, reading, c); err != nil || same {
+		return err
 	}
-	return p.count(ctx, tx)
+	if err := p.scratch(ctx, reading, c); err != nil {
+		return err
+	}
+	if err := p.listBadKeys(ctx, reading); err != nil {
+		return fmt.Errorf("listing bad keys: %w", err)
+	}
+	if p.absent {
+		for _, sql := range p.w.sql.owned() {
+			if _, err := reading.Exec(ctx, sql); err != nil {
+				return fmt.Errorf("finding records that other keys own: %w", err)
+			}
+		}
+	}
+	rows, err := reading.Query(ctx, p.w.sql.candidates(len(p.src.columns), p.absent))
+	if err != nil {
+		return fmt.Errorf("reading the candidates: %w", err)
+	}
+	m := &mapper{planner: p, in: rows, baseline: p.req.Baseline && p.fence.generation == 0 && p.fence.keys == 0}
+	return errors.Join(p.w.load(ctx, writing, m.next), rows.Close())
+}
+
+// quick says whether the model is exactly what the ledger holds, by checksum: one
+// pass over the model without a join. It is skipped where it can only fail.
+func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c comparison) (bool, error) {
+	f := p.fence
+	if c.every || c.partial || f.keys == 0 || f.keys != f.acked || f.dirty >= dirtyRuns && f.dirty%dirtyEvery != 0 {
+		return false, nil
+	}
+	var rows, xor, sum int64
+	if err := one(ctx, reading, c.quick(), p.src.args, &rows, &xor, &sum); err != nil {
+		return false, err
+	}
+	p.read = rows
+	return rows == f.acked && xor == f.fingerprintXor && sum == f.fingerprint, nil
+}
+
+// scratch compares the model with the ledger. Each confirmed row of the ledger
+// that is not open is paired with exactly one row of the model, unless rows of
+// one key hide among the unchanged: then it compares again, row by row of each key.
+func (p *planner) scratch(ctx context.Context, reading warehouse.Tx, c comparison) error {
+	for again := false; ; again = true {
+		for _, sql := range p.w.sql.e.scratch(c) {
+			var args []any
+			if strings.Contains(sql, string(c.rows)) {
+				args = p.src.args
+			}
+			if _, err := reading.Exec(ctx, sql, args...); err != nil {
+				return err
+			}
+		}
+		var rows, unchanged, open, unpaired, absent, twins int64
+		if err := one(ctx, reading, p.w.sql.totals(), nil, &rows, &unchanged, &open, &p.w.sum.BadKeys, &unpaired, &absent); err != nil {
+			return fmt.Errorf("counting: %w", err)
+		}
+		p.absent = absent > 0
+		if c.twins {
+			if !again { // a partial read: there is no group of the unchanged that counts them
+				return p.count(ctx, reading, c)
+			}
+			return nil
+		}
+		p.read = rows
+		if unpaired > 0 && p.fence.keys > 0 {
+			if err := one(ctx, reading, p.w.sql.twins(), nil, &twins); err != nil {
+				return fmt.Errorf("looking for repeated keys: %w", err)
+			}
+		}
+		if unchanged == p.fence.acked-open && twins == 0 {
+			return nil
+		}
+		c.twins = true
+	}
+}
+
+// count counts a partial read, which is small.
+func (p *planner) count(ctx context.Context, reading warehouse.Tx, c comparison) error {
+	return one(ctx, reading, string("SELECT count(*) FROM ("+c.rows+") AS m"), p.src.args, &p.read)
 }
 
 // source fixes the columns that are read and the version of their fingerprint.
 func (p *planner) source(ctx context.Context, tx warehouse.Tx) error {
-	p.src = source{model: p.req.Model.SQL, keys: p.req.Mapping.KeyColumns()}
+	p.src = source{model: p.req.Model.SQL, args: p.req.Model.Args, keys: p.req.Mapping.KeyColumns()}
 	for _, name := range p.req.Mapping.Columns() {
 		at := p.req.Model.Schema.Index(name)
 		if at < 0 {
@@ -121,166 +273,108 @@ func (p *planner) source(ctx context.Context, tx warehouse.Tx) error {
 		p.src.columns = append(p.src.columns, p.req.Model.Schema[at])
 	}
 	var probe int64
-	if err := one(ctx, tx, p.sql.hashProbe(), nil, &probe); err != nil {
+	if err := one(ctx, tx, p.w.sql.e.hashProbe(), nil, &probe); err != nil {
 		return fmt.Errorf("probing the engine's hash function: %w", err)
 	}
-	sum := sha256.Sum256([]byte("fingerprint 1\x00" + strconv.FormatInt(probe, 10) + "\x00" + p.req.Mapping.Version()))
+	sum := sha256.Sum256([]byte("fingerprint 2\x00" + strconv.FormatInt(probe, 10) + "\x00" + p.req.Mapping.Version()))
 	p.src.version = int64(binary.BigEndian.Uint64(sum[:8]) >> 1)
 	return nil
 }
 
-// count fills what the summary knows from the diff alone and takes rows without
-// a usable key out of it.
-func (p *planner) count(ctx context.Context, tx warehouse.Tx) error {
-	var matched, absent, nullRows, openRepeats, known int64
-	s := &p.sum
-	s.RunID, s.PlannedAt = p.req.RunID, p.now
-	if err := one(ctx, tx, p.sql.totals(p.req.RunID), nil, &s.Read, &matched, &absent, &nullRows, &openRepeats, &known, &s.LedgerRows); err != nil {
-		return fmt.Errorf("counting: %w", err)
-	}
-	// Each ledger row that is not absent is matched exactly once, unless a key
-	// repeats among rows that look unchanged: then the model is read again.
-	repeats := p.sql.repeatsInScratch(p.req.RunID, p.src.keys)
-	if matched != known-absent {
-		var err error
-		if repeats, err = p.sql.repeatsInModel(p.req.RunID, p.src); err != nil {
-			return err
-		}
-	}
-	if _, err := tx.Exec(ctx, repeats); err != nil {
-		return fmt.Errorf("finding repeated keys: %w", err)
-	}
-	var repeatedRows int64
-	if err := one(ctx, tx, p.sql.repeatedRows(p.req.RunID), nil, &repeatedRows); err != nil {
-		return fmt.Errorf("counting repeated keys: %w", err)
-	}
-	s.BadKeys = nullRows + repeatedRows
-	if err := p.listBadKeys(ctx, tx); err != nil {
-		return fmt.Errorf("listing bad keys: %w", err)
-	}
-	if _, err := tx.Exec(ctx, p.sql.dropBadKeys(p.req.RunID)); err != nil {
-		return fmt.Errorf("taking bad keys out: %w", err)
-	}
-	return nil
-}
-
 func (p *planner) listBadKeys(ctx context.Context, tx warehouse.Tx) error {
-	if _, err := tx.Exec(ctx, string("DELETE FROM "+p.sql.of("bad_keys"))); err != nil {
-		return err
-	}
-	if p.sum.BadKeys == 0 {
+	if p.w.sum.BadKeys == 0 {
 		return nil
 	}
-	type badKey struct {
-		key, reason string
-		rows        int64
-	}
-	var bad []badKey
-	err := each(ctx, tx, p.sql.badKeys(p.req.RunID, p.src.keys, listedBadKeys), nil, func(row tidegate.Row) error {
+	return each(ctx, tx, p.w.sql.badKeys(p.src.keys, listedBadKeys), nil, func(row tidegate.Row) error {
 		var b badKey
 		if err := scan(row, &b.reason, &b.rows); err != nil {
 			return err
 		}
 		key, err := model.KeyOf(row[2:])
 		b.key = string(key)
-		bad = append(bad, b)
+		p.bad = append(p.bad, b)
 		return err
 	})
-	if err != nil {
-		return err
+}
+
+// note writes what the plan says besides its changes.
+func (p *planner) note(ctx context.Context, tx warehouse.Tx) error {
+	if _, err := tx.Exec(ctx, string("DELETE FROM "+p.w.sql.of("bad_keys"))); err != nil {
+		return fmt.Errorf("forgetting bad keys: %w", err)
 	}
-	for _, b := range bad {
-		if _, err := tx.Exec(ctx, string("INSERT INTO "+p.sql.of("bad_keys")+" VALUES ($1, $2, $3, $4, $5)"), b.key, b.reason, b.rows, p.req.RunID, p.now); err != nil {
-			return err
+	values := p.w.sql.text(1) + ", " + p.w.sql.text(2) + ", " + p.w.sql.int(3) + ", " + p.w.sql.text(4) + ", " + p.w.sql.time(5)
+	for _, b := range p.bad {
+		if _, err := tx.Exec(ctx, string("INSERT INTO "+p.w.sql.of("bad_keys")+" VALUES ("+values+")"), b.key, b.reason, b.rows, p.w.runID, p.w.now); err != nil {
+			return fmt.Errorf("listing bad keys: %w", err)
 		}
+	}
+	dirty := int64(0)
+	if s := p.w.sum; s.Added+s.Changed+s.Removed+s.BadKeys+p.w.house > 0 {
+		dirty = p.fence.dirty + 1
+	}
+	if dirty == p.fence.dirty {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, string("UPDATE "+p.w.sql.of("fence")+" SET dirty = "+p.w.sql.int(1)), dirty); err != nil {
+		return fmt.Errorf("noting how the plan came out: %w", err)
 	}
 	return nil
 }
 
-// store is the second transaction: the candidates are read from a transaction
-// of their own, mapped on the way and written as the plan. Nothing of them is
-// held in memory but the row at hand.
-func (p *planner) store(ctx context.Context, tx warehouse.Tx) error {
-	if _, err := tx.Ensure(ctx, p.names.ofRun(p.req.RunID, "plan"), planSchema()); err != nil {
+// planWriter stores one plan.
+type planWriter struct {
+	*Ledger
+	runID, salt, kind string
+	now               time.Time
+	sum               Summary
+	next              int64 // the next ordinal
+	house             int64 // rows that are not changes
+	refreshes         bool  // some of them change the ledger
+	stats             stats
+	keyText           []byte // reused
+}
+
+// write is the transaction that stores the plan.
+func (w *planWriter) write(ctx context.Context, tx warehouse.Tx, epoch int64, p producer) error {
+	if _, err := tx.Ensure(ctx, w.names.ofRun(w.runID, "plan"), planSchema()); err != nil {
 		return fmt.Errorf("creating the plan: %w", err)
 	}
-	m := &mapper{planner: p}
-	err := p.read(ctx, func(ctx context.Context, reading warehouse.Tx) (err error) {
-		if m.in, err = reading.Query(ctx, p.sql.candidates(p.req.RunID, len(p.src.columns))); err != nil {
-			return fmt.Errorf("reading the candidates: %w", err)
-		}
-		defer func() { err = errors.Join(err, m.in.Close()) }()
-		load := warehouse.Load{ID: p.req.RunID + "/plan", Table: p.names.ofRun(p.req.RunID, "plan")}
-		_, err = tx.Load(ctx, load, m)
-		return err
-	})
+	err := w.read(ctx, func(ctx context.Context, reading warehouse.Tx) error { return p.produce(ctx, w, reading, tx) })
 	if err != nil {
 		return err
 	}
-	for _, sql := range p.sql.refresh(p.req.RunID) {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("refreshing the ledger: %w", err)
+	if w.refreshes {
+		if err := w.refresh(ctx, tx); err != nil {
+			return err
 		}
 	}
-	s := &p.sum
-	s.Unchanged = s.Read - s.BadKeys - s.Added - s.Changed
-	if s.Unchanged < 0 {
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "model.unstable", Subject: "model " + p.req.Model.Name, Message: "the query returned other rows when it was read again to find repeated keys", Hint: "make the query deterministic: no random values, and an ORDER BY with every LIMIT"}
-	}
-	text, err := json.Marshal(s)
+	w.stats.fill(&w.sum)
+	text, err := json.Marshal(w.sum)
 	if err != nil {
 		return fmt.Errorf("writing the summary: %w", err)
 	}
-	if _, err := tx.Exec(ctx, string("UPDATE "+p.sql.of("runs")+" SET state = $2, summary = $3, changes = $4 WHERE run_id = $1"), p.req.RunID, runPlanned, string(text), m.next); err != nil {
+	columns := "SELECT " + w.sql.text(1) + ", " + w.sql.int(2) + ", " + w.sql.text(3) + ", " + w.sql.text(4) + ", " + w.sql.text(5) + ", " + w.sql.int(6) + ", generation, " + w.sql.time(7)
+	_, err = tx.Exec(ctx, string("INSERT INTO "+w.sql.of("runs")+" (run_id, epoch, state, kind, summary, changes, generation, started_at) "+columns+" FROM "+w.sql.of("fence")),
+		w.runID, epoch, runPlanned, w.kind, string(text), w.next, w.now)
+	if err != nil {
 		return fmt.Errorf("completing the plan: %w", err)
-	}
-	return p.drop(ctx, tx, p.req.RunID, "scratch", "repeats")
-}
-
-func (l *Ledger) drop(ctx context.Context, tx warehouse.Tx, runID string, kinds ...string) error {
-	for _, kind := range kinds {
-		if _, err := tx.Exec(ctx, string("DROP TABLE IF EXISTS "+l.sql.ofRun(runID, kind))); err != nil {
-			return fmt.Errorf("dropping %s: %w", l.names.ofRun(runID, kind), err)
-		}
 	}
 	return nil
 }
 
-// dropRun drops what a run keeps while it lasts.
-func (l *Ledger) dropRun(ctx context.Context, tx warehouse.Tx, runID string) error {
-	return l.drop(ctx, tx, runID, "scratch", "repeats", "plan")
-}
-
-// supersede ends other unfinished runs as far as the new plan must know: those
-// that sent something are folded in, those that did not may wait.
-func (p *planner) supersede(ctx context.Context, tx warehouse.Tx) error {
-	var others []storedPlan
-	err := each(ctx, tx, string(p.planQuery("r.run_id <> $1 AND r.state IN ('reading', 'planned') ORDER BY r.started_at DESC, r.run_id DESC")), []any{p.req.RunID}, func(row tidegate.Row) error {
-		s, err := storedPlanOf(row)
-		others = append(others, s)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("listing unfinished runs: %w", err)
-	}
-	folded := false
-	for _, o := range others {
-		if o.state == runPlanned && o.sent {
-			if err := p.fold(ctx, tx, o, runSuperseded); err != nil {
-				return fmt.Errorf("folding run %s in: %w", o.runID, err)
-			}
-			folded = true
+// refresh applies the housekeeping of the plan to the ledger.
+func (w *planWriter) refresh(ctx context.Context, tx warehouse.Tx) error {
+	for i, sql := range w.sql.refresh(w.runID) {
+		var args []any
+		if i == 4 {
+			args = []any{w.runID, w.now}
+		}
+		if _, err := tx.Exec(ctx, sql, args...); err != nil {
+			return fmt.Errorf("refreshing the ledger: %w", err)
 		}
 	}
-	waiting := 0
-	for _, o := range slices.DeleteFunc(others, func(o storedPlan) bool { return o.state == runPlanned && o.sent }) {
-		if o.state == runPlanned && !folded && !o.stale() && waiting < keptPlans {
-			waiting++
-			continue
-		}
-		if err := p.endRun(ctx, tx, o, runSuperseded); err != nil {
-			return err
-		}
+	if _, err := tx.Exec(ctx, w.sql.seal()); err != nil {
+		return fmt.Errorf("sealing the ledger: %w", err)
 	}
 	return nil
 }

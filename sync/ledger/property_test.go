@@ -61,7 +61,7 @@ func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
 func randomPerson(r *rand.Rand, keys int) person {
 	country, id := pick(r, "de", "fr", ""), int64(r.IntN(keys)-2)
-	p := person{country: &country, id: &id, email: fmt.Sprintf("%d@%s", r.IntN(3), pick(r, "x.io", "ü.io", `q"\`))}
+	p := person{country: &country, id: &id, email: fmt.Sprintf("%d@%s%d%s", r.IntN(3), country, id, pick(r, "x.io", "ü.io", `q"\`))} // identifies one key
 	if r.IntN(40) == 0 {
 		p.id = nil
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // Size is how much a ledger holds.
@@ -19,7 +20,7 @@ type Size struct {
 func (l *Ledger) Size(ctx context.Context) (Size, error) {
 	var s Size
 	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return one(ctx, tx, string("SELECT (SELECT count(fingerprint) FROM "+l.sql.of("ledger")+"), (SELECT count(*) FROM "+l.sql.of("records")+" WHERE state IN ('failed', 'in_doubt'))"), nil, &s.Confirmed, &s.Pending)
+		return one(ctx, tx, string("SELECT (SELECT count(*) FROM "+l.sql.of("records")+"), (SELECT count(*) FROM "+l.sql.of("attempts")+" WHERE state IN ('failed', 'in_doubt'))"), nil, &s.Confirmed, &s.Pending)
 	})
 	if err != nil {
 		return Size{}, fmt.Errorf("counting the ledger of sync %q: %w", l.sync, err)
@@ -32,14 +33,7 @@ func (l *Ledger) Size(ctx context.Context) (Size, error) {
 func (l *Ledger) Rejections(ctx context.Context, limit int) ([]Rejection, error) {
 	var list []Rejection
 	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		runID := ""
-		err := each(ctx, tx, string(l.planQuery("r.state = 'planned' ORDER BY r.started_at")), nil, func(row tidegate.Row) error {
-			s, err := storedPlanOf(row)
-			if s.sent && !s.stale() {
-				runID = s.runID // at most one run is being delivered
-			}
-			return err
-		})
+		runID, err := l.delivering(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -63,23 +57,85 @@ func rejectionOf(row tidegate.Row) (Rejection, error) {
 	var r Rejection
 	var key, op, payload string
 	f := &r.Fault
-	if err := scan(row, &key, &op, &r.State, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint, &r.Cluster, &payload, &r.Attempts, &r.NextAttempt, &r.RunID, &r.At); err != nil {
+	if err := scan(row, &key, &op, &r.State, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint, &r.Cluster, &payload, &r.Attempts, &r.NextAttempt, &r.FirstFailedAt, &r.RunID, &r.At); err != nil {
 		return r, err
 	}
 	r.Key, r.Op = tidegate.Key(key), tidegate.Op(op)
+	r.Parked = r.State != stateBadKey && r.NextAttempt.IsZero()
 	var err error
 	r.Payload, err = model.ParseRecord([]byte(payload))
 	return r, err
 }
 
+// delivering is the run of which something has left and nothing is folded yet;
+// there is one at most.
+func (l *Ledger) delivering(ctx context.Context, tx warehouse.Tx) (runID string, err error) {
+	err = each(ctx, tx, string(l.planQuery("r.state = 'planned' ORDER BY r.started_at")), nil, func(row tidegate.Row) error {
+		s, err := storedPlanOf(row)
+		if s.sent && !s.stale() {
+			runID = s.runID
+		}
+		return err
+	})
+	return runID, err
+}
+
+// clusterKeys is how many keys of a cluster are shown.
+const clusterKeys = 5
+
+// Clusters groups the rejections by their cause, most frequent first; those of a
+// running run are among them.
+func (l *Ledger) Clusters(ctx context.Context, limit int) ([]Cluster, error) {
+	var list []Cluster
+	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		runID, err := l.delivering(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var args []any
+		if runID != "" {
+			args = []any{runID}
+		}
+		return each(ctx, tx, l.sql.clusters(runID, limit, clusterKeys), args, func(row tidegate.Row) error {
+			var c Cluster
+			var key string
+			f := &c.Fault
+			if err := scan(row, &c.Cluster, &c.Count, &c.Parked, &c.First, &c.Last, &key, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint); err != nil {
+				return err
+			}
+			if n := len(list); n == 0 || list[n-1].Cluster != c.Cluster {
+				list = append(list, c)
+			}
+			last := &list[len(list)-1]
+			last.Keys = append(last.Keys, tidegate.Key(key))
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("grouping the rejections of sync %q: %w", l.sync, err)
+	}
+	return list, nil
+}
+
 // RetryNow makes the failed and in-doubt records of one cluster (of all when
-// empty) due, so that the next plan holds them, and returns how many. Records
-// of a run that is being delivered become due with its own results.
-func (l *Ledger) RetryNow(ctx context.Context, cluster string) (n int64, err error) {
+// empty) due, so that the next plan holds them, and returns how many. Their time
+// to be tried starts anew. Records of a run that is being delivered become due
+// with its own results.
+func (l *Ledger) RetryNow(ctx context.Context, cluster string) (int64, error) {
+	return l.retry(ctx, "("+l.sql.text(2)+" = '' OR cluster = $2)", cluster)
+}
+
+// RetryKey is RetryNow for one key; it says whether that failed or is in doubt.
+func (l *Ledger) RetryKey(ctx context.Context, key tidegate.Key) (bool, error) {
+	n, err := l.retry(ctx, "key = $2", string(key))
+	return n > 0, err
+}
+
+func (l *Ledger) retry(ctx context.Context, which sqltext.Text, arg string) (n int64, err error) {
 	l.writes.Lock()
 	defer l.writes.Unlock()
 	err = l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		n, err = tx.Exec(ctx, string("UPDATE "+l.sql.of("records")+" SET next_attempt_at = $1 WHERE state IN ('failed', 'in_doubt') AND ($2 = '' OR cluster = $2)"), l.opts.Now(), cluster)
+		n, err = tx.Exec(ctx, string("UPDATE "+l.sql.of("attempts")+" SET next_attempt_at = "+l.sql.time(1)+", first_failed_at = NULL WHERE state IN ('failed', 'in_doubt') AND "+which), l.opts.Now(), arg)
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -15,9 +16,16 @@ import (
 // ErrNoPlan is wrapped when a run has no stored plan.
 var ErrNoPlan = errors.New("the run has no plan")
 
+// The kinds of a run in __runs.
+const (
+	kindPlan   = "plan"
+	kindRevert = "revert"
+	kindDrift  = "drift"
+)
+
 // storedPlan is a row of __runs.
 type storedPlan struct {
-	runID, state        string
+	runID, state, kind  string
 	summary             Summary
 	changes             int64
 	generation, current int64 // of the ledger when it was planned, and now
@@ -29,18 +37,18 @@ type storedPlan struct {
 func (s storedPlan) stale() bool { return s.generation != s.current }
 
 func (l *Ledger) planQuery(where sqltext.Text) sqltext.Text {
-	return l.planColumns("EXISTS (SELECT 1 FROM "+l.sql.of("intents")+" AS i WHERE i.run_id = r.run_id) OR EXISTS (SELECT 1 FROM "+l.sql.of("log")+" AS g WHERE g.run_id = r.run_id)") + where
+	return l.planColumns("EXISTS (SELECT 1 FROM "+l.sql.of("intents")+" AS i WHERE i.run_id = r.run_id) OR EXISTS (SELECT 1 FROM "+l.sql.of("results")+" AS g WHERE g.run_id = r.run_id)") + where
 }
 
 func (l *Ledger) planColumns(sent sqltext.Text) sqltext.Text {
-	return "SELECT r.run_id, r.state, r.summary, r.changes, r.generation, f.generation, " + sent +
+	return "SELECT r.run_id, r.state, r.kind, r.summary, r.changes, r.generation, f.generation, " + sent +
 		" FROM " + l.sql.of("runs") + " AS r CROSS JOIN " + l.sql.of("fence") + " AS f WHERE "
 }
 
 func storedPlanOf(row tidegate.Row) (storedPlan, error) {
 	var s storedPlan
 	var summary string
-	if err := scan(row, &s.runID, &s.state, &summary, &s.changes, &s.generation, &s.current, &s.sent); err != nil {
+	if err := scan(row, &s.runID, &s.state, &s.kind, &summary, &s.changes, &s.generation, &s.current, &s.sent); err != nil {
 		return s, err
 	}
 	if summary == "" {
@@ -84,8 +92,6 @@ func (l *Ledger) live(ctx context.Context, tx warehouse.Tx, runID string) (store
 	switch {
 	case err != nil:
 		return s, err
-	case s.state == runReading:
-		return s, fmt.Errorf("looking for run %s: it is not complete: %w", runID, ErrNoPlan)
 	case s.state != runPlanned:
 		return s, l.gone(runID, "the run is "+s.state)
 	case s.stale():
@@ -123,7 +129,7 @@ type resultRow struct {
 	Ordinal       int64  `json:"ordinal"`
 	Disposition   string `json:"disposition"`
 	DestinationID string `json:"destination_id,omitempty"`
-	NextAttempt   int64  `json:"next_attempt,omitempty"` // microseconds since 1970
+	NextAttempt   string `json:"next_attempt,omitempty"`
 	Action        string `json:"action,omitempty"`
 	Code          string `json:"code,omitempty"`
 	Subject       string `json:"subject,omitempty"`
@@ -134,7 +140,10 @@ type resultRow struct {
 
 // Record makes results durable, all or none. A result for an ordinal that has
 // one already is dropped: the first counts. Delivered results advance the
-// ledger from here on (Invariant 4), although the tables follow at Finish.
+// ledger from here on (Invariant 4), although the tables follow at Finish. A
+// Pending result is no result yet: its ticket is kept, and the result that
+// Record is given later for the same ordinal settles it. One transaction: a
+// crash before its commit leaves the ordinals intended, thus in doubt.
 func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results []Result) error {
 	if len(results) == 0 {
 		return nil
@@ -142,11 +151,16 @@ func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results 
 	now := l.opts.Now()
 	rows := make([]resultRow, 0, len(results))
 	seen := make(map[int64]struct{}, len(results))
+	var open tickets
 	for _, r := range results {
 		if _, twice := seen[r.Ordinal]; twice {
 			continue
 		}
 		seen[r.Ordinal] = struct{}{}
+		if r.Disposition == destinations.Pending && !r.Excluded {
+			open.add(r.Ticket, r.Ordinal)
+			continue
+		}
 		rows = append(rows, resultRowOf(r, now))
 	}
 	text, err := json.Marshal(rows)
@@ -158,18 +172,23 @@ func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results 
 		if err != nil {
 			return err
 		}
+		for ordinal := range seen {
+			if ordinal < 0 || ordinal >= s.changes {
+				return fmt.Errorf("ordinal %d is not in the plan, which has %d changes", ordinal, s.changes)
+			}
+		}
+		if err := l.keepTickets(ctx, tx, runID, open, now); err != nil || len(rows) == 0 {
+			return err
+		}
 		first, last := rows[0].Ordinal, rows[0].Ordinal
 		for _, r := range rows {
 			first, last = min(first, r.Ordinal), max(last, r.Ordinal)
-			if r.Ordinal < 0 || r.Ordinal >= s.changes {
-				return fmt.Errorf("ordinal %d is not in the plan, which has %d changes", r.Ordinal, s.changes)
-			}
 		}
-		_, err = tx.Exec(ctx, l.sql.record(runID), runID, string(text), now, first, last)
+		_, err = tx.Exec(ctx, l.sql.record(), runID, string(text), now, first, last)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("recording %d results of run %s: %w", len(rows), runID, err)
+		return fmt.Errorf("recording %d results of run %s: %w", len(results), runID, err)
 	}
 	return nil
 }
@@ -179,11 +198,12 @@ func resultRowOf(r Result, now time.Time) resultRow {
 	if r.Excluded {
 		row.Disposition = stateExcluded
 	}
-	switch {
-	case !r.NextAttempt.IsZero():
-		row.NextAttempt = r.NextAttempt.UnixMicro()
-	case row.Disposition == "deferred":
-		row.NextAttempt = now.UnixMicro() // deferred means "by a later run": never stuck
+	next := r.NextAttempt
+	if next.IsZero() && row.Disposition == "deferred" {
+		next = now // deferred means "by a later run": never stuck
+	}
+	if !next.IsZero() {
+		row.NextAttempt = next.UTC().Format(time.RFC3339Nano)
 	}
 	if f := r.Fault; f != nil {
 		stored := tidegate.StoredFault(f)
@@ -201,9 +221,6 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 		if err != nil {
 			return err
 		}
-		if s.state == runReading {
-			return fmt.Errorf("looking for run %s: it is not complete: %w", runID, ErrNoPlan)
-		}
 		p.Summary = s.summary
 		if p.Counts, err = l.counts(ctx, tx, s); err != nil {
 			return err
@@ -215,7 +232,7 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 		p.Settled = func(ordinal int64) bool {
 			return ordinal >= 0 && ordinal < s.changes && settled[ordinal/64]>>(ordinal%64)&1 == 1
 		}
-		return each(ctx, tx, string("SELECT ordinal FROM "+l.sql.of("log")+" WHERE run_id = $1"), []any{runID}, func(row tidegate.Row) error {
+		err = each(ctx, tx, string("SELECT ordinal FROM "+l.sql.of("results")+" WHERE run_id = $1"), []any{runID}, func(row tidegate.Row) error {
 			var ordinal int64
 			if err := scan(row, &ordinal); err != nil {
 				return err
@@ -225,6 +242,11 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 			}
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		p.Tickets, err = l.openTickets(ctx, tx, runID, p.Settled)
+		return err
 	})
 	if err != nil {
 		return Progress{}, fmt.Errorf("reading the progress of run %s: %w", runID, err)
@@ -236,7 +258,7 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 func (l *Ledger) counts(ctx context.Context, tx warehouse.Tx, s storedPlan) (tidegate.Counts, error) {
 	m := s.summary
 	c := tidegate.Counts{Read: m.Read, Unchanged: m.Unchanged, Added: m.Added, Changed: m.Changed, Removed: m.Removed, BadKeys: m.BadKeys}
-	err := each(ctx, tx, string("SELECT disposition, count(*) FROM "+l.sql.of("log")+" WHERE run_id = $1 GROUP BY 1"), []any{s.runID}, func(row tidegate.Row) error {
+	err := each(ctx, tx, string("SELECT disposition, count(*) FROM "+l.sql.of("results")+" WHERE run_id = $1 GROUP BY 1"), []any{s.runID}, func(row tidegate.Row) error {
 		var disposition string
 		var n int64
 		if err := scan(row, &disposition, &n); err != nil {
@@ -274,8 +296,6 @@ func (l *Ledger) Finish(ctx context.Context, runID string) error {
 			return nil
 		case err != nil:
 			return err
-		case s.state == runReading:
-			return l.endRun(ctx, tx, s, runSuperseded)
 		case s.state != runPlanned:
 			return nil
 		case !s.sent:
@@ -304,18 +324,33 @@ func (l *Ledger) lastEpoch(ctx context.Context) (epoch int64, err error) {
 	return epoch, err
 }
 
-// fold advances the ledger by the results of s and ends it.
+// unfinished lists the runs that are planned, but not runID, newest first.
+func (l *Ledger) unfinished(ctx context.Context, tx warehouse.Tx, runID string) ([]storedPlan, error) {
+	var list []storedPlan
+	err := each(ctx, tx, string(l.planQuery("r.run_id <> $1 AND r.state = 'planned' ORDER BY r.started_at DESC, r.run_id DESC")), []any{runID}, func(row tidegate.Row) error {
+		s, err := storedPlanOf(row)
+		list = append(list, s)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing unfinished runs: %w", err)
+	}
+	return list, nil
+}
+
+// fold advances the ledger by the results of s and ends it. It is part of one
+// transaction: a crash before its commit leaves the results where they are, and
+// Finish or the next plan folds them again.
 func (l *Ledger) fold(ctx context.Context, tx warehouse.Tx, s storedPlan, state string) error {
 	lost := &tidegate.Fault{Code: "run.interrupted", Message: "the run ended before an answer came: the destination may hold this change or not"}
 	if _, err := tx.Exec(ctx, l.sql.doubt(s.runID), s.runID, l.opts.Now(), lost.Code, lost.Message, lost.Cluster()); err != nil {
 		return fmt.Errorf("noting what is in doubt: %w", err)
 	}
-	for i, sql := range l.sql.fold(s.runID) {
-		var args []any
-		if i == 0 {
-			args = []any{s.runID}
-		}
-		if _, err := tx.Exec(ctx, sql, args...); err != nil {
+	if _, err := tx.Exec(ctx, l.sql.touch(s.runID), s.runID); err != nil {
+		return fmt.Errorf("gathering results: %w", err)
+	}
+	for i, sql := range l.sql.fold(!l.opts.HashOnly) {
+		if _, err := tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("folding results in, step %d: %w", i+1, err)
 		}
 	}
@@ -325,11 +360,10 @@ func (l *Ledger) fold(ctx context.Context, tx warehouse.Tx, s storedPlan, state 
 	return l.endRun(ctx, tx, s, state)
 }
 
-// endRun drops what the run kept, notes its end and trims the old log.
+// endRun drops what the run kept, notes its end and trims the old log. What it
+// read is what the next run's guards compare with, unless the run was given up
+// before anything left.
 func (l *Ledger) endRun(ctx context.Context, tx warehouse.Tx, s storedPlan, state string) error {
-	if err := l.dropRun(ctx, tx, s.runID); err != nil {
-		return err
-	}
 	counts, err := l.counts(ctx, tx, s)
 	if err != nil {
 		return fmt.Errorf("counting results: %w", err)
@@ -339,21 +373,47 @@ func (l *Ledger) endRun(ctx context.Context, tx warehouse.Tx, s storedPlan, stat
 		return fmt.Errorf("writing counts: %w", err)
 	}
 	now := l.opts.Now()
-	if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("runs")+" SET state = $2, counts = $3, finished_at = $4 WHERE run_id = $1"), s.runID, state, string(text), now); err != nil {
+	if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("runs")+" SET state = "+l.sql.text(2)+", counts = "+l.sql.text(3)+", finished_at = "+l.sql.time(4)+" WHERE run_id = $1"), s.runID, state, string(text), now); err != nil {
 		return fmt.Errorf("ending the run: %w", err)
 	}
+	if s.kind == kindPlan && !s.summary.Partial && (s.sent || s.changes == 0) {
+		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET last_read = "+l.sql.int(1)), s.summary.Read); err != nil {
+			return fmt.Errorf("noting what was read: %w", err)
+		}
+	}
+	if err := l.drop(ctx, tx, s.runID, "plan"); err != nil {
+		return err
+	}
+	return l.trim(ctx, tx, s.runID, now)
+}
+
+func (l *Ledger) drop(ctx context.Context, tx warehouse.Tx, runID string, kind string) error {
+	if _, err := tx.Exec(ctx, string("DROP TABLE IF EXISTS "+l.sql.ofRun(runID, kind))); err != nil {
+		return fmt.Errorf("dropping %s: %w", l.names.ofRun(runID, kind), err)
+	}
+	return nil
+}
+
+// trim deletes what only a running run needs, and what is older than KeepLog.
+func (l *Ledger) trim(ctx context.Context, tx warehouse.Tx, runID string, now time.Time) error {
 	old := now.Add(-l.opts.KeepLog)
 	for _, trim := range []struct {
-		sql  sqltext.Text
-		args []any
+		sql sqltext.Text
+		arg any
 	}{
-		{"DELETE FROM " + l.sql.of("intents") + " WHERE run_id = $1", []any{s.runID}},
-		{"DELETE FROM " + l.sql.of("log") + " WHERE recorded_at < $1 AND run_id NOT IN (SELECT run_id FROM " + l.sql.of("runs") + " WHERE state = 'planned')", []any{old}},
-		{"DELETE FROM " + l.sql.of("runs") + " WHERE finished_at < $1", []any{old}},
+		{"DELETE FROM " + l.sql.of("intents") + " WHERE run_id = $1", runID},
+		{"DELETE FROM " + l.sql.of("results") + " WHERE run_id = $1", runID},
+		{"DELETE FROM " + l.sql.of("tickets") + " WHERE run_id = $1", runID},
+		{"DELETE FROM " + l.sql.shared("loads") + " WHERE load_id = $1", loadID(runID)},
+		{"DELETE FROM " + l.sql.of("log") + " WHERE recorded_at < $1", old},
+		{"DELETE FROM " + l.sql.of("runs") + " WHERE finished_at < $1", old},
 	} {
-		if _, err := tx.Exec(ctx, string(trim.sql), trim.args...); err != nil {
+		if _, err := tx.Exec(ctx, string(trim.sql), trim.arg); err != nil {
 			return fmt.Errorf("trimming the log: %w", err)
 		}
 	}
 	return nil
 }
+
+// loadID names the load of a plan, of which nothing is kept when the run is over.
+func loadID(runID string) string { return runID + "/plan" }

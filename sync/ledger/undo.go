@@ -30,14 +30,5 @@ func (l *Ledger) Confirmed(ctx context.Context, sample int, seed int64) (Confirm
 	return nil, l.gone("confirmed", "the ledger keeps no payloads")
 }
 
-// Resync forgets what was confirmed, so that the next run sends every row again and removes none (Invariant 8).
-func (l *Ledger) Resync(ctx context.Context) error { return nil }
-
 // Log lists results of the change log, newest first.
 func (l *Ledger) Log(ctx context.Context, f LogFilter) ([]LogEntry, error) { return nil, nil }
-
-// Clusters groups the rejections by their cause, most frequent first.
-func (l *Ledger) Clusters(ctx context.Context, limit int) ([]Cluster, error) { return nil, nil }
-
-// RetryKey makes one failed or in-doubt record due; it says whether there is such a record.
-func (l *Ledger) RetryKey(ctx context.Context, key tidegate.Key) (bool, error) { return false, nil }

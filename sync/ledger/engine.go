@@ -1,0 +1,95 @@
+package ledger
+
+import (
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// engine is the part of the ledger's SQL that differs from engine to engine; a
+// dialect without one cannot hold a ledger. All else is in sql.go.
+type engine interface {
+	// keyText is a key column as the text that its hash is taken of. It is the
+	// same on every engine, so that a ledger can move.
+	keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text
+	// bytes is the length of a text in bytes.
+	bytes(text sqltext.Text) sqltext.Text
+	// keyHashes are the two halves of the MD5 of a text, 63 bits each.
+	keyHashes(text sqltext.Text) (hash, check sqltext.Text)
+	// fingerprint hashes cells to 63 bits; it may differ from engine to engine.
+	fingerprint(version int64, cells []sqltext.Text) sqltext.Text
+	// hashProbe is a query of one number that changes when fingerprint does.
+	hashProbe() string
+	// scratch creates the temporary table of candidates.
+	scratch(c comparison) []string
+	// results reads the JSON array in a parameter as rows of resultRow.
+	results(param sqltext.Text) sqltext.Text
+	// temporary follows the name of a temporary table that ends with its transaction.
+	temporary() sqltext.Text
+	// cascade follows DROP TABLE where a view may stand on the table.
+	cascade() sqltext.Text
+}
+
+func engineOf(d sqltext.Dialect) (engine, bool) {
+	switch d.Name() {
+	case "duckdb":
+		return duckdbEngine{}, true
+	case "postgres":
+		return postgresEngine{}, true
+	}
+	return nil, false
+}
+
+// scratchTable and the others are temporary: each transaction has its own.
+const (
+	scratchTable sqltext.Text = "tidegate_scratch"
+	ownedTable   sqltext.Text = "tidegate_owned"
+	touchedTable sqltext.Text = "tidegate_touched"
+)
+
+// comparison is one way to compare the model with __ledger.
+type comparison struct {
+	rows   sqltext.Text // the model as (present, fingerprint, c0 … cn)
+	ledger sqltext.Text // the quoted name of __ledger
+	cells  int
+	hash   sqltext.Text // of the key in c0 …; NULL for a bad key
+	check  sqltext.Text
+	// every row is a candidate, changed or not.
+	every bool
+	// twins also finds the rows of one key that hide among the unchanged, at the
+	// price of grouping every row by its key.
+	twins bool
+	// partial: what the model does not return is not looked for.
+	partial bool
+}
+
+func (c comparison) names() []sqltext.Text {
+	list := make([]sqltext.Text, c.cells)
+	for i := range list {
+		list[i] = cell(i)
+	}
+	return list
+}
+
+// joined is every row of the model beside the confirmed row of equal
+// fingerprint, and what is left on either side. A row is open when it may be a
+// change. Rows pair by fingerprint alone, which holds the key too: one narrow
+// column to join by, and keys are hashed for open rows only.
+func (c comparison) joined() sqltext.Text {
+	open, join := sqltext.Text("n.key_hash IS NULL OR m.present IS NULL"), sqltext.Text("FULL")
+	if c.every {
+		open = "true"
+	}
+	if c.partial {
+		join = "LEFT"
+	}
+	return "SELECT m.*, n.key_hash AS n_hash, n.key_check AS n_check, n.acked AS n_acked, " + open + " AS open FROM (" + c.rows + ") AS m " + join +
+		" JOIN (SELECT key_hash, key_check, acked, CASE WHEN acked THEN fingerprint END AS j FROM " + c.ledger + ") AS n ON m.fingerprint = n.j"
+}
+
+func (c comparison) keyed() sqltext.Text {
+	when := sqltext.Text("open AND present")
+	if c.twins {
+		when = "present"
+	}
+	return "SELECT j.*, CASE WHEN " + when + " THEN " + c.hash + " ELSE n_hash END AS h, CASE WHEN " + when + " THEN " + c.check + " ELSE n_check END AS k FROM (" + c.joined() + ") AS j"
+}

@@ -1,0 +1,255 @@
+package ledger
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// statements writes the ledger's SQL, the same for every engine but for what
+// engine says. Hashes are 63 bits wide so that they are BIGINTs everywhere.
+type statements struct {
+	d sqltext.Dialect
+	n names
+	e engine
+}
+
+func (s statements) table(t warehouse.Table) sqltext.Text {
+	q, err := s.d.Table(t.Schema, t.Name)
+	if err != nil {
+		// Open proved the sync's names, Plan the run's: a bug of ours (Invariant 7).
+		panic(fmt.Sprintf("naming the ledger's table %s: %v", t, err))
+	}
+	return q
+}
+
+func (s statements) of(kind string) sqltext.Text { return s.table(s.n.of(kind)) }
+
+func (s statements) ofRun(runID, kind string) sqltext.Text { return s.table(s.n.ofRun(runID, kind)) }
+
+// shared is a table of all syncs.
+func (s statements) shared(name string) sqltext.Text {
+	return s.table(warehouse.Table{Schema: Schema, Name: name})
+}
+
+func number(n int64) sqltext.Text { return sqltext.Text(strconv.FormatInt(n, 10)) }
+
+// param is a parameter with its type, which an engine cannot always tell.
+func (s statements) param(n int, kind tidegate.Kind) sqltext.Text {
+	typ, err := s.d.Type(tidegate.Type{Kind: kind})
+	if err != nil {
+		panic(fmt.Sprintf("typing a parameter as %s: %v", kind, err))
+	}
+	return "CAST(" + s.d.Placeholder(n) + " AS " + typ + ")"
+}
+
+func (s statements) text(n int) sqltext.Text { return s.param(n, tidegate.String) }
+func (s statements) int(n int) sqltext.Text  { return s.param(n, tidegate.Int) }
+func (s statements) time(n int) sqltext.Text { return s.param(n, tidegate.Timestamp) }
+
+// source is what Plan reads: the model's own SQL, the columns in Mapping order
+// (key first) and the version that goes into each fingerprint.
+type source struct {
+	model   string
+	args    []any
+	columns tidegate.Schema
+	keys    int
+	version int64
+}
+
+func cell(i int) sqltext.Text { return "c" + number(int64(i)) }
+
+// compare prepares the comparison of src with __ledger.
+func (s statements) compare(src source) (comparison, error) {
+	c := comparison{ledger: s.of("ledger"), cells: len(src.columns)}
+	var all, cells, bad, empty []sqltext.Text
+	var parts sqltext.Text
+	for i, column := range src.columns {
+		q, err := s.d.Ident(column.Name)
+		if err != nil {
+			return c, err
+		}
+		all = append(all, "q."+q)
+		cells = append(cells, "q."+q+" AS "+cell(i))
+		if i >= src.keys {
+			continue
+		}
+		text := s.e.keyText(cell(i), column.Type.Kind)
+		if i > 0 {
+			parts += " || "
+		}
+		parts += "coalesce(CAST(" + s.e.bytes(text) + " AS VARCHAR) || ':' || " + text + ", 'null')"
+		bad = append(bad, cell(i)+" IS NULL")
+		if column.Type.Kind == tidegate.String {
+			empty = append(empty, text+" = ''")
+		}
+	}
+	noKey := sqltext.Join(bad, " OR ")
+	if len(empty) == src.keys {
+		noKey += " OR (" + sqltext.Join(empty, " AND ") + ")"
+	}
+	hash, check := s.e.keyHashes(parts)
+	c.hash, c.check = "CASE WHEN NOT ("+noKey+") THEN "+hash+" END", check
+	c.rows = "SELECT true AS present, " + s.e.fingerprint(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
+	return c, nil
+}
+
+// checksum sums fingerprints up: count, xor, sum. Equal sets give equal sums.
+const checksum sqltext.Text = "count(*), coalesce(bit_xor(fingerprint), 0), CAST(coalesce(sum(fingerprint & 4294967295), 0) AS BIGINT)"
+
+// quick is the checksum of the model's rows.
+func (c comparison) quick() string {
+	return string("SELECT " + checksum + " FROM (" + c.rows + ") AS m")
+}
+
+// sums is the checksum of __ledger and __records, in the order of fenceSchema.
+func (s statements) sums() sqltext.Text {
+	return "SELECT l.*, r.* FROM (SELECT count(*) AS keys, count(*) FILTER (WHERE acked) AS acked, coalesce(bit_xor(key_hash), 0) AS key_xor" +
+		", coalesce(bit_xor(fingerprint) FILTER (WHERE acked), 0) AS fingerprint_xor, CAST(coalesce(sum(fingerprint & 4294967295) FILTER (WHERE acked), 0) AS BIGINT) AS fingerprint_sum FROM " + s.of("ledger") + ") AS l CROSS JOIN " +
+		"(SELECT count(*) AS confirmed, coalesce(bit_xor(key_hash), 0) AS record_xor FROM " + s.of("records") + ") AS r"
+}
+
+// seal stores the checksum in the fence.
+func (s statements) seal() string {
+	return string("UPDATE " + s.of("fence") + " SET keys = x.keys, acked = x.acked, confirmed = x.confirmed, key_xor = x.key_xor, record_xor = x.record_xor" +
+		", fingerprint_xor = x.fingerprint_xor, fingerprint_sum = x.fingerprint_sum FROM (" + s.sums() + ") AS x")
+}
+
+// totals sums __scratch up: rows of the model, rows of it that are unchanged,
+// confirmed rows of the ledger that are open, rows without a usable key, open
+// keys without a row of the ledger, keys that the model lacks.
+func (s statements) totals() string {
+	return string("SELECT CAST(coalesce(sum(model_rows), 0) AS BIGINT), CAST(coalesce(sum(model_rows) FILTER (WHERE NOT open), 0) AS BIGINT)" +
+		", count(*) FILTER (WHERE open AND ledger_rows > 0 AND was_acked), CAST(coalesce(sum(model_rows) FILTER (WHERE open AND model_rows > 0 AND (key_hash IS NULL OR model_rows > 1)), 0) AS BIGINT)" +
+		", count(*) FILTER (WHERE open AND key_hash IS NOT NULL AND model_rows > 0 AND ledger_rows = 0), count(*) FILTER (WHERE open AND model_rows = 0) FROM " + scratchTable)
+}
+
+// twins counts open rows whose key the ledger paired with another, unchanged row.
+func (s statements) twins() string {
+	return string("SELECT count(*) FROM (SELECT key_hash, key_check FROM " + scratchTable + " WHERE open AND key_hash IS NOT NULL AND model_rows > 0 AND ledger_rows = 0) AS s JOIN " +
+		s.of("ledger") + " AS n ON n.key_hash = s.key_hash AND n.key_check = s.key_check")
+}
+
+// badKeys lists a sample of them: reason, rows, key cells.
+func (s statements) badKeys(keys, limit int) string {
+	var cells []sqltext.Text
+	for i := range keys {
+		cells = append(cells, cell(i))
+	}
+	list := sqltext.Join(cells, ", ")
+	of := number(int64(limit))
+	return string("(SELECT 'null' AS reason, model_rows, " + list + " FROM " + scratchTable + " WHERE open AND key_hash IS NULL AND model_rows > 0 LIMIT " + of +
+		") UNION ALL (SELECT 'repeated', model_rows, " + list + " FROM " + scratchTable + " WHERE open AND key_hash IS NOT NULL AND model_rows > 1 ORDER BY model_rows DESC, key_hash LIMIT " + of + ")")
+}
+
+// owned finds keys that the model lacks and whose record another key was
+// confirmed to own later: removing it would take that key's record away.
+func (s statements) owned() []string {
+	match := func(on sqltext.Text) sqltext.Text {
+		return "SELECT a.key_hash, a.key_check FROM " + scratchTable + " AS s JOIN " + s.of("records") + " AS a ON a.key_hash = s.key_hash AND a.key_check = s.key_check JOIN " + s.of("records") +
+			" AS b ON " + on + " WHERE s.open AND s.model_rows = 0 AND b.key <> a.key AND (b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.key > a.key))"
+	}
+	return []string{
+		"DROP TABLE IF EXISTS " + string(ownedTable),
+		string("CREATE TEMP TABLE " + ownedTable + s.e.temporary() + " AS " + match("b.identifier = a.identifier") + " UNION " + match("b.destination_id = a.destination_id")),
+	}
+}
+
+// candidates joins what may have changed with what is known of it.
+func (s statements) candidates(columns int, owned bool) string {
+	cells := make([]sqltext.Text, columns)
+	for i := range cells {
+		cells[i] = "s." + cell(i)
+	}
+	by := func(alias sqltext.Text) sqltext.Text {
+		return " AS " + alias + " ON " + alias + ".key_hash = s.key_hash AND " + alias + ".key_check = s.key_check"
+	}
+	isOwned, join := sqltext.Text("false"), sqltext.Text("")
+	if owned {
+		isOwned, join = "o.key_hash IS NOT NULL", " LEFT JOIN "+ownedTable+by("o")
+	}
+	return string("SELECT s.key_hash, s.key_check, s.fingerprint, s.model_rows, s.ledger_rows, " + isOwned + ", r.key, r.payload, r.payload_hash, r.identifier, r.destination_id" +
+		", a.key, a.state, a.doubted, a.op, a.payload, a.payload_hash, a.fingerprint, a.identifier, a.destination_id, a.idempotency_key, a.attempts, a.first_failed_at, a.next_attempt_at, " +
+		sqltext.Join(cells, ", ") + " FROM " + scratchTable + " AS s LEFT JOIN " + s.of("records") + by("r") + " LEFT JOIN " + s.of("attempts") + by("a") + join +
+		" WHERE s.open AND s.key_hash IS NOT NULL AND s.model_rows <= 1")
+}
+
+// refresh applies the plan's housekeeping, in order.
+func (s statements) refresh(runID string) []string {
+	plan := s.ofRun(runID, "plan")
+	drop := func(kind string, ops sqltext.Text) string {
+		t := s.of(kind)
+		return string("DELETE FROM " + t + " USING " + plan + " AS p WHERE p.ordinal < 0 AND p.op IN (" + ops + ") AND p.key_hash = " + t + ".key_hash AND p.key_check = " + t + ".key_check")
+	}
+	return []string{
+		drop("ledger", "'same', 'forget'"),
+		string("INSERT INTO " + s.of("ledger") + " SELECT key_hash, key_check, fingerprint, true FROM " + plan + " WHERE ordinal < 0 AND op IN ('same', 'baseline')"),
+		drop("attempts", "'same', 'forget'"),
+		drop("records", "'forget'"),
+		string("INSERT INTO " + s.of("records") + " SELECT key_hash, key_check, key, after, after_hash, identifier, destination_id, " + s.text(1) + ", " + s.time(2) + " FROM " + plan + " WHERE ordinal < 0 AND op = 'baseline'"),
+	}
+}
+
+// record appends results that are not there yet: the run's ID, the results as
+// one JSON array, the time, and the least and greatest ordinal, which spare the
+// engine most of the table.
+func (s statements) record() string {
+	return string("INSERT INTO " + s.of("results") + " SELECT " + s.text(1) + ", j.ordinal, j.disposition, j.destination_id, CAST(j.next_attempt AS TIMESTAMPTZ)" +
+		", j.action, j.code, j.subject, j.message, j.hint, j.cluster, " + s.time(3) + " FROM " + s.e.results(s.text(2)) +
+		" WHERE NOT EXISTS (SELECT 1 FROM " + s.of("results") + " AS l WHERE l.run_id = $1 AND l.ordinal BETWEEN " + s.int(4) + " AND " + s.int(5) + " AND l.ordinal = j.ordinal)")
+}
+
+// doubt gives every intended ordinal without a result an in_doubt one.
+func (s statements) doubt(runID string) string {
+	return string("INSERT INTO " + s.of("results") + " SELECT " + s.text(1) + ", p.ordinal, 'in_doubt', NULL, " + s.time(2) + ", 'retry', " + s.text(3) + ", NULL, " + s.text(4) + ", NULL, " + s.text(5) + ", " + s.time(2) + " FROM " +
+		s.ofRun(runID, "plan") + " AS p WHERE p.ordinal >= 0 AND EXISTS (SELECT 1 FROM " + s.of("intents") +
+		" AS i WHERE i.run_id = $1 AND p.ordinal BETWEEN i.first AND i.last) AND NOT EXISTS (SELECT 1 FROM " + s.of("results") +
+		" AS l WHERE l.run_id = $1 AND l.ordinal = p.ordinal)")
+}
+
+// touch gathers a run's results beside their plan rows.
+func (s statements) touch(runID string) string {
+	return string("CREATE TEMP TABLE " + touchedTable + s.e.temporary() + " AS SELECT p.*, l.run_id, l.disposition, l.recorded_at, coalesce(l.destination_id, p.destination_id) AS new_id, l.next_attempt_at AS next_at" +
+		", l.fault_action AS l_action, l.fault_code AS l_code, l.fault_subject AS l_subject, l.fault_message AS l_message, l.fault_hint AS l_hint, l.cluster AS l_cluster" +
+		", l.disposition = 'delivered' AS done, coalesce(a.doubted, false) OR l.disposition = 'in_doubt' AS still_doubted" +
+		" FROM " + s.of("results") + " AS l JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = l.ordinal" +
+		" LEFT JOIN " + s.of("attempts") + " AS a ON a.key_hash = p.key_hash AND a.key_check = p.key_check WHERE l.run_id = $1")
+}
+
+// fold advances the ledger by what touch gathered. A delivered key takes over
+// fingerprint and payload (Invariant 4); any other result leaves both and notes
+// the attempt. full says that payloads are kept.
+func (s statements) fold(full bool) []string {
+	ledger, records, attempts := s.of("ledger"), s.of("records"), s.of("attempts")
+	drop := func(t, which sqltext.Text) string {
+		return string("DELETE FROM " + t + " USING " + touchedTable + " AS x WHERE " + which + "x.key_hash = " + t + ".key_hash AND x.key_check = " + t + ".key_check")
+	}
+	keep := func(payload sqltext.Text) sqltext.Text {
+		if full {
+			return payload
+		}
+		return "CAST(NULL AS VARCHAR)"
+	}
+	const from = " FROM " + touchedTable
+	return []string{
+		drop(ledger, "x.done AND "),
+		string("INSERT INTO " + ledger + " SELECT key_hash, key_check, fingerprint, true" + from + " WHERE done AND op <> 'removed'"),
+		string("UPDATE " + ledger + " SET acked = false" + from + " AS x WHERE NOT x.done AND x.known AND x.key_hash = " + ledger + ".key_hash AND x.key_check = " + ledger + ".key_check"),
+		string("INSERT INTO " + ledger + " SELECT key_hash, key_check, CAST(NULL AS BIGINT), false" + from + " WHERE NOT done AND NOT known"),
+		drop(records, "x.done AND "),
+		string("INSERT INTO " + records + " SELECT key_hash, key_check, key, " + keep("after") + ", after_hash, identifier, new_id, run_id, recorded_at" + from + " WHERE done AND op <> 'removed'"),
+		drop(attempts, ""),
+		string("INSERT INTO " + attempts + " SELECT key_hash, key_check, key" +
+			", CASE WHEN disposition = 'excluded' THEN 'excluded' WHEN disposition = 'in_doubt' OR (disposition = 'deferred' AND still_doubted) THEN 'in_doubt' ELSE 'failed' END" +
+			", still_doubted, op, " + keep("CASE WHEN op = 'removed' THEN before ELSE after END") + ", after_hash, fingerprint, identifier, new_id, idempotency_key" +
+			", CASE WHEN disposition IN ('rejected', 'in_doubt') THEN attempts + 1 ELSE attempts END, CASE WHEN disposition <> 'excluded' THEN coalesce(first_failed_at, recorded_at) END" +
+			", next_at, l_action, l_code, l_subject, l_message, l_hint, l_cluster, run_id, recorded_at" + from + " WHERE NOT done"),
+		string("INSERT INTO " + s.of("log") + " SELECT run_id, ordinal, key_hash, key_check, key, op, disposition, " + keep("before") + ", " + keep("after") + ", after_hash, identifier, new_id, next_at" +
+			", l_action, l_code, l_subject, l_message, l_hint, l_cluster, recorded_at" + from),
+		string("DROP TABLE " + touchedTable),
+		s.seal(),
+	}
+}
