@@ -144,6 +144,9 @@ func (c *Client) EnqueueContext(ctx context.Context, msg Message) error {
 	return c.enqueue(&e)
 }
 
+// maxScratch is the longest buffer that is kept for the next message.
+const maxScratch = 64 << 10
+
 func (c *Client) enqueue(e *event) error {
 	if err := e.validate(); err != nil {
 		return err
@@ -161,10 +164,12 @@ func (c *Client) enqueue(e *event) error {
 		}
 	}
 	scratch := c.scratch.Get().(*[]byte)
-	defer c.scratch.Put(scratch)
 	room := append((*scratch)[:0], make([]byte, frameHeader)...)
 	room, err := appendEvent(room, e, id)
-	*scratch = room
+	if cap(room) <= maxScratch {
+		*scratch = room
+	}
+	defer c.scratch.Put(scratch)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package analytics
 
 import (
+	"archive/zip"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,22 +11,20 @@ import (
 	"testing"
 )
 
-// TestREADME compiles the programs of README.md from a module of their own, as
-// someone who copies them would. It also is the proof that the module can be
-// required from a clean folder.
+// TestREADME compiles the programs of README.md in a clean folder that gets the
+// module from a proxy, as someone who copies them would.
 func TestREADME(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("compiles programs")
+	}
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	here, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	module := "module example.com/shop\n\ngo 1.22\n\nrequire github.com/tidegate/tidegate/sdk-go v0.0.0\n\nreplace github.com/tidegate/tidegate/sdk-go => " + here + "\n"
-	write(t, filepath.Join(dir, "go.mod"), module)
+	dir, proxy, cache := t.TempDir(), t.TempDir(), t.TempDir()
+	publish(t, proxy, "v"+Version)
+	write(t, filepath.Join(dir, "go.mod"), "module example.com/shop\n\ngo 1.22\n")
 	programs := 0
 	for _, block := range strings.Split(string(text), "```go\n")[1:] {
 		code, _, _ := strings.Cut(block, "```")
@@ -41,12 +42,70 @@ import analytics "github.com/tidegate/tidegate/sdk-go/segment"
 
 var _ analytics.Client = analytics.New("WK")
 `)
-	vet := exec.Command("go", "vet", "./...")
-	vet.Dir = dir
-	vet.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off")
-	if out, err := vet.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for _, args := range [][]string{{"get", "github.com/tidegate/tidegate/sdk-go@latest"}, {"vet", "./..."}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw", "GOPROXY=file://"+filepath.ToSlash(proxy), "GONOSUMDB=*",
+			"GOMODCACHE="+cache, "GOTOOLCHAIN=local")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %v: %v\n%s", args, err, out)
+		}
 	}
+	if files, _ := filepath.Glob(filepath.Join(cache, "github.com/tidegate/tidegate/sdk-go@*", "LICENSE")); len(files) != 1 {
+		t.Error("the module comes without its LICENSE")
+	}
+}
+
+// publish puts this module into a folder that is laid out as a module proxy.
+func publish(t *testing.T, proxy, version string) {
+	t.Helper()
+	const path = "github.com/tidegate/tidegate/sdk-go"
+	base := filepath.Join(proxy, filepath.FromSlash(path), "@v")
+	module, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(base, "list"), version+"\n")
+	write(t, filepath.Join(base, version+".info"), `{"Version":"`+version+`","Time":"2026-11-21T12:00:00Z"}`)
+	write(t, filepath.Join(base, version+".mod"), string(module))
+	file, err := os.Create(filepath.Join(base, version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	archive := zip.NewWriter(file)
+	err = filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil && name != "." {
+				return fs.SkipDir // a module of its own
+			}
+			return nil
+		}
+		return pack(archive, path+"@"+version+"/"+filepath.ToSlash(name), name)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func pack(archive *zip.Writer, name, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := archive.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return err
 }
 
 func write(t *testing.T, file, text string) {

@@ -325,19 +325,27 @@ func (s *spool) held() (size, int64) {
 }
 
 func (s *spool) close() error {
+	err := s.sweep()
 	close(s.quit)
-	s.over.Wait()
+	s.over.Wait() // it syncs what stays
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for len(s.segments) > 0 && s.segments[len(s.segments)-1].pending == 0 {
-		last := s.segments[len(s.segments)-1]
-		s.segments = s.segments[:len(s.segments)-1]
-		s.clean(last)
-		errs = append(errs, last.remove())
-	}
 	s.release()
-	return errors.Join(errs...)
+	return err
+}
+
+// sweep removes the segment that was written to when nothing in it is pending.
+func (s *spool) sweep() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active == nil || s.active.pending > 0 {
+		return nil
+	}
+	g := s.active
+	s.active = nil
+	s.segments = s.segments[:len(s.segments)-1] // the newest is the last
+	s.clean(g)
+	return g.remove()
 }
 
 // soil notes that the segment has to be synced.

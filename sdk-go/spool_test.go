@@ -432,3 +432,56 @@ func TestSpoolAcrossClients(t *testing.T) {
 	}
 	mustBeEmpty(t, dir)
 }
+
+// A write that fails is told to the caller, accepts nothing and damages nothing.
+func TestSpoolWriteFails(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	dir := t.TempDir()
+	client := newClient(t, h.URL, func(c *Config) { c.SpoolDir = dir })
+	enqueue(t, client, 0, 3)
+	active := client.queue.(*spool).active
+	good := active.file
+	readOnly, err := os.Open(good.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	active.file = readOnly // as a disk that takes no more
+	if err := client.Enqueue(track(99)); err == nil || errors.Is(err, ErrQueueFull) || !strings.Contains(err.Error(), "spooling a message") {
+		t.Errorf("the error is %v", err)
+	}
+	active.file = good
+	readOnly.Close()
+	enqueue(t, client, 3, 6)
+	if err := client.Close(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, h, 0, 6)
+	if s := mustBalance(t, client); s.Accepted != 6 {
+		t.Errorf("counts %+v", s)
+	}
+}
+
+// What was written is synced after SpoolSync, once for all of it.
+func TestSpoolSyncs(t *testing.T) {
+	t.Parallel()
+	s, err := openSpool(&Config{SpoolDir: t.TempDir(), SpoolBytes: 1 << 20, SpoolSync: time.Millisecond, Logger: quiet()}, []byte(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPush(t, s, events(0, 100)...)
+	clean := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.dirty) == 0 && !s.stale
+	}
+	for deadline := time.Now().Add(10 * time.Second); !clean(); {
+		if time.Now().After(deadline) {
+			t.Fatal("what was written is not synced")
+		}
+		time.Sleep(time.Millisecond) // a sync gives no signal
+	}
+	if got := drain(t, s); len(got) != 100 {
+		t.Errorf("%d events", len(got))
+	}
+}
