@@ -214,6 +214,10 @@ func TestTLS(t *testing.T) {
 	}
 	defer s.Stop()
 	stranger, _ := authority(t)
+	file := filepath.Join(t.TempDir(), "root.pem")
+	if err := os.WriteFile(file, cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, host, mode string
 		root             []byte
@@ -225,6 +229,7 @@ func TestTLS(t *testing.T) {
 		{"full, the system's authorities", "localhost", "verify-full", nil, "warehouse.tls"},
 		{"authority only, another name", "127.0.0.1", "verify-ca", cert, ""},
 		{"authority only, another one", "127.0.0.1", "verify-ca", stranger, "warehouse.tls"},
+		{"full, from a file", "localhost", "verify-full", []byte(file), ""},
 		{"require", "127.0.0.1", "require", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -203,6 +203,7 @@ func timestampCell(n int64, unit arrow.TimeUnit) time.Time {
 		return time.UnixMilli(n).UTC()
 	case arrow.Nanosecond:
 		return time.Unix(0, n).UTC()
+	case arrow.Microsecond:
 	}
 	return time.UnixMicro(n).UTC()
 }

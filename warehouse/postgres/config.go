@@ -17,8 +17,8 @@ type Config struct {
 	ReadUser       string        `json:"read_user,omitempty" doc:"A role that may only read. When it is set, models and queries run as this role."`
 	ReadPassword   secret.Secret `json:"read_password,omitzero" doc:"The password of read_user."`
 	TLS            string        `json:"tls,omitempty" enum:"verify-full,verify-ca,require,disable" doc:"How the connection is encrypted: verify-full checks the server's certificate and name, verify-ca the certificate, require nothing, disable does not encrypt. When empty it is verify-full, and disable for a unix socket, a loopback address or an SSH tunnel."`
-	RootCert       string        `json:"root_cert,omitempty" doc:"The certificates (PEM) that the server's must come from; the system's when empty."`
-	ClientCert     string        `json:"client_cert,omitempty" doc:"A certificate (PEM) by which the role logs in."`
+	RootCert       string        `json:"root_cert,omitempty" doc:"The certificates (PEM, or the path of a file) that the server's must come from; the system's when empty."`
+	ClientCert     string        `json:"client_cert,omitempty" doc:"A certificate (PEM, or the path of a file) by which the role logs in."`
 	ClientKey      secret.Secret `json:"client_key,omitzero" doc:"The key (PEM) of client_cert."`
 	SSH            *SSH          `json:"ssh,omitempty" doc:"A host through which the server is reached."`
 	MaxConnections int           `json:"max_connections,omitempty" default:"8" min:"2" max:"200" doc:"The most connections to hold open, for each of the two roles."`

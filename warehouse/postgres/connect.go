@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,13 +95,21 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 	}
 	t := &tls.Config{ServerName: cfg.Host, MinVersion: tls.VersionTLS12}
 	if cfg.RootCert != "" {
+		text, err := certificates("root_cert", cfg.RootCert)
+		if err != nil {
+			return nil, err
+		}
 		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM([]byte(cfg.RootCert)) {
+		if !t.RootCAs.AppendCertsFromPEM(text) {
 			return nil, configFault("root_cert", "it holds no certificate in PEM form", nil)
 		}
 	}
 	if cfg.ClientCert != "" {
-		pair, err := tls.X509KeyPair([]byte(cfg.ClientCert), []byte(cfg.ClientKey.Reveal()))
+		text, err := certificates("client_cert", cfg.ClientCert)
+		if err != nil {
+			return nil, err
+		}
+		pair, err := tls.X509KeyPair(text, []byte(cfg.ClientKey.Reveal()))
 		if err != nil {
 			return nil, configFault("client_cert", "certificate and client_key do not fit together", nil) // the error may quote the key
 		}
@@ -119,6 +128,18 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		return nil, configFault("tls", "there is no mode "+strconv.Quote(mode), nil)
 	}
 	return t, nil
+}
+
+// certificates returns the text of a setting that holds it or names its file.
+func certificates(field, value string) ([]byte, error) {
+	if strings.Contains(value, "-----BEGIN ") {
+		return []byte(value), nil
+	}
+	text, err := os.ReadFile(value)
+	if err != nil {
+		return nil, configFault(field, "it is no certificate in PEM form, and no file that can be read", err)
+	}
+	return text, nil
 }
 
 func verifyChain(roots *x509.CertPool, s tls.ConnectionState) error {

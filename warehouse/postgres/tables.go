@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/tidegate/tidegate"
@@ -72,6 +74,8 @@ func (s *session) locked(ctx context.Context, sql string) ([]tidegate.Row, error
 		ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`)
 }
 
+var errNoPlan = errors.New("the server showed none")
+
 // Estimate implements warehouse.Estimator from the planner's statistics; Bytes
 // is the size of the result.
 func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimate, error) {
@@ -90,12 +94,9 @@ func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimat
 			Width float64 `json:"Plan Width"`
 		}
 	}
-	if len(rows) == 0 || len(rows[0]) == 0 {
-		return none, nil
-	}
 	text, _ := rows[0][0].(tidegate.JSONText)
-	if json.Unmarshal([]byte(text), &plans) != nil || len(plans) == 0 {
-		return none, nil
+	if err := json.Unmarshal([]byte(text), &plans); err != nil || len(plans) == 0 {
+		return none, fmt.Errorf("reading the plan of a query: %w", cmp.Or(err, errNoPlan))
 	}
 	plan := plans[0].Plan
 	return warehouse.Estimate{Rows: max(1, int64(plan.Rows)), Bytes: int64(plan.Rows * plan.Width)}, nil

@@ -208,8 +208,8 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("looking for a port: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
 }
 
 // ready waits until the server takes connections.
@@ -247,7 +247,7 @@ func (s *Server) Exec(tb testing.TB, database, sql string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer c.Close(ctx)
+	defer func() { _ = c.Close(ctx) }()
 	if _, err := c.Exec(ctx, sql).ReadAll(); err != nil {
 		tb.Fatalf("%s: %v", sql, err)
 	}
