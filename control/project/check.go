@@ -1,10 +1,13 @@
 package project
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +15,8 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/sync/model"
+	"github.com/tidegate/tidegate/sync/model/file"
 )
 
 // Kinds are the connectors that a project may name, each with a function that
@@ -46,6 +51,7 @@ func (c *checker) check() {
 	for _, it := range c.models {
 		c.model(it)
 	}
+	c.uses()
 	unique(c, c.syncs, "sync", func(v tidegate.Sync) string { return v.Name })
 	models := names(c.models, func(v tidegate.Model) string { return v.Name })
 	destinations := names(c.destinations, func(v tidegate.Connection) string { return v.Name })
@@ -192,16 +198,7 @@ func (c *checker) model(it item[tidegate.Model]) {
 		c.dbtModel(it)
 		return
 	}
-	switch {
-	case m.SQL == "" && m.Table == "":
-		c.add(it.problem("", "the model has neither sql nor table", "write `sql:`, `table: schema.table`, or put the query into models/"+m.Name+".sql"))
-	case m.SQL != "" && m.Table != "":
-		c.add(it.problem("table", "the model has both sql and table", "keep one"))
-	case len(m.SQL) > maxSQLBytes:
-		c.add(it.problem("sql", fmt.Sprintf("the query has %d bytes, %d are allowed", len(m.SQL), maxSQLBytes), "make a view or a dbt model of its larger part"))
-	case m.SQL != "" && strings.TrimSpace(withoutComments(m.SQL)) == "":
-		c.add(it.problem("sql", "the query is empty", ""))
-	}
+	c.modelSource(it)
 	if it.doc == nil && len(m.PrimaryKey) == 0 {
 		c.add(it.problem("primary_key", "is missing", "write `-- primary_key: COLUMN` at the top of the file"))
 	}
@@ -215,15 +212,108 @@ func (c *checker) model(it item[tidegate.Model]) {
 	}
 }
 
+// modelSource checks where a model's rows come from.
+func (c *checker) modelSource(it item[tidegate.Model]) {
+	m := it.value
+	switch {
+	case m.SQL == "" && m.Table == "" && m.File == "":
+		c.add(it.problem("", "the model has none of sql, table, file and dbt", "write `sql:`, `table: schema.table`, `file: people.csv`, or put the query into models/"+m.Name+".sql"))
+	case m.SQL != "" && m.Table != "":
+		c.add(it.problem("table", "the model has both sql and table", "keep one"))
+	case m.File != "" && (m.SQL != "" || m.Table != ""):
+		c.add(it.problem("file", "the model has a file and a query or a table", "keep one"))
+	case len(m.SQL) > maxSQLBytes:
+		c.add(it.problem("sql", fmt.Sprintf("the query has %d bytes, %d are allowed", len(m.SQL), maxSQLBytes), "make a view or a dbt model of its larger part"))
+	case m.SQL != "" && strings.TrimSpace(withoutComments(m.SQL)) == "":
+		c.add(it.problem("sql", "the query is empty", ""))
+	}
+	if m.File != "" {
+		c.modelFile(it)
+	}
+	for _, p := range model.CheckParams(m) {
+		c.add(it.problem(p.Path, p.Message, p.Hint))
+	}
+	if m.FullEvery != "" && m.Incremental == "" {
+		c.add(it.problem("full_every", "only an incremental model is read in part", "name the column that grows with every change as incremental, or remove it"))
+	}
+	if len(m.Uses) > 0 && m.SQL == "" {
+		c.add(it.problem("uses", "only a model of SQL uses others", "remove uses, or write sql"))
+	}
+}
+
+func (c *checker) modelFile(it item[tidegate.Model]) {
+	name := path.Clean(strings.TrimPrefix(it.value.File, "./"))
+	if !fs.ValidPath(name) {
+		c.add(it.problem("file", "the path leads out of the project folder", "put the file beside tidegate.yaml, and write its path from there"))
+		return
+	}
+	if ext := strings.ToLower(path.Ext(name)); !slices.Contains(file.Formats(), ext) {
+		c.add(it.problem("file", fmt.Sprintf("files ending in %q cannot be read", ext), "use one of "+strings.Join(file.Formats(), ", ")))
+	}
+	if c.fsys == nil {
+		return
+	}
+	if info, err := fs.Stat(c.fsys, name); errors.Is(err, fs.ErrNotExist) {
+		c.add(it.problem("file", fmt.Sprintf("there is no file %q", it.value.File), "write its path from the folder of tidegate.yaml"))
+	} else if err == nil && info.Size() > file.MaxBytes {
+		c.add(it.problem("file", fmt.Sprintf("the file has %d bytes, %d are allowed", info.Size(), file.MaxBytes), "load it into the warehouse yourself, and name the table"))
+	}
+}
+
+// uses checks what models say of each other.
+func (c *checker) uses() {
+	known := map[string]tidegate.Model{}
+	for _, it := range c.models {
+		known[it.value.Name] = it.value
+	}
+	all := slices.Sorted(maps.Keys(known))
+	for _, it := range c.models {
+		for i, name := range it.value.Uses {
+			at := fmt.Sprintf("uses[%d]", i)
+			switch _, ok := known[name]; {
+			case slices.Index(it.value.Uses, name) < i:
+				c.add(it.problem(at, fmt.Sprintf("the model %q stands twice", name), ""))
+			case !ok:
+				if !c.offered() {
+					c.add(it.problem(at, fmt.Sprintf("there is no model %q", name), config.DidYouMean(name, all)))
+				}
+			default:
+				if circle := circleTo(it.value.Name, name, known, map[string]bool{}); circle != nil {
+					c.add(it.problem(at, "the models use each other in a circle: "+strings.Join(append([]string{it.value.Name}, circle...), " → "), "take one of them out of uses"))
+				}
+			}
+		}
+	}
+}
+
+// circleTo is a way from a model back to goal; nil when there is none. No model
+// is walked through twice.
+func circleTo(goal, from string, known map[string]tidegate.Model, walked map[string]bool) []string {
+	if from == goal {
+		return []string{from}
+	}
+	if walked[from] {
+		return nil
+	}
+	walked[from] = true
+	for _, next := range known[from].Uses {
+		if way := circleTo(goal, next, known, walked); way != nil {
+			return append([]string{from}, way...)
+		}
+	}
+	return nil
+}
+
 func (c *checker) refers(it item[tidegate.Sync], field, name string, known []string) {
 	if name == "" || slices.Contains(known, name) {
 		return
 	}
+	kind := field[strings.LastIndexByte(field, '.')+1:]
 	hint := config.DidYouMean(name, known)
 	if len(known) == 0 {
-		hint = "the project has no " + field + "s"
+		hint = "the project has no " + kind + "s"
 	}
-	c.add(it.problem(field, fmt.Sprintf("there is no %s %q", field, name), hint))
+	c.add(it.problem(field, fmt.Sprintf("there is no %s %q", kind, name), hint))
 }
 
 func (c *checker) settings() {

@@ -49,6 +49,7 @@ type draft struct {
 	dbt          []item[tidegate.DbtProject]
 	alerts       []item[tidegate.Alert]
 	errs         []error
+	fsys         fs.FS // the project folder; nil for a document
 }
 
 // LoadDir loads the project in the folder dir; files are named in problems as
@@ -87,7 +88,7 @@ func Load(fsys fs.FS, kinds Kinds) (*Project, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", File, err)
 	}
-	d := &draft{}
+	d := &draft{fsys: fsys}
 	if d.root, err = config.ParseYAML(File, data); err != nil {
 		d.errs = append(d.errs, err)
 		d.root = nil

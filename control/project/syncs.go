@@ -9,6 +9,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/sync/mapping"
 )
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
@@ -16,41 +17,15 @@ var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 // mapping checks what needs neither model nor destination; columns and fields
 // are checked when the sync is planned.
 func (c *checker) mapping(it item[tidegate.Sync]) {
-	m := it.value.Mapping
-	seen := map[string]int{}
-	for i, f := range m.Fields {
-		at := fmt.Sprintf("mapping.fields[%d]", i)
-		var set []string
-		if f.Column != "" {
-			set = append(set, "column")
-		}
-		if len(f.Constant) > 0 {
-			set = append(set, "constant")
-		}
-		if f.Template != "" {
-			set = append(set, "template")
-		}
-		switch len(set) {
-		case 0:
-			c.add(it.problem(at, fmt.Sprintf("the field %q gets no value", f.Field), "add column, constant or template"))
-		case 1:
-		default:
-			c.add(it.problem(at, fmt.Sprintf("the field %q has %s", f.Field, strings.Join(set, " and ")), "keep one"))
-		}
-		if f.Field == "" {
-			continue
-		}
-		if first, twice := seen[f.Field]; twice {
-			c.add(it.problem(at+".field", fmt.Sprintf("the field %q is mapped twice", f.Field), fmt.Sprintf("the first is mapping.fields[%d]", first)))
-			continue
-		}
-		seen[f.Field] = i
+	for _, p := range mapping.Lint(it.value.Mapping) {
+		c.add(it.problem(p.Path, p.Message, p.Hint))
 	}
-	if _, mapped := seen[m.Identifier]; m.Identifier != "" && len(m.Fields) > 0 && !mapped {
-		c.add(it.problem("mapping.identifier", fmt.Sprintf("the identifier %q is not mapped", m.Identifier), "add it to mapping.fields"))
+	if c.offered() {
+		return // a dbt model can be looked up too, and is not known here
 	}
-	if it.value.Mode != "" && m.Fields != nil && len(m.Fields) == 0 {
-		c.add(it.problem("mapping.fields", "must map at least one field", ""))
+	known := names(c.models, func(v tidegate.Model) string { return v.Name })
+	for _, j := range mapping.Joins(it.value.Mapping) {
+		c.refers(it, j.Path+".model", j.Lookup.Model, known)
 	}
 }
 

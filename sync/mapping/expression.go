@@ -421,7 +421,7 @@ func rest(lines []string, line, column int) string {
 
 func unknownName(name, after string, schema tidegate.Schema) exprProblem {
 	if strings.HasPrefix(after, name+"(") || strings.HasPrefix(after, "(") || strings.Contains(name, ".") {
-		return exprProblem{fmt.Sprintf("there is no function %q", name), config.DidYouMean(name, functionNames())}
+		return unknownFunction(name)
 	}
 	if schema.Index(name) >= 0 && !model.IsLookupColumn(name) {
 		return exprProblem{fmt.Sprintf("the column %q has a name that the language keeps for itself", name), fmt.Sprintf("write row[%q]", name)}
