@@ -31,9 +31,18 @@ type Row struct {
 	Baseline float64 `json:"baseline,omitempty"` // of the paired baseline, same unit
 	Against  string  `json:"against,omitempty"`  // what the baseline is
 	Ratio    float64 `json:"ratio,omitempty"`
-	Goal     string  `json:"goal,omitempty"`
-	Met      *bool   `json:"met,omitempty"`
-	Note     string  `json:"note,omitempty"`
+	// Beside are further baselines of the same run.
+	Beside []Beside `json:"beside,omitempty"`
+	Goal   string   `json:"goal,omitempty"`
+	Met    *bool    `json:"met,omitempty"`
+	Note   string   `json:"note,omitempty"`
+}
+
+// Beside is a baseline in the unit of its row. Ratio is above 1 where ours is the better.
+type Beside struct {
+	Against string  `json:"against"`
+	Value   float64 `json:"value"`
+	Ratio   float64 `json:"ratio"`
 }
 
 type report struct {
@@ -120,6 +129,12 @@ func (b *bench) print(w io.Writer) {
 		base, ratio, met := "", "", ""
 		if r.Baseline != 0 {
 			base, ratio = fmt.Sprintf("%s %s", number(r.Baseline), r.Against), fmt.Sprintf("%.2f", r.Ratio)
+		}
+		for i, other := range r.Beside {
+			if i > 0 || base != "" {
+				base, ratio = base+", ", ratio+", "
+			}
+			base, ratio = base+fmt.Sprintf("%s %s", number(other.Value), other.Against), ratio+number(other.Ratio)
 		}
 		if r.Met != nil {
 			met = map[bool]string{true: "yes", false: "NO"}[*r.Met]

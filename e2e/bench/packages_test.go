@@ -1,0 +1,49 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestBaselinesStandBeside(t *testing.T) {
+	t.Parallel()
+	const out = `goos: linux
+BenchmarkAppend/producers=1/size=600-2   100  400000 ns/op  1.50 MB/s
+BenchmarkSync/written/size=640-2   100  200000 ns/op  3.20 MB/s
+BenchmarkPlan/rows=10/changed=1%-2  1  9 ns/op  2.5 plan-s/op  5.0 except-s/op  200 lookup-s/op  1200 peak-MiB  2.0 x-except
+BenchmarkDelivery/latency=50ms/workers=8/engine-2  3  9 ns/op  15400 rows/s
+BenchmarkDelivery/latency=50ms/workers=8/loop-2  3  9 ns/op  15800 rows/s
+BenchmarkDelivery/nothing/records=100-2  3  9 ns/op  200000 rows/s
+PASS`
+	var lines []benchLine
+	for line := range strings.Lines(out) {
+		if l, ok := parseBenchLine(strings.TrimSpace(line)); ok {
+			lines = append(lines, l)
+		}
+	}
+	var got []Row
+	for i, id := range map[int]string{0: "B1", 2: "B4", 3: "B5"} {
+		to := map[int]int{0: 2, 2: 3, 3: 6}[i]
+		got = append(got, benchRows(id, lines[i:to])...)
+	}
+	want := map[string]Row{
+		"BenchmarkAppend/producers=1/size=600": {ID: "B1", Value: 400000, Unit: "ns/op", Beside: []Beside{{"write and fdatasync", 200000, 0.5}}},
+		"BenchmarkPlan/rows=10/changed=1%":     {ID: "B4", Value: 2.5, Unit: "s", Note: "peak 1200 MiB", Beside: []Beside{{"except", 5, 2}, {"lookup", 200, 80}}},
+		"BenchmarkDelivery/latency=50ms/workers=8": {ID: "B5", Value: 15400, Unit: "rows/s", Beside: []Beside{
+			{"bare loop", 15800, 15400.0 / 15800}, {"concurrency × batch / latency", 16000, 15400.0 / 16000},
+		}},
+		"BenchmarkDelivery/nothing/records=100": {ID: "B5", Value: 200000, Unit: "rows/s"},
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d rows, want %d: %+v", len(got), len(want), got)
+	}
+	for _, r := range got {
+		name := r.Workload
+		r.Workload = ""
+		if diff := cmp.Diff(want[name], r); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
