@@ -122,7 +122,7 @@ type Outcome struct {
 	Disposition   Disposition
 	DestinationID string          // the destination's id of the record, when told
 	Fault         *tidegate.Fault // nil for Delivered and Pending
-	// Ticket is set with Pending: all items of one Batch carry the same.
+	// Ticket is set with Pending: either all items of a Batch are Pending with the same ticket, or none is.
 	Ticket Ticket
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -111,9 +112,49 @@ func testCancelReads(t *testing.T, s Suite, sample Sample) {
 	}
 }
 
-// testPoller asks for a ticket that was never given: that is an error which no
-// waiting mends. Tickets that were given are not tested, since Write cannot
-// return one.
+// mostPolls is how often the suite asks for one ticket.
+const mostPolls = 50
+
+// await asks for the ticket of a write that is decided later, until it is.
+func (b *bench) await(batch destinations.Batch, out []destinations.Outcome) []destinations.Outcome {
+	b.t.Helper()
+	if len(out) == 0 || out[0].Disposition != destinations.Pending {
+		return out
+	}
+	p, ok := b.dest.(destinations.Poller)
+	if !ok {
+		b.t.Error("an outcome is pending, and the connector is no Poller")
+		return out
+	}
+	for range mostPolls {
+		decided, done, err := p.Poll(b.t.Context(), out[0].Ticket, batch)
+		if err != nil {
+			b.noSecrets("an error", err.Error())
+			b.t.Errorf("asking for a ticket: %v", err)
+			return out
+		}
+		if !done {
+			continue
+		}
+		if len(decided) != len(batch.Items) {
+			b.t.Errorf("%d outcomes of a ticket for %d items", len(decided), len(batch.Items))
+			return out
+		}
+		for i, o := range decided {
+			b.noSecrets("an outcome", fmt.Sprintf("%+v %v", o, o.Fault))
+			if o.Disposition == destinations.Pending {
+				b.t.Errorf("item %d is pending although the ticket is done", i)
+			}
+		}
+		return decided
+	}
+	b.t.Errorf("the ticket is not done after %d questions", mostPolls)
+	return out
+}
+
+// testPoller holds writes that finish later to the contract: an unknown ticket
+// is told apart, a failed question leaves the ticket good, and another connection
+// to the account can ask for it, as a restarted process does.
 func testPoller(t *testing.T, s Suite) {
 	t.Helper()
 	b := start(t, s)
@@ -123,10 +164,56 @@ func testPoller(t *testing.T, s Suite) {
 	}
 	out, done, err := p.Poll(t.Context(), "never-given", destinations.Batch{Object: s.Samples[0].Object})
 	if err == nil {
-		t.Errorf("an unknown ticket: %d outcomes, done %v, no error", len(out), done)
+		t.Fatalf("an unknown ticket: %d outcomes, done %v, no error", len(out), done)
+	}
+	if f := faultOf(t, err); f.Action != tidegate.Reject || f.Code != "ticket.unknown" {
+		t.Errorf("an unknown ticket: %s %s, want the Reject ticket.unknown", f.Action, f.Code)
+	}
+	for _, sample := range s.Samples {
+		n := min(3, b.object(sample.Object).Limit.Records)
+		records := sample.records(0, n)
+		poisoned := -1
+		if sample.Poison != nil {
+			poisoned = n - 1
+			records[poisoned] = sample.Poison(records[poisoned])
+		}
+		batch := sample.batch(tidegate.Added, tidegate.Upsert, 1, records...)
+		first, err := b.write(t.Context(), batch)
+		if err != nil || first[0].Disposition != destinations.Pending {
+			t.Skip("the account's writes finish at once")
+		}
+		for _, f := range faults() {
+			// The HTTP client itself repeats a GET whose connection breaks.
+			if !f.silent && !strings.HasPrefix(f.name, "reset") {
+				b.pollWith(f, first[0].Ticket, batch)
+			}
+		}
+		b.proxy.arm(-1, nil)
+		b.dest = b.open(s.Config(b.proxy.url()))
+		for i, o := range b.await(batch, first) {
+			if want := map[bool]destinations.Disposition{true: destinations.Rejected, false: destinations.Delivered}[i == poisoned]; o.Disposition != want {
+				t.Errorf("item %d is %s (%v), want %s", i, o.Disposition, o.Fault, want)
+			}
+		}
+	}
+}
+
+// pollWith asks for a ticket while a fault strikes: nothing is decided by it.
+func (b *bench) pollWith(f fault, ticket destinations.Ticket, batch destinations.Batch) {
+	b.t.Helper()
+	p, ok := b.dest.(destinations.Poller)
+	if !ok {
 		return
 	}
-	if f := faultOf(t, err); f.Action != tidegate.Halt && f.Action != tidegate.Reject {
-		t.Errorf("an unknown ticket: %s, want an end", f.Action)
+	b.proxy.arm(0, f.inject)
+	out, done, err := p.Poll(b.t.Context(), ticket, batch)
+	if err == nil {
+		b.t.Errorf("%s: %d outcomes, done %v, no error", f.name, len(out), done)
+		return
+	}
+	b.noSecrets("an error", err.Error())
+	got := faultOf(b.t, err)
+	if got.Action == tidegate.Reject || (f.action == tidegate.Throttle || f.action == tidegate.Halt) && got.Action != f.action {
+		b.t.Errorf("%s: %s %s, and a question that fails says nothing about the ticket", f.name, got.Action, got.Code)
 	}
 }

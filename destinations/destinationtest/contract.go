@@ -6,6 +6,7 @@ import (
 	"flag"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -114,6 +115,14 @@ func testObjects(t *testing.T, s Suite) {
 		case destinations.Idempotent, destinations.Dedupable, destinations.Unsafe:
 		default:
 			t.Errorf("%s: safety %q", o.Name, o.Safety)
+		}
+		for mode, safety := range o.Safeties {
+			if !slices.Contains(o.Modes, mode) || !slices.Contains([]destinations.Safety{destinations.Idempotent, destinations.Dedupable, destinations.Unsafe}, safety) {
+				t.Errorf("%s: safety %q in mode %q", o.Name, safety, mode)
+			}
+		}
+		if len(o.Removals) > 0 && !slices.Contains(o.Modes, tidegate.Mirror) {
+			t.Errorf("%s: it has removals and no mode mirror", o.Name)
 		}
 		if len(o.Modes) == 0 {
 			t.Errorf("%s has no mode", o.Name)

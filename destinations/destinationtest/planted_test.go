@@ -164,6 +164,26 @@ var bugs = map[string]bug{
 	"an unknown ticket asked for ever": {"poller", func(d *wrapped) {
 		d.poll = func() error { return &tidegate.Fault{Action: tidegate.Retry, Code: "x", Message: "x"} }
 	}},
+	"a clearing that deletes": {"contacts/removals", func(d *wrapped) {
+		d.before = func(b *destinations.Batch) error {
+			if b.Removal == tidegate.Clear {
+				b.Removal = tidegate.Delete
+			}
+			return nil
+		}
+	}},
+	"an audience that is made again and again": {"contacts/audience", func(d *wrapped) {
+		n := 0
+		d.audience = func(id string) string {
+			n++
+			return fmt.Sprint(id, n)
+		}
+	}},
+	"a safety that nobody knows": {"objects", func(d *wrapped) {
+		d.objects = func(o *destinations.Object) {
+			o.Safeties = map[tidegate.Mode]destinations.Safety{tidegate.Insert: "perhaps"}
+		}
+	}},
 	"a goroutine left behind": {"contacts/values", func(d *wrapped) {
 		d.before = func(*destinations.Batch) error { go func() { select {} }(); return nil }
 	}},
@@ -276,6 +296,7 @@ type wrapped struct {
 	check       func(context.Context) error
 	listing     func(context.Context) context.Context
 	poll        func() error
+	audience    func(id string) string
 	neverCloses bool
 	twice       bool
 	emptyCalls  bool
@@ -316,6 +337,14 @@ func (d *wrapped) Check(ctx context.Context) error {
 		return d.check(ctx)
 	}
 	return d.Destination.(destinations.Checker).Check(ctx)
+}
+
+func (d *wrapped) EnsureAudience(ctx context.Context, object, name string) (string, error) {
+	id, err := d.Destination.(destinations.Audiencer).EnsureAudience(ctx, object, name)
+	if d.audience != nil {
+		id = d.audience(id)
+	}
+	return id, err
 }
 
 // polled is a connector whose writes finish later.

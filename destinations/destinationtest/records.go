@@ -65,6 +65,9 @@ func testValues(t *testing.T, s Suite, sample Sample) {
 func testModes(t *testing.T, s Suite, sample Sample) {
 	t.Helper()
 	for _, mode := range start(t, s).object(sample.Object).Modes {
+		if mode == tidegate.Audience {
+			continue // testAudience
+		}
 		b := start(t, s)
 		n := min(4, b.object(sample.Object).Limit.Records)
 		records := sample.records(0, n)
@@ -94,6 +97,74 @@ func testModes(t *testing.T, s Suite, sample Sample) {
 				b.mustHold(sample, records[1])
 			}
 		}
+	}
+}
+
+// testRemovals removes a record in each declared way: deleted and archived ones
+// are out of sight, cleared ones stay without their fields. What is not there is
+// removed already.
+func testRemovals(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
+	o := start(t, s).object(sample.Object)
+	if !slices.Contains(o.Modes, tidegate.Mirror) {
+		t.Skip("the object has no mode mirror")
+	}
+	for _, removal := range o.Removals {
+		b := start(t, s)
+		records := sample.records(0, min(2, o.Limit.Records))
+		for _, r := range records {
+			r[sample.Values[tidegate.String]] = "to be removed"
+		}
+		absent := sample.Record(77)
+		for _, r := range records {
+			b.mustDeliver(sample.batch(tidegate.Added, tidegate.Mirror, 1, r))
+		}
+		for i, r := range []tidegate.Record{records[0], absent} {
+			batch := sample.batch(tidegate.Removed, tidegate.Mirror, 2+i, r)
+			batch.Removal = removal
+			b.mustDeliver(batch)
+		}
+		have := b.held(sample, records[0][sample.Identifier])
+		switch {
+		case removal != tidegate.Clear && have != nil:
+			t.Errorf("%s: the record is still there", removal)
+		case removal == tidegate.Clear && have == nil:
+			t.Errorf("%s: the record is gone", removal)
+		case removal == tidegate.Clear && have[sample.Values[tidegate.String]] != nil:
+			t.Errorf("%s: the field holds %v", removal, have[sample.Values[tidegate.String]])
+		}
+		if b.held(sample, absent[sample.Identifier]) != nil {
+			t.Errorf("%s: removing what is not there made it", removal)
+		}
+		for _, r := range records[1:] {
+			b.mustHold(sample, r)
+		}
+	}
+}
+
+// testAudience finds an audience by its name, and lets records join and leave
+// it, twice each.
+func testAudience(t *testing.T, s Suite, sample Sample) {
+	t.Helper()
+	b := start(t, s)
+	o := b.object(sample.Object)
+	a, ok := b.dest.(destinations.Audiencer)
+	if !slices.Contains(o.Modes, tidegate.Audience) {
+		t.Skip("the object has no mode audience")
+	}
+	if !ok {
+		t.Fatal("the object has the mode audience, and the connector is no Audiencer")
+	}
+	id, err := a.EnsureAudience(t.Context(), sample.Object, "Big spenders")
+	again, err2 := a.EnsureAudience(t.Context(), sample.Object, "Big spenders")
+	if err != nil || err2 != nil || id == "" || id != again {
+		t.Fatalf("the audience is %q and then %q: %v %v", id, again, err, err2)
+	}
+	records := sample.records(0, min(3, o.Limit.Records))
+	for version, op := range []tidegate.Op{tidegate.Added, tidegate.Added, tidegate.Removed, tidegate.Removed} {
+		batch := sample.batch(op, tidegate.Audience, version, records...)
+		batch.Audience = id
+		b.mustDeliver(batch)
 	}
 }
 
@@ -233,7 +304,7 @@ func testConcurrent(t *testing.T, s Suite, sample Sample) {
 			if err != nil {
 				t.Errorf("writer %d: %v", w, err)
 			}
-			for i, o := range out {
+			for i, o := range b.await(batch, out) {
 				if o.Disposition != destinations.Delivered {
 					t.Errorf("writer %d, item %d: %s %v", w, i, o.Disposition, o.Fault)
 				}

@@ -80,7 +80,7 @@ func Run(t *testing.T, s Suite) {
 			t.Parallel()
 			for name, test := range map[string]func(*testing.T, Suite, Sample){
 				"values": testValues, "modes": testModes, "idempotence": testIdempotence, "alignment": testAlignment,
-				"absent": testAbsent, "limits": testLimits, "unchanged": testUnchanged, "concurrent": testConcurrent,
+				"absent": testAbsent, "limits": testLimits, "unchanged": testUnchanged, "removals": testRemovals, "audience": testAudience, "concurrent": testConcurrent,
 				"faults": testFaults, "cancel": testCancel, "cancel reads": testCancelReads, "bytes": testBytes, "credential": testCredential, "echo": testEcho, "reader": testReader, "empty": testEmpty,
 			} {
 				t.Run(name, func(t *testing.T) { t.Parallel(); test(t, s, sample) })
@@ -185,6 +185,9 @@ func (b *bench) object(name string) destinations.Object {
 // batch makes a batch of records; version tells idempotency keys apart.
 func (s Sample) batch(op tidegate.Op, mode tidegate.Mode, version int, records ...tidegate.Record) destinations.Batch {
 	b := destinations.Batch{Object: s.Object, Mode: mode, IdentifierField: s.Identifier}
+	if op == tidegate.Removed && mode == tidegate.Mirror {
+		b.Removal = tidegate.Delete
+	}
 	for _, r := range records {
 		key, err := json.Marshal([]any{r[s.Identifier]})
 		if err != nil {
@@ -231,6 +234,8 @@ func (b *bench) write(ctx context.Context, batch destinations.Batch) ([]destinat
 			ok = o.Fault != nil && (o.Fault.Action == tidegate.Retry || o.Fault.Action == tidegate.Throttle)
 		case destinations.InDoubt:
 			ok = true
+		case destinations.Pending:
+			ok = o.Fault == nil && o.Ticket != "" && o.Ticket == out[0].Ticket
 		}
 		if !ok {
 			b.t.Errorf("outcome %d is not of the contract: %+v %v", i, o, o.Fault)
@@ -256,7 +261,7 @@ func (b *bench) split(batch destinations.Batch, items []destinations.Item) []des
 	batch.Items = items
 	out, err := b.write(b.t.Context(), batch)
 	if err == nil {
-		return out
+		return b.await(batch, out)
 	}
 	f := tidegate.FaultOf(err)
 	if f.Action != tidegate.Reject {

@@ -10,7 +10,7 @@ import (
 
 // Config is the configuration of one HubSpot account.
 type Config struct {
-	Token          secret.Secret `json:"token" doc:"The access token of a private app with the scopes crm.objects.{contacts,companies,deals}.{read,write} and crm.schemas.{contacts,companies,deals}.{read,write}."`
+	Token          secret.Secret `json:"token" doc:"The access token of a private app with the scopes crm.objects.{contacts,companies,deals}.{read,write}, crm.lists.{read,write} (for audiences) and crm.schemas.{contacts,companies,deals}.{read,write}."`
 	BaseURL        string        `json:"base_url,omitempty" default:"https://api.hubapi.com" format:"uri" pattern:"^https?://[^/?#]+/?$" doc:"The address of the API; another one for a simulator."`
 	CallsPerTenSec int           `json:"calls_per_ten_seconds,omitempty" default:"100" min:"1" max:"1000" doc:"How many calls in ten seconds the account allows: 100 on Free and Starter, 190 on Professional and Enterprise, 250 with the add-on. Leave room for other apps."`
 	Concurrency    int           `json:"concurrency,omitempty" default:"4" min:"1" max:"32" doc:"How many calls are under way at once, at most."`

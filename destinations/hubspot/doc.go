@@ -23,6 +23,12 @@
 //   - batch/read answers 207 when some records are not there (OBJECT_NOT_FOUND,
 //     HubSpot/hubspot-api-php issue 619); an answer's status is PENDING,
 //     PROCESSING, CANCELED or COMPLETE.
+//   - lists are found by name under /crm/v3/lists/object-type-id/ID/name/NAME and
+//     made by POST /crm/v3/lists; memberships/add and memberships/remove of a
+//     MANUAL or SNAPSHOT list take an array of record ids, ignore members that are
+//     there already, and list ids without a record as recordIdsMissing.
+//   - X-HubSpot-RateLimit-Max, -Remaining and -Interval-Milliseconds tell the
+//     limit of the ten seconds (not that of the day).
 //   - a property is cleared by the empty text; all values travel as text.
 //
 // Invariants: an outcome is Delivered only when a result of the answer names

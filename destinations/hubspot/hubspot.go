@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,7 @@ var (
 	_ destinations.Checker     = (*Destination)(nil)
 	_ destinations.Reader      = (*Destination)(nil)
 	_ destinations.Provisioner = (*Destination)(nil)
+	_ destinations.Audiencer   = (*Destination)(nil)
 )
 
 func open(cfg Config, env destinations.Env) (*Destination, error) {
@@ -66,6 +68,17 @@ func open(cfg Config, env destinations.Env) (*Destination, error) {
 		cfg.Concurrency = 4
 	}
 	return &Destination{cfg: cfg, env: env, base: strings.TrimSuffix(cfg.BaseURL, "/")}, nil
+}
+
+// allow passes on what an answer says about the account's limit.
+func (d *Destination) allow(h http.Header) {
+	limit, err := strconv.Atoi(h.Get("X-HubSpot-RateLimit-Max"))
+	remaining, err2 := strconv.Atoi(h.Get("X-HubSpot-RateLimit-Remaining"))
+	window, err3 := strconv.Atoi(h.Get("X-HubSpot-RateLimit-Interval-Milliseconds"))
+	if d.env.Allow == nil || err != nil || err2 != nil || err3 != nil || limit <= 0 || window <= 0 {
+		return
+	}
+	d.env.Allow(destinations.Allowance{Limit: limit, Remaining: max(remaining, 0), Window: time.Duration(window) * time.Millisecond})
 }
 
 // Close makes later calls fail.
@@ -121,8 +134,11 @@ func (d *Destination) remembered() []destinations.Object {
 func (d *Destination) object(name string, properties []property) destinations.Object {
 	o := destinations.Object{
 		Name: name, Label: strings.ToUpper(name[:1]) + name[1:], Safety: destinations.Idempotent,
-		Modes: []tidegate.Mode{tidegate.Upsert, tidegate.Update, tidegate.Insert, tidegate.Mirror},
-		Limit: destinations.Limit{Records: maxInputs, Concurrency: d.cfg.Concurrency, Calls: d.cfg.CallsPerTenSec, Per: 10 * time.Second},
+		Modes:    []tidegate.Mode{tidegate.Upsert, tidegate.Update, tidegate.Insert, tidegate.Mirror, tidegate.Audience, tidegate.Full},
+		Removals: []tidegate.Removal{tidegate.Archive, tidegate.Delete, tidegate.Clear},
+		// A create that is repeated makes a second record, or a conflict where a property is unique.
+		Safeties: map[tidegate.Mode]destinations.Safety{tidegate.Insert: destinations.Unsafe},
+		Limit:    destinations.Limit{Records: maxInputs, Concurrency: d.cfg.Concurrency, Calls: d.cfg.CallsPerTenSec, Per: 10 * time.Second},
 	}
 	hasID := false
 	for _, p := range properties {
@@ -293,6 +309,7 @@ func (d *Destination) call(ctx context.Context, method, path string, body, into 
 		return egress.Fault(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end or given up
+	d.allow(resp.Header)
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
 		return egress.Fault(ctx, err)

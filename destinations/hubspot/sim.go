@@ -48,6 +48,7 @@ type Simulator struct {
 
 	mu      sync.Mutex
 	objects map[string]*simObject
+	lists   map[string]*simList // by id
 	nextID  int64
 	recent  []time.Time // of the calls of the last ten seconds
 	arrived int64       // calls of any kind
@@ -104,12 +105,13 @@ type change struct {
 	Set      map[string]string `json:"set,omitempty"`
 	Archived bool              `json:"archived,omitempty"`
 	Property *property         `json:"property,omitempty"`
+	List     *simListChange    `json:"list,omitempty"`
 }
 
 // NewSimulator makes a simulator of the options, which may be nil. Close it
 // when it has a file.
 func NewSimulator(options json.RawMessage) (*Simulator, error) {
-	s := &Simulator{objects: map[string]*simObject{}, nextID: 1000, mux: http.NewServeMux()}
+	s := &Simulator{objects: map[string]*simObject{}, lists: map[string]*simList{}, nextID: 1000, mux: http.NewServeMux()}
 	if len(options) > 0 {
 		dec := json.NewDecoder(strings.NewReader(string(options)))
 		dec.DisallowUnknownFields()
@@ -135,6 +137,9 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 	s.mux.HandleFunc("POST /crm/v3/properties/{object}", s.api(s.createProperty))
 	s.mux.HandleFunc("GET /crm/v3/objects/{object}", s.api(s.list))
 	s.mux.HandleFunc("POST /crm/v3/objects/{object}/batch/{verb}", s.api(s.batch))
+	s.mux.HandleFunc("GET /crm/v3/lists/object-type-id/{type}/name/{name}", s.guarded(s.findList))
+	s.mux.HandleFunc("POST /crm/v3/lists", s.guarded(s.createList))
+	s.mux.HandleFunc("PUT /crm/v3/lists/{list}/memberships/{verb}", s.guarded(s.changeMembers))
 	return s, nil
 }
 
@@ -194,6 +199,10 @@ func (s *Simulator) restore() error {
 
 // apply makes one change in memory; the caller holds the lock or is alone.
 func (s *Simulator) apply(c change) {
+	if c.List != nil {
+		s.applyList(*c.List)
+		return
+	}
 	o := s.objects[c.Object]
 	if o == nil {
 		return
@@ -278,6 +287,18 @@ func (s *Simulator) Calls() (calls, records int64) {
 
 // api wraps a handler with what every call of the API goes through.
 func (s *Simulator) api(handle func(w http.ResponseWriter, r *http.Request, o *simObject)) http.HandlerFunc {
+	return s.guarded(func(w http.ResponseWriter, r *http.Request) {
+		o := s.objects[r.PathValue("object")]
+		if o == nil {
+			refuse(w, http.StatusNotFound, "OBJECT_NOT_FOUND", "Unable to infer object type from: "+r.PathValue("object"))
+			return
+		}
+		handle(w, r, o)
+	})
+}
+
+// guarded wraps a handler with token, limit and planned failures; it holds the lock.
+func (s *Simulator) guarded(handle http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if s.o.LatencyMS > 0 {
 			wait := time.NewTimer(time.Duration(s.o.LatencyMS) * time.Millisecond)
@@ -298,10 +319,8 @@ func (s *Simulator) api(handle func(w http.ResponseWriter, r *http.Request, o *s
 		case !s.allow(w):
 		case s.o.FailEvery > 0 && s.arrived%int64(s.o.FailEvery) == 0:
 			refuse(w, http.StatusInternalServerError, "INTERNAL_ERROR", "internal error")
-		case s.objects[r.PathValue("object")] == nil:
-			refuse(w, http.StatusNotFound, "OBJECT_NOT_FOUND", "Unable to infer object type from: "+r.PathValue("object"))
 		default:
-			handle(w, r, s.objects[r.PathValue("object")])
+			handle(w, r)
 		}
 	}
 }

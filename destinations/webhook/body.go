@@ -32,9 +32,11 @@ type envelope struct {
 
 // header is what a body says once, whatever the number of its records.
 type header struct {
-	Object          string        `json:"object"`
-	Mode            tidegate.Mode `json:"mode"`
-	IdentifierField string        `json:"identifier_field"`
+	Object          string           `json:"object"`
+	Mode            tidegate.Mode    `json:"mode"`
+	IdentifierField string           `json:"identifier_field"`
+	Removal         tidegate.Removal `json:"removal,omitempty"`
+	Audience        string           `json:"audience,omitempty"`
 }
 
 // single and many are the two default bodies.
@@ -50,7 +52,7 @@ type many struct {
 
 // defaultBody writes the default body of b.
 func defaultBody(b *destinations.Batch, batched bool) ([]byte, error) {
-	head := header{b.Object, b.Mode, b.IdentifierField}
+	head := header{b.Object, b.Mode, b.IdentifierField, b.Removal, b.Audience}
 	items := make([]envelope, len(b.Items))
 	for i := range b.Items {
 		it := &b.Items[i]
@@ -91,7 +93,7 @@ var (
 
 // variables of a template; with batch those of a record stand in records.
 var (
-	callVariables   = []string{"object", "mode", "identifier_field"}
+	callVariables   = []string{"object", "mode", "identifier_field", "removal", "audience"}
 	recordVariables = []string{"op", "key", "identifier", "destination_id", "record", "idempotency_key"}
 )
 
@@ -152,6 +154,7 @@ func (t *template) body(b *destinations.Batch, batched bool, key string) (out []
 		vars, _ = items[0].(map[string]any)
 	}
 	vars["object"], vars["mode"], vars["identifier_field"] = b.Object, string(b.Mode), b.IdentifierField
+	vars["removal"], vars["audience"] = string(b.Removal), b.Audience
 	w := &boundedBuffer{}
 	defer func() {
 		if p := recover(); p != nil {

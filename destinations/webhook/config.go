@@ -19,7 +19,7 @@ type Config struct {
 	SecretURL secret.Secret `json:"secret_url,omitzero" doc:"Instead of url, when the URL itself is a credential, as that of a chat's incoming webhook is."`
 	Method    string        `json:"method,omitempty" default:"POST" enum:"POST,PUT,PATCH" doc:"The HTTP method for added and changed records."`
 	Batch     bool          `json:"batch,omitempty" doc:"Send many records in one body instead of one record a call."`
-	Body      string        `json:"body,omitempty" doc:"A Liquid template of the body. Variables: op, key, identifier, destination_id, record and idempotency_key (with batch: records, a list of these), object, mode and identifier_field. Without it a JSON envelope with the same names is sent."`
+	Body      string        `json:"body,omitempty" doc:"A Liquid template of the body. Variables: op, key, identifier, destination_id, record and idempotency_key (with batch: records, a list of these), object, mode, identifier_field, removal (delete, archive or clear) and audience. Without it a JSON envelope with the same names is sent."`
 	Removed   Removed       `json:"removed,omitzero" doc:"How removed records are sent, where that differs."`
 
 	ContentType   string                   `json:"content_type,omitempty" default:"application/json" pattern:"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9-]+=[a-zA-Z0-9._-]+)*$" doc:"The Content-Type of the body. A body of a JSON type is checked to be JSON before it is sent."`
@@ -33,6 +33,8 @@ type Config struct {
 	Timeout           time.Duration `json:"timeout,omitempty" default:"30s" doc:"How long one call may take."`
 	Answer            string        `json:"answer,omitempty" default:"auto" enum:"auto,json,any" doc:"What a good answer's body is: auto, anything but a web page (which is usually a login page or a wrong URL); json, JSON; any, whatever it is."`
 	Statuses          Statuses      `json:"statuses,omitzero" doc:"What status codes mean, where that differs from the usual."`
+	Jobs              *Jobs         `json:"jobs,omitempty" doc:"How writes are followed that the endpoint takes with a 202 and finishes later. Without it a 202 is a delivery."`
+	Read              *Read         `json:"read,omitempty" doc:"How a record is read back: for drift and for the field policies if_empty and if_newer."`
 	Results           *Results      `json:"results,omitempty" doc:"Where a good answer's body says what became of each record. Without it the status code speaks for all."`
 	Limits            Limits        `json:"limits,omitzero" doc:"What the endpoint can take."`
 }
@@ -77,6 +79,20 @@ type Results struct {
 	Rejected  []string `json:"rejected,omitempty" doc:"Statuses that mean rejected, beside false, 400 to 499, error, failed, failure, invalid, rejected and skipped."`
 	Retried   []string `json:"retried,omitempty" doc:"Statuses that mean to try again, beside 408, 425, 429, 500 to 599, retry, throttled and rate_limited."`
 	Unlisted  string   `json:"unlisted,omitempty" default:"in_doubt" enum:"in_doubt,delivered" doc:"What became of a record that no result names: in_doubt, or delivered for endpoints that list failures only."`
+}
+
+// Jobs says how a write is followed that the endpoint finishes later.
+type Jobs struct {
+	ID      string   `json:"id" doc:"Path in the answer 202 to the id of the job."`
+	URL     string   `json:"url" doc:"Where a GET asks for the job, on the same host as url; {job} stands for its id. A 404 or 410 means that the job is not known, and its records are sent again."`
+	State   string   `json:"state,omitempty" doc:"Path in the job's answer to its state. Without it a 202 means that it is not done, and any other good answer that it is."`
+	Running []string `json:"running,omitempty" doc:"States of a job that is not done, beside accepted, queued, pending, waiting, started, running, processing, in_progress and 202."`
+}
+
+// Read says how a record is read back.
+type Read struct {
+	URL  string `json:"url" doc:"Where a GET returns the record, on the same host as url; {identifier} stands for its identifier. A 404 or 410 means that there is none."`
+	Path string `json:"path,omitempty" doc:"Path in the answer to the record; the answer as a whole when empty."`
 }
 
 // Limits is what the endpoint can take.
@@ -141,6 +157,23 @@ func (v *validation) urls() {
 	if c.Removed.URL != "" {
 		if t, ok := check("removed.url", c.Removed.URL); ok && known && t.origin() != main.origin() {
 			v.add("removed.url", "it must be on the same host as url, because it gets the same credentials", "")
+		}
+	}
+	if c.Jobs != nil {
+		if t, err := parseJobURL(c.Jobs.URL); err != nil {
+			v.add("jobs.url", err.Error(), "")
+		} else if known && t.origin() != main.origin() {
+			v.add("jobs.url", "it must be on the same host as url, because it gets the same credentials", "")
+		}
+		if c.Jobs.ID == "" {
+			v.add("jobs.id", "the path to the job's id is missing", "")
+		}
+	}
+	if c.Read != nil {
+		if t, ok := checkRead(c.Read.URL); !ok {
+			v.add("read.url", "it must be a URL with the placeholder {identifier} and no other", "")
+		} else if known && t.origin() != main.origin() {
+			v.add("read.url", "it must be on the same host as url, because it gets the same credentials", "")
 		}
 	}
 	if c.CheckURL != "" {

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -20,6 +21,8 @@ func TestConformance(t *testing.T) {
 	for name, extra := range map[string]map[string]any{
 		"one record a call": {"auth": bearer},
 		"batches":           {"auth": bearer, "batch": true, "limits": map[string]any{"records": 20}, "results": map[string]string{"path": "results", "index": "index", "status": "status", "error": "error", "id": "id"}},
+		"jobs":              {"auth": bearer, "jobs": map[string]any{"id": "job", "url": "{base}/jobs/{job}", "state": "state"}, "read": map[string]any{"url": "{base}/records/{identifier}"}, "results": map[string]string{"path": "", "status": "result.status", "error": "result.error", "id": "result.id"}},
+		"batches of jobs":   {"auth": bearer, "batch": true, "limits": map[string]any{"records": 20}, "jobs": map[string]any{"id": "job", "url": "{base}/jobs/{job}", "state": "state"}, "read": map[string]any{"url": "{base}/records/{identifier}"}, "results": map[string]string{"path": "result.results", "index": "index", "status": "status", "error": "error", "id": "id"}},
 		"signed":            {"auth": map[string]any{"kind": "hmac", "secret": destinationtest.Canary}},
 		"signed batches":    {"auth": map[string]any{"kind": "hmac", "secret": destinationtest.Canary}, "batch": true, "limits": map[string]any{"records": 5}, "results": map[string]string{"path": "results", "status": "status", "error": "error", "id": "id"}},
 		"template and DELETE": {
@@ -32,6 +35,9 @@ func TestConformance(t *testing.T) {
 			options := map[string]any{"poison": poison, "token": destinationtest.Canary}
 			if strings.HasPrefix(name, "signed") {
 				options = map[string]any{"poison": poison, "secret": destinationtest.Canary, "any_time": true}
+			}
+			if _, async := extra["jobs"]; async {
+				options["job_polls"] = 2
 			}
 			destinationtest.Run(t, suite(extra, options))
 		})
@@ -55,6 +61,13 @@ func suite(extra, options map[string]any) destinationtest.Suite {
 			}
 			for k, v := range extra {
 				cfg[k] = v
+			}
+			for _, at := range []string{"jobs", "read"} {
+				if given, ok := extra[at].(map[string]any); ok {
+					given = maps.Clone(given)
+					given["url"] = baseURL + given["url"].(string)[len("{base}"):]
+					cfg[at] = given
+				}
 			}
 			if removed, ok := extra["removed"].(map[string]string); ok {
 				cfg["removed"] = map[string]string{"method": removed["method"], "url": baseURL + removed["url"][len("{base}"):]}

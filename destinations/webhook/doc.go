@@ -23,7 +23,8 @@
 //
 // It does not batch, wait, retry or limit rates; the runner does, by the limits
 // that Objects declares. It cannot know whether an endpoint drops repeats: the
-// configuration says so (safety). It does not read records back.
+// configuration says so (safety). What an endpoint takes with a 202 is followed, and
+// records are read back, where the configuration says how.
 //
 // A Destination is immutable after Open and safe for concurrent use; it starts
 // no goroutine.

@@ -41,6 +41,9 @@ type SimulatorOptions struct {
 	FailEvery int `json:"fail_every,omitempty"`
 	// CallsPerSecond above which writes get a 429; 0: no limit.
 	CallsPerSecond int `json:"calls_per_second,omitempty"`
+	// JobPolls, when set, answers writes with a 202 and a job, which is done when it
+	// was asked for so many times: GET /jobs/ID.
+	JobPolls int `json:"job_polls,omitempty"`
 	// MaxRecords and MaxBytes of a body; more is a 413. 0: 1000 and 1 MiB.
 	MaxRecords int   `json:"max_records,omitempty"`
 	MaxBytes   int64 `json:"max_bytes,omitempty"`
@@ -63,6 +66,7 @@ type Simulator struct {
 	seen    map[string]simAnswer       // by idempotency key
 	order   []string                   // keys of seen, oldest first
 	recent  []time.Time                // of the writes of the last second
+	jobs    map[string]*simJob
 	calls   int64
 	carried int64
 	file    *os.File
@@ -79,7 +83,7 @@ const maxSeen = 10_000
 // NewSimulator makes a simulator of the options, which may be nil. Close it
 // when it has a file.
 func NewSimulator(options json.RawMessage) (*Simulator, error) {
-	s := &Simulator{mux: http.NewServeMux(), records: map[string]tidegate.Record{}, seen: map[string]simAnswer{}}
+	s := &Simulator{mux: http.NewServeMux(), records: map[string]tidegate.Record{}, seen: map[string]simAnswer{}, jobs: map[string]*simJob{}}
 	if len(options) > 0 {
 		dec := json.NewDecoder(bytes.NewReader(options))
 		dec.DisallowUnknownFields()
@@ -105,6 +109,8 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 	s.mux.HandleFunc("GET /{$}", s.page)
 	s.mux.HandleFunc("GET /check", s.check)
 	s.mux.HandleFunc("GET /records", s.list)
+	s.mux.HandleFunc("GET /records/{id}", s.record)
+	s.mux.HandleFunc("GET /jobs/{id}", s.job)
 	s.mux.HandleFunc("/", s.take)
 	return s, nil
 }
@@ -237,7 +243,7 @@ func (s *Simulator) take(w http.ResponseWriter, r *http.Request) {
 	key := r.Header.Get("Idempotency-Key")
 	before, again := s.seen[key]
 	if !again || key == "" {
-		before = s.apply(r, body)
+		before = s.later(s.apply(r, body))
 		s.remember(key, before)
 	}
 	answer(w, before.status, before.body)
@@ -317,6 +323,9 @@ func (s *Simulator) one(rec simRecord) simResult {
 	if rec.gone {
 		rec.fields = nil
 	}
+	if rec.cleared && s.records[rec.id] == nil {
+		return simResult{ID: rec.id, Status: "unchanged"}
+	}
 	for _, name := range slices.Sorted(maps.Keys(rec.fields)) {
 		if s.o.Poison != "" && scalar(rec.fields[name]) == s.o.Poison {
 			return simResult{ID: rec.id, Status: "invalid", Error: "the value of " + strconv.Quote(name) + " is not allowed"}
@@ -333,7 +342,7 @@ func (s *Simulator) one(rec simRecord) simResult {
 
 // remember keeps a good answer under its key.
 func (s *Simulator) remember(key string, a simAnswer) {
-	if key == "" || a.status != http.StatusOK {
+	if key == "" || a.status != http.StatusOK && a.status != http.StatusAccepted {
 		return
 	}
 	s.seen[key] = a

@@ -23,6 +23,8 @@ type simRecord struct {
 	id     string
 	gone   bool
 	fields tidegate.Record
+	// cleared records lose their fields, where they exist.
+	cleared bool
 }
 
 // simLine is one line of the simulator's file.
@@ -41,11 +43,12 @@ func parseSim(body []byte, pathID string, deleting bool) (list []simRecord, many
 	if !json.Valid(body) || dec.Decode(&doc) != nil {
 		return nil, false, errors.New("the body is not JSON")
 	}
-	entries := []any{doc}
+	entries, kept := []any{doc}, false
 	if object, ok := doc.(map[string]any); ok {
 		if inner, ok := object["records"].([]any); ok {
 			entries, many = inner, true
 		}
+		kept = object["removal"] == string(tidegate.Clear)
 	} else if entries, many = doc.([]any); !many {
 		return nil, false, errors.New("the body is neither an object nor a list")
 	}
@@ -54,7 +57,16 @@ func parseSim(body []byte, pathID string, deleting bool) (list []simRecord, many
 		if !ok {
 			return nil, false, errors.New("a record is not an object")
 		}
-		list = append(list, simRecordOf(object, pathID, deleting))
+		rec := simRecordOf(object, pathID, deleting)
+		if rec.gone && kept { // the record stays, its fields go
+			rec.gone, rec.cleared = false, true
+			for name := range rec.fields {
+				if scalar(rec.fields[name]) != rec.id {
+					rec.fields[name] = nil
+				}
+			}
+		}
+		list = append(list, rec)
 	}
 	return list, many, nil
 }
@@ -153,7 +165,7 @@ func (s *Simulator) restore() (err error) {
 		for name, v := range l.Set {
 			l.Set[name] = plain(v)
 		}
-		s.set(simRecord{l.ID, l.Gone, l.Set})
+		s.set(simRecord{id: l.ID, gone: l.Gone, fields: l.Set})
 	}
 	if err := lines.Err(); err != nil {
 		return err

@@ -41,6 +41,8 @@ type Destination struct {
 	env     destinations.Env
 	upsert  request
 	removed request
+	jobs    target // of Config.Jobs
+	read    target // of Config.Read
 	sign    signer
 	secrets []string // what must not come back in a message
 	closed  atomic.Bool
@@ -56,13 +58,41 @@ type request struct {
 
 var (
 	_ destinations.Destination = (*Destination)(nil)
-	_ destinations.Checker     = checkedDestination{}
+	_ destinations.Poller      = (*Destination)(nil)
+	_ destinations.Audiencer   = (*Destination)(nil)
+	_ destinations.Checker     = checker{}
+	_ destinations.Reader      = reader{}
 )
 
-// checkedDestination is a Destination whose credentials can be proven.
-type checkedDestination struct {
-	*Destination
+// checker proves the credentials.
+type checker struct {
+	d   *Destination
 	url string
+}
+
+// able adds to a Destination what its configuration allows: whoever asks for a
+// capability must not find one that cannot work.
+func able(d *Destination) destinations.Destination {
+	c, r := checker{d, d.cfg.CheckURL}, reader{d}
+	switch {
+	case d.cfg.CheckURL != "" && d.cfg.Read != nil:
+		return struct {
+			*Destination
+			checker
+			reader
+		}{d, c, r}
+	case d.cfg.CheckURL != "":
+		return struct {
+			*Destination
+			checker
+		}{d, c}
+	case d.cfg.Read != nil:
+		return struct {
+			*Destination
+			reader
+		}{d, r}
+	}
+	return d
 }
 
 // open compiles the configuration. What could not be judged while references
@@ -100,14 +130,33 @@ func open(cfg Config, env destinations.Env) (destinations.Destination, error) {
 	if err := d.collectSecrets(); err != nil {
 		return nil, err
 	}
+	if err := d.compileReads(); err != nil {
+		return nil, err
+	}
 	if cfg.CheckURL == "" {
-		return d, nil
+		return able(d), nil
 	}
 	check, err := parseTarget(cfg.CheckURL)
 	if err != nil || check.perRecord() || check.origin() != d.upsert.target.origin() {
 		return nil, halt("webhook.config", "check_url", "it must be a plain URL on the same host as the URL of records", "")
 	}
-	return checkedDestination{d, cfg.CheckURL}, nil
+	return able(d), nil
+}
+
+// compileReads compiles the URLs of jobs and records.
+func (d *Destination) compileReads() (err error) {
+	if j := d.cfg.Jobs; j != nil {
+		if d.jobs, err = parseJobURL(j.URL); err != nil || d.jobs.origin() != d.upsert.target.origin() {
+			return halt("webhook.config", "jobs.url", "it must be on the same host as the URL of records and hold {job} once", "")
+		}
+	}
+	if r := d.cfg.Read; r != nil {
+		ok := false
+		if d.read, ok = checkRead(r.URL); !ok || d.read.origin() != d.upsert.target.origin() {
+			return halt("webhook.config", "read.url", "it must be on the same host as the URL of records and hold {identifier} once", "")
+		}
+	}
+	return nil
 }
 
 // setDefaults fills what the decoder of a configuration would have filled.
@@ -182,13 +231,21 @@ func (d *Destination) Objects(context.Context) ([]destinations.Object, error) {
 	l := d.cfg.Limits
 	o := destinations.Object{
 		Name: objectName, Label: "Records", Open: true, Fields: []destinations.Field{}, Safety: destinations.Safety(d.cfg.Safety),
-		Modes: []tidegate.Mode{tidegate.Upsert, tidegate.Update, tidegate.Insert, tidegate.Mirror},
+		Modes: tidegate.Modes(), Removals: d.removals(),
 		Limit: destinations.Limit{Records: l.Records, Bytes: l.Bytes, Concurrency: l.Concurrency, Calls: l.Calls, Per: l.Per},
 	}
 	if l.Calls == 0 {
 		o.Limit.Per = 0
 	}
 	return []destinations.Object{o}, nil
+}
+
+// removals are what the endpoint can be told to do: a DELETE says one thing only.
+func (d *Destination) removals() []tidegate.Removal {
+	if d.removed.method == http.MethodDelete || d.removed.template != nil && d.cfg.Removed.Body != "" {
+		return []tidegate.Removal{tidegate.Delete}
+	}
+	return []tidegate.Removal{tidegate.Delete, tidegate.Archive, tidegate.Clear}
 }
 
 var errClosed = errors.New("the destination is closed")
@@ -222,6 +279,9 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	answer, err := d.do(req)
 	if err != nil {
 		return nil, fmt.Errorf("sending %d records: %w", len(b.Items), err)
+	}
+	if out, later := d.pending(&b, answer); later {
+		return out, nil
 	}
 	return d.outcomes(&b, r, answer)
 }
@@ -333,11 +393,12 @@ func (d *Destination) do(req *http.Request) (reply, error) {
 }
 
 // Check calls check_url with the credentials of a write.
-func (d checkedDestination) Check(ctx context.Context) error {
+func (c checker) Check(ctx context.Context) error {
+	d := c.d
 	if d.closed.Load() {
 		return errClosed
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
 	if err != nil {
 		return halt("webhook.config", "check_url", "it cannot be called", "")
 	}
