@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -47,8 +48,9 @@ type dbtProject struct {
 
 // dbtProjects are those of the active definitions.
 type dbtProjects struct {
-	reading sync.Mutex // one looks at a time; it may take minutes
-	mu      sync.Mutex // guards what follows and the projects, and activating; never held while a network is waited for
+	reading sync.Mutex   // one looks at a time; it may take minutes
+	lent    atomic.Int64 // while the warehouse is lent nothing is looked at: no sync could start
+	mu      sync.Mutex   // guards what follows and the projects, and activating; never held while a network is waited for
 	list    map[string]*dbtProject
 	wake    chan struct{}
 }
@@ -141,7 +143,7 @@ func (p *dbtProject) report(h *Hub, err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != "" && text != p.quiet {
+	if text != "" && text != p.quiet && tidegate.FaultOf(err).Code != "dbt.absent" { // dbt has not run yet
 		h.o.Log.Warn("reading dbt artefacts failed", "dbt", p.def.Name, "code", tidegate.FaultOf(err).Code, "error", err)
 	}
 	p.quiet = text

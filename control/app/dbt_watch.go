@@ -77,6 +77,9 @@ func (h *Hub) catchUp(ctx context.Context) {
 func (h *Hub) refreshDbt(ctx context.Context, all bool) error {
 	h.dbt.reading.Lock()
 	defer h.dbt.reading.Unlock()
+	if h.dbt.lent.Load() > 0 {
+		return nil // the end of the lending wakes the watcher
+	}
 	due := h.dueDbt(all)
 	for _, r := range due {
 		r.fetched, r.err = dbt.Load(ctx, r.of.location, r.before, dbt.Options{})
@@ -152,8 +155,8 @@ func (h *Hub) fireDbt(touched map[string]bool) {
 func (h *Hub) watchDbt(ctx context.Context) error {
 	tick := time.NewTicker(dbtFolderEvery)
 	defer tick.Stop()
-	lineage := time.NewTicker(lineageEvery)
-	defer lineage.Stop()
+	var lineageAt time.Time // when it was written last
+	lineageOf := (*active)(nil)
 	h.dbt.mu.Lock()
 	h.catchUp(ctx)
 	h.dbt.mu.Unlock()
@@ -165,12 +168,14 @@ func (h *Hub) watchDbt(ctx context.Context) error {
 		case <-tick.C:
 		case <-h.dbt.wake:
 			all = true
-		case <-lineage.C:
-			h.keepLineage(ctx)
-			continue
 		}
 		if err := h.refreshDbt(ctx, all); err != nil && ctx.Err() == nil {
 			h.o.Log.Warn("following dbt failed", "error", err)
+		}
+		if now, a := h.o.Now(), h.active.Load(); a != lineageOf || now.Sub(lineageAt) >= lineageEvery {
+			if h.keepLineage(ctx) {
+				lineageAt, lineageOf = now, a
+			}
 		}
 	}
 }

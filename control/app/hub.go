@@ -244,6 +244,10 @@ func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path strin
 	if !ok {
 		return notLendable()
 	}
-	defer h.wakeDbt() // the other program may have been dbt
+	h.dbt.lent.Add(1)
+	defer func() {
+		h.dbt.lent.Add(-1)
+		h.wakeDbt() // the other program may have been dbt
+	}()
 	return y.Yield(ctx, use)
 }

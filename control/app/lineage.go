@@ -199,9 +199,9 @@ func lineageSchema() tidegate.Schema {
 	return tidegate.Schema{{Name: "from_kind", Type: text}, {Name: "from_name", Type: text}, {Name: "to_kind", Type: text}, {Name: "to_name", Type: text}, {Name: "columns", Type: text}}
 }
 
-// keepLineage keeps the table `_tidegate.lineage` as Lineage answers. While the
-// warehouse is lent it is left for the next time.
-func (h *Hub) keepLineage(ctx context.Context) {
+// keepLineage keeps the table `_tidegate.lineage` as Lineage answers. It says
+// false while the warehouse is lent: then it is to be tried again.
+func (h *Hub) keepLineage(ctx context.Context) bool {
 	edges, err := h.lineage(ctx)
 	if err == nil && !slices.EqualFunc(edges, h.lineageKept, func(a, b api.LineageEdge) bool {
 		return edgeKey(a) == edgeKey(b) && slices.Equal(a.Columns, b.Columns)
@@ -210,9 +210,13 @@ func (h *Hub) keepLineage(ctx context.Context) {
 			h.lineageKept = edges
 		}
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, warehouse.ErrYielded) {
+	if errors.Is(err, warehouse.ErrYielded) {
+		return false
+	}
+	if err != nil && ctx.Err() == nil {
 		h.o.Log.Warn("writing the lineage failed", "error", err)
 	}
+	return true
 }
 
 func (h *Hub) writeLineage(ctx context.Context, edges []api.LineageEdge) (err error) {

@@ -82,7 +82,11 @@ func (c *command) showDbt(projects []api.DbtStatus, used bool) error {
 		if !p.At.IsZero() {
 			seen = ", last invocation " + p.At.UTC().Format(time.RFC3339)
 		}
-		c.say("%s: dbt %s%s", p.Name, orDefault(p.Version, "not read"), seen)
+		if p.Version != "" {
+			c.say("%s: dbt %s%s", p.Name, p.Version, seen)
+		} else {
+			c.say("%s: not read", p.Name)
+		}
 		if p.Fault != "" {
 			c.say("  %s", p.Fault)
 		}
