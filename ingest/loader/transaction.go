@@ -161,6 +161,7 @@ func (l *Loader) transact(ctx context.Context, cur *part) error {
 			if next == nil {
 				l.spare.clear()
 			} else {
+				l.spare.put(cur.load.sheets)
 				l.setPending(next.batch.oldest)
 				l.pause(ctx, cur.load.events)
 			}

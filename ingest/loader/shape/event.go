@@ -65,7 +65,7 @@ func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
 		case "type":
 			v, err := p.scalar()
 			if v.Kind != tidegate.Unknown {
-				kind = tidegate.EventType(v.Text)
+				kind = kindOf(v.Text)
 			}
 			return err
 		}
@@ -81,6 +81,13 @@ func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
 		id = "auto-" + made.String()
 	}
 	return id, kind, err
+}
+
+func kindOf(text []byte) tidegate.EventType {
+	if string(text) == string(tidegate.Track) { // nearly always
+		return tidegate.Track
+	}
+	return tidegate.EventType(text)
 }
 
 // scalar reads a string, number or bool as a String; everything else is absent.
