@@ -22,6 +22,9 @@ func (d *driver) send(cs contexts, e SendBatch) Event {
 	defer pass.leave()
 	ctx, cancel := context.WithTimeout(cs.send, d.r.opts.CallTimeout)
 	defer cancel()
+	if err := d.preparation.ensure(ctx, d.opened); err != nil {
+		return unsent(err)
+	}
 	batch := e.Batch
 	if batch.Mode == tidegate.Audience {
 		if batch.Audience, err = d.audience.ensure(ctx, d.opened); err != nil {
@@ -167,6 +170,25 @@ func throttleIn(outcomes []destinations.Outcome, err error) error {
 			return o.Fault
 		}
 	}
+	return nil
+}
+
+// preparation is whether Opened.Prepare has done its work.
+type preparation struct {
+	mu   sync.Mutex
+	done bool
+}
+
+func (p *preparation) ensure(ctx context.Context, o *Opened) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done || o.Prepare == nil {
+		return nil
+	}
+	if err := o.Prepare(ctx); err != nil {
+		return fmt.Errorf("preparing the destination: %w", err)
+	}
+	p.done = true
 	return nil
 }
 

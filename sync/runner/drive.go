@@ -16,16 +16,17 @@ import (
 // touches the State; every effect runs in a goroutine of its own, posts one
 // event and ends, and the loop waits for all of them.
 type driver struct {
-	r        *Runner
-	opened   *Opened
-	claim    Claim
-	breaker  *breaker
-	policies policies
-	audience audience
-	lease    Lease
-	events   chan Event
-	wake     *time.Timer
-	wg       sync.WaitGroup
+	r           *Runner
+	opened      *Opened
+	claim       Claim
+	breaker     *breaker
+	policies    policies
+	audience    audience
+	preparation preparation
+	lease       Lease
+	events      chan Event
+	wake        *time.Timer
+	wg          sync.WaitGroup
 
 	interrupt context.CancelFunc // of planning and surveying
 	unsend    context.CancelFunc // of calls that wait for the quota

@@ -82,6 +82,9 @@ type Opened struct {
 	IdentifierField string
 	// Account names what shares one quota; syncs with equal accounts share it.
 	Account string
+	// Prepare makes at the destination what the run needs there, such as missing fields. It is called before
+	// the first call that writes, again after an error, and never for a plan that is only looked at; nil: nothing.
+	Prepare func(ctx context.Context) error
 	// Close releases all of it; called once, after the run.
 	Close func() error
 }
