@@ -200,8 +200,13 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 	if err != nil {
 		return fmt.Errorf("reading the candidates: %w", err)
 	}
-	m := &mapper{planner: p, in: rows, baseline: p.req.Baseline && p.fence.generation == 0 && p.fence.keys == 0}
+	m := &mapper{planner: p, in: rows, baseline: p.baseline()}
 	return errors.Join(p.w.load(ctx, writing, m.next), rows.Close())
+}
+
+// baseline says whether this is the first result of a sync that takes it for confirmed.
+func (p *planner) baseline() bool {
+	return p.req.Baseline && p.fence.generation == 0 && p.fence.keys == 0
 }
 
 // quick says whether the model is exactly what the ledger holds, by checksum: one
@@ -306,6 +311,11 @@ func (p *planner) note(ctx context.Context, tx warehouse.Tx) error {
 	for _, b := range p.bad {
 		if _, err := tx.Exec(ctx, string("INSERT INTO "+p.w.sql.of("bad_keys")+" VALUES ("+values+")"), b.key, b.reason, b.rows, p.w.runID, p.w.now); err != nil {
 			return fmt.Errorf("listing bad keys: %w", err)
+		}
+	}
+	if p.baseline() { // also when it was empty: the next result is no first one
+		if _, err := tx.Exec(ctx, string("UPDATE "+p.w.sql.of("fence")+" SET generation = generation + 1")); err != nil {
+			return fmt.Errorf("counting the generation: %w", err)
 		}
 	}
 	dirty := int64(0)

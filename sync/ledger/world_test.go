@@ -26,8 +26,11 @@ type world struct {
 	t   testing.TB
 	ctx context.Context
 	wh  *duckdb.Warehouse
-	l   *Ledger
-	now time.Time
+	// store holds the ledger; opts are its options but for the clock.
+	store warehouse.Execer
+	opts  Options
+	l     *Ledger
+	now   time.Time
 	// def and fields are what the next plan is compiled from.
 	def    tidegate.Model
 	fields []tidegate.FieldMapping
@@ -53,16 +56,34 @@ func newWorld(tb testing.TB) *world {
 			tb.Error(err)
 		}
 	})
-	w.wh = wh
+	w.wh, w.store = wh, wh
 	w.open()
 	return w
+}
+
+// beside puts the ledger into a database of its own.
+func (w *world) beside() {
+	w.t.Helper()
+	store, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(w.t.TempDir(), "local.duckdb"), Now: w.clock})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.store, w.opts.Model = store, w.wh
+	w.open()
 }
 
 func (w *world) clock() time.Time { return w.now }
 
 func (w *world) open() {
 	w.t.Helper()
-	l, err := Open(w.ctx, w.wh, tidegate.DefaultWorkspace, "crm", Options{Now: w.clock})
+	opts := w.opts
+	opts.Now = w.clock
+	l, err := Open(w.ctx, w.store, tidegate.DefaultWorkspace, "crm", opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}
