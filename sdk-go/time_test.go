@@ -1,5 +1,8 @@
 //go:build go1.25
 
+// A module of an old go version keeps the old timers, which a bubble cannot hold.
+//go:debug asynctimerchan=0
+
 package analytics
 
 import (
