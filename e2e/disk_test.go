@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,9 +65,12 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("the disk did not fill up: %s", out)
 	}
 	refused := false
-	big := strings.Repeat("x", 200_000) // fills what is claimed in advance
+	var big strings.Builder // fills what is claimed in advance; the journal packs what repeats
+	for random := rand.New(rand.NewPCG(1, 2)); big.Len() < 200_000; {
+		big.WriteString(strconv.FormatUint(random.Uint64(), 36))
+	}
 	for range 2000 {
-		status, answer, err := n.post("/v1/track", `{"event":"Big","userId":"u","messageId":"big-`+time.Now().Format("150405.000000000")+`","properties":{"blob":"`+big+`"}}`)
+		status, answer, err := n.post("/v1/track", `{"event":"Big","userId":"u","messageId":"big-`+time.Now().Format("150405.000000000")+`","properties":{"blob":"`+big.String()+`"}}`)
 		if err != nil {
 			t.Fatalf("the server must stay up on a full disk: %v", err)
 		}
