@@ -46,8 +46,8 @@ type Side struct {
 	// without an error when it cannot tell.
 	Probe func(m *Model) (*Columns, error)
 	// Unique, when set, asks the warehouse whether columns identify every row of
-	// a model.
-	Unique func(m *Model, key []string) (bool, error)
+	// a model; known is false when it cannot tell.
+	Unique func(m *Model, key []string) (unique, known bool, err error)
 }
 
 func (s Side) columns(m *Model) (Columns, error) {
@@ -212,14 +212,14 @@ func (c *comparison) key() error {
 		wanted = c.before.PrimaryKey
 	}
 	if c.now.Unique != nil && len(wanted) > 0 {
-		ok, err := c.now.Unique(c.model, wanted)
+		ok, known, err := c.now.Unique(c.model, wanted)
 		if err != nil {
 			return err
 		}
-		if ok && chosen {
+		if known && ok && chosen {
 			return nil
 		}
-		if !ok {
+		if known && !ok {
 			c.add(true, "dbt.key_not_unique", "", fmt.Sprintf("(%s) does not identify a row: a key is NULL or stands twice", strings.Join(wanted, ", ")), "mend the model, or choose another key")
 			return nil
 		}

@@ -23,7 +23,7 @@ func (p Prover) Now(ctx context.Context, a *Artifacts) Side {
 	return Side{
 		Artifacts: a,
 		Probe:     func(m *Model) (*Columns, error) { return p.columns(ctx, m, m.Compiled) },
-		Unique:    func(m *Model, key []string) (bool, error) { return p.unique(ctx, m, key) },
+		Unique:    func(m *Model, key []string) (bool, bool, error) { return p.unique(ctx, m, key) },
 	}
 }
 
@@ -57,6 +57,9 @@ func (p Prover) columns(ctx context.Context, m *Model, code string) (*Columns, e
 
 // unlessRefused is nil for an error that says something about the statement.
 func unlessRefused(err error) error {
+	if err == nil {
+		return nil
+	}
 	if f := tidegate.FaultOf(err); f.Action == tidegate.Halt && !strings.HasPrefix(f.Code, "server.") && !strings.HasPrefix(f.Code, "auth.") {
 		return nil
 	}
@@ -64,14 +67,14 @@ func unlessRefused(err error) error {
 }
 
 // unique looks for a key that is NULL or stands twice.
-func (p Prover) unique(ctx context.Context, m *Model, key []string) (bool, error) {
+func (p Prover) unique(ctx context.Context, m *Model, key []string) (unique, known bool, err error) {
 	from, err := p.relation(m, m.Compiled)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	columns, err := p.Dialect.Idents(key)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	nulls := make([]sqltext.Text, len(columns))
 	for i, c := range columns {
@@ -79,5 +82,5 @@ func (p Prover) unique(ctx context.Context, m *Model, key []string) (bool, error
 	}
 	list := string(sqltext.Join(columns, ", "))
 	_, rows, err := p.Query(ctx, "SELECT "+list+" FROM "+from+" GROUP BY "+list+" HAVING count(*) > 1 OR "+string(sqltext.Join(nulls, " OR "))+" LIMIT 1")
-	return rows == 0 && err == nil, err
+	return rows == 0, err == nil, unlessRefused(err)
 }
