@@ -61,6 +61,8 @@ type Local struct {
 	Lend func(ctx context.Context, p *project.Project, dataDir string, use func(ctx context.Context, path string) error) error
 	// Doctor examines a project and a data folder that no server uses.
 	Doctor func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
+	// CheckWarehouse tries what loading and syncing need of the warehouse of p.
+	CheckWarehouse func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
 	// Dbt lists the dbt projects of p, which lies in dir.
 	Dbt func(ctx context.Context, p *project.Project, dir, dataDir string) ([]api.DbtStatus, error)
 	// DbtExposures writes the exposures of p's dbt projects.
@@ -211,7 +213,7 @@ func (c *command) tree() *cobra.Command {
 	root.AddCommand(
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
-		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(),
+		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(), c.warehouseCommand(),
 		c.syncCommand(), c.dbtCommand(), c.lineageCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)

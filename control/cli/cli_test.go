@@ -103,6 +103,9 @@ func local() cli.Local {
 		Doctor: func(context.Context, *project.Project, string) []api.Finding {
 			return []api.Finding{{Check: "disk.space", Level: "error", Detail: "1 MB left", Hint: "make room"}}
 		},
+		CheckWarehouse: func(_ context.Context, p *project.Project, _ string) []api.Finding {
+			return []api.Finding{{Check: "connect", Level: "ok", Detail: p.Warehouse.Kind}, {Check: "load", Level: "error", Detail: "refused", Hint: "GRANT TEMPORARY"}}
+		},
 	}
 }
 

@@ -59,6 +59,9 @@ func New(version string, now func() time.Time) cli.Local {
 		Doctor: func(ctx context.Context, p *project.Project, data string) []api.Finding {
 			return app.DoctorFiles(ctx, p, data, now)
 		},
+		CheckWarehouse: func(ctx context.Context, p *project.Project, data string) []api.Finding {
+			return app.CheckWarehouse(ctx, p, data, now)
+		},
 		Dbt: func(ctx context.Context, p *project.Project, dir, data string) ([]api.DbtStatus, error) {
 			return app.DbtFiles(ctx, p, dir, data, now)
 		},
