@@ -40,6 +40,11 @@ type Hub interface {
 	// Explain says which rows an event would become, against the tables as they are now.
 	Explain(ctx context.Context, source string, event json.RawMessage) (Explanation, error)
 
+	// PreviewModel reads a model's first rows and counts all of them.
+	PreviewModel(ctx context.Context, name string, limit int) (ModelPreview, error)
+	// SuggestMapping maps a model's columns to the fields of a destination's object by their names.
+	SuggestMapping(ctx context.Context, model, destination, object string) (SuggestedMapping, error)
+
 	// Syncs returns every sync's status, sorted by name.
 	Syncs(ctx context.Context) ([]SyncStatus, error)
 	// Sync returns one sync's status; fault "sync.not_found" when there is none.

@@ -108,6 +108,9 @@ func (s *server) table() []route {
 		do("GET", "/v1/events", "tailEvents", auth.Query, "Streams events as the journal holds them", s.tailEvents).streaming("{event} each, then {end} or {error}"),
 		do("POST", "/v1/warehouse/lend", "lendWarehouse", auth.Operate, "Gives the warehouse's file up for as long as the request's body is open", s.lendWarehouse).streaming("{lent}, then {end} or {error}"),
 
+		do("POST", "/v1/models/{name}/preview", "previewModel", auth.Query, "Shows a model's first rows, how many there are and what reading them costs", s.previewModel),
+		do("POST", "/v1/models/{name}/suggest", "suggestMapping", auth.Operate, "Maps a model's columns to the fields of a destination's object by their names", s.suggestMapping),
+
 		do("GET", "/v1/syncs", "listSyncs", auth.Read, "Every sync's status", s.listSyncs),
 		do("GET", "/v1/syncs/{name}", "getSync", auth.Read, "One sync's status", s.getSync),
 		do("POST", "/v1/syncs/{name}/plan", "planSync", auth.Operate, "Computes what a run would send, and sends nothing", s.planSync),

@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/sync/model/file"
 	"github.com/tidegate/tidegate/sync/runner"
 	"github.com/tidegate/tidegate/sync/scheduler"
 	"github.com/tidegate/tidegate/warehouse"
@@ -43,6 +44,7 @@ type Hub struct {
 	runner      *runner.Runner
 	scheduler   *scheduler.Scheduler
 	connections *connections
+	files       *file.Loader
 	alerts      *alert.Engine
 
 	stopWork  context.CancelFunc // runs and schedules
@@ -100,6 +102,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return errors.Join(err, wh.Close())
 	}
 	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
+	h.files = file.New(wh, projectFiles{h.o.Project}, h.o.Now, h.o.Log)
 	h.openAlerts()
 	if err := h.openSyncs(); err != nil {
 		return errors.Join(err, wh.Close())

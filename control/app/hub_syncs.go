@@ -22,7 +22,6 @@ import (
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/sync/mapping"
-	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/sync/runner"
 	"github.com/tidegate/tidegate/sync/scheduler"
 	"github.com/tidegate/tidegate/warehouse"
@@ -73,9 +72,9 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 		return nil, err
 	}
 	conn := a.destinations[def.Destination]
-	m, err := model.Compile(ctx, h.warehouse, a.models[def.Model])
+	m, err := h.compileModel(ctx, a, def.Model, mapping.Joins(def.Mapping))
 	if err != nil {
-		return nil, fmt.Errorf("compiling model %s: %w", def.Model, err)
+		return nil, err
 	}
 	dest, release, err := h.connections.use(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
 	if err != nil {
@@ -90,17 +89,17 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := mapping.Compile(def.Mapping, m, object)
+	fit, err := fitMapping(def, m, dest, object)
 	if err != nil {
-		return nil, fmt.Errorf("compiling the mapping of sync %s: %w", name, err)
+		return nil, err
 	}
 	led, err := h.ledger(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return &runner.Opened{
-		Sync: def, Ledger: led, Destination: dest, Object: object, IdentifierField: compiled.IdentifierField(), Account: conn.Kind + "/" + conn.Name, Close: release,
-		Request: ledger.PlanRequest{Model: m, Mapping: compiled, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name},
+		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: conn.Kind + "/" + conn.Name, Close: release,
+		Request: ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name},
 	}, nil
 }
 
@@ -187,7 +186,8 @@ func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, err
 	if ref := a.dbt[a.syncs[name].Model]; ref.fault != nil {
 		return nil, ref.fault
 	}
-	m, err := model.Compile(ctx, h.warehouse, a.models[a.syncs[name].Model])
+	def := a.syncs[name]
+	m, err := h.compileModel(ctx, a, def.Model, mapping.Joins(def.Mapping))
 	if err != nil {
 		return nil, err
 	}

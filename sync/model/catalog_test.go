@@ -387,3 +387,37 @@ func FuzzSplitParams(f *testing.F) {
 		}
 	})
 }
+
+func TestPreview(t *testing.T) {
+	t.Parallel()
+	wh := shop(t)
+	for _, tc := range []struct {
+		def   tidegate.Model
+		limit int
+		rows  int
+		cost  bool
+	}{
+		{tidegate.Model{Name: "m", Table: "shop.people"}, 2, 2, true},
+		{tidegate.Model{Name: "m", SQL: "SELECT * FROM shop.people WHERE id > {{ n }}", Params: params("n", "0")}, 100, 4, false},
+		{tidegate.Model{Name: "m", Table: "shop.people"}, -1, 0, true},
+	} {
+		m, err := catalog(tc.def).Compile(t.Context(), wh, "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := m.Preview(t.Context(), wh, tc.limit)
+		if err != nil || len(p.Rows) != tc.rows || p.Count != 4 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if _, estimates := warehouse.Warehouse(wh).(warehouse.Estimator); (p.Cost != nil) != (tc.cost && estimates) {
+			t.Errorf("cost %+v", p.Cost)
+		}
+	}
+	m, err := catalog(tidegate.Model{Name: "m", SQL: "SELECT id, 1 / 0 AS x, name::INTEGER AS y FROM shop.people"}).Compile(t.Context(), wh, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Preview(t.Context(), wh, 10); err == nil || tidegate.FaultOf(err).Action != tidegate.Halt {
+		t.Error(err)
+	}
+}

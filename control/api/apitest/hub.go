@@ -155,6 +155,19 @@ func (h *Hub) Sync(_ context.Context, name string) (api.SyncStatus, error) {
 	return api.SyncStatus{Name: "crm", State: "idle", Reason: "waiting for 06:00"}, nil
 }
 
+// PreviewModel implements api.Hub.
+func (h *Hub) PreviewModel(_ context.Context, name string, limit int) (api.ModelPreview, error) {
+	return api.ModelPreview{Model: name, Columns: []api.ColumnInfo{{Name: "id", Type: "int"}, {Name: "email", Type: "string"}}, Rows: [][]any{{1, "a@b.c"}, {2, nil}}, Count: int64(limit), EstimatedRows: 2, EstimatedBytes: -1}, nil
+}
+
+// SuggestMapping implements api.Hub.
+func (h *Hub) SuggestMapping(_ context.Context, model, destination, object string) (api.SuggestedMapping, error) {
+	return api.SuggestedMapping{
+		Mapping:       tidegate.Mapping{Identifier: "email", Fields: []tidegate.FieldMapping{{Field: "email", Column: "mail"}}},
+		UnusedColumns: []string{model}, OpenFields: []string{destination, object},
+	}, nil
+}
+
 // SyncPlan implements api.Hub.
 func (h *Hub) SyncPlan(_ context.Context, name string, sample int) (api.SyncPlan, error) {
 	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
