@@ -280,8 +280,7 @@ func (c *Client) Close(ctx context.Context) error {
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	c.closed = true
-	c.urgent = c.total()
+	c.closed = true // await takes it for urgent
 	lost := c.stats.Failed
 	close(c.closing)
 	c.signal()

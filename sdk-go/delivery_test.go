@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -371,5 +373,43 @@ func TestBatchesKeepTheLimits(t *testing.T) {
 		if r.bytes > 5000 || len(r.events) > 30 {
 			t.Errorf("request %d has %d bytes and %d messages", i, r.bytes, len(r.events))
 		}
+	}
+}
+
+// A transport may read a body until it closes it, also after it gave an answer;
+// what it reads must not change under it.
+func TestBodiesAreLeftToTheirReaders(t *testing.T) {
+	t.Parallel()
+	var open []io.ReadCloser
+	attempts := 0
+	late := roundTrip(func(r *http.Request) (*http.Response, error) {
+		open = append(open, r.Body)
+		code := http.StatusServiceUnavailable
+		if attempts++; attempts == 4 {
+			code = http.StatusOK
+		}
+		return &http.Response{StatusCode: code, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	})
+	var bodies []string
+	client := newClient(t, "http://hub.test", func(c *Config) {
+		c.Transport, c.DisableCompression = late, true
+		at := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+		c.Now = func() time.Time { at = at.Add(time.Second); return at }
+	})
+	enqueue(t, client, 0, 1)
+	if err := client.Close(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range open {
+		text, err := io.ReadAll(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Close()
+		bodies = append(bodies, string(text))
+	}
+	slices.Sort(bodies)
+	if len(slices.Compact(bodies)) != 4 { // sentAt differs
+		t.Errorf("the bodies are\n%s", strings.Join(bodies, "\n"))
 	}
 }
