@@ -45,8 +45,8 @@ export interface Analytics<Events extends EventMap = AnyEvents> {
   /** Something happened. */
   track<Name extends keyof Events & string>(
     event: Name,
-    ...rest: object extends Events[Name]
-      ? [properties?: Events[Name] | Callback, options?: Options | Callback, callback?: Callback]
+    ...rest: Record<never, never> extends Events[Name]
+      ? [properties?: Events[Name] | Callback | null | undefined, options?: Options | Callback, callback?: Callback]
       : [properties: Events[Name], options?: Options | Callback, callback?: Callback]
   ): Queued;
 

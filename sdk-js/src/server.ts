@@ -143,7 +143,7 @@ export class Analytics<Events extends EventMap = AnyEvents> {
     this.#closed = true;
     const all = await this.flush({ timeout });
     this.#delivery.stop();
-    this.#queue.leave();
+    this.#queue.leave(true);
     return all;
   }
 

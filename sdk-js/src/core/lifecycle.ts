@@ -7,8 +7,11 @@ export function watchPage({ hide, show, online }: Delivery, queue: Queue): void 
   document.addEventListener('visibilitychange', () => (document.hidden ? hide : show)());
   addEventListener('pagehide', () => {
     hide();
-    queue.leave();
+    queue.leave(true);
   });
-  // Back from the browser's cache; another page may have served what was left here, which the lease tells.
-  addEventListener('pageshow', show);
+  // Back from the browser's cache, too; another page may have served what was left here, which the lease tells.
+  addEventListener('pageshow', () => {
+    queue.leave(false);
+    show();
+  });
 }

@@ -37,8 +37,8 @@ export interface Queue {
   size(): number;
   /** Takes over what dead tabs left. Resolves to false while another tab may be alive and has events of its own. */
   adopt(): Promise<boolean>;
-  /** The page goes away: gives the lease up, so that the next page may serve the events. */
-  leave(): void;
+  /** The page goes away (or is back): gives the lease up and takes none, so that the next page may serve the events. */
+  leave(gone: boolean): void;
   clear(): void;
 }
 
@@ -49,17 +49,18 @@ export function createQueue(store: ListedStore, name: string, limit: number): Qu
   let last = 0;
   let entries: Entry[] = [];
   let timer: ReturnType<typeof setInterval> | undefined;
+  let left = false;
 
   const stored = () => store.keys().filter((key) => key.startsWith(prefix));
   const remove = (key: string) => store.delete(key);
 
   /** When another tab took the lease while this one slept, the stored events are that one's. */
   const renew = () => {
-    if (leases.renew(tab)) return;
+    if (left || leases.renew(tab)) return;
     entries = entries.filter((entry) => !entry.key);
     tab = unique();
   };
-  const leave = () => {
+  const release = () => {
     clearInterval(timer);
     timer = undefined;
     leases.release(tab);
@@ -75,7 +76,7 @@ export function createQueue(store: ListedStore, name: string, limit: number): Qu
   const done = (gone: Entry[]) => {
     for (const { key } of gone) remove(key);
     entries = entries.filter((entry) => !gone.includes(entry));
-    if (!entries.length) leave();
+    if (!entries.length) release();
   };
 
   return {
@@ -122,7 +123,10 @@ export function createQueue(store: ListedStore, name: string, limit: number): Qu
       entries.sort((a, b) => a.serial - b.serial);
       return all;
     },
-    leave,
+    leave(gone) {
+      left = gone;
+      release();
+    },
     clear() {
       stored().forEach(remove);
       done(entries);

@@ -43,8 +43,10 @@ export function createVault(cookies: Store | undefined, local: Store | undefined
     persist(now) {
       allowed = now;
       // What was kept before stands over an identity from before the decision.
-      if (now) for (const key of memory.keys()) set(key, get(key));
-      else for (const key of personalKeys) [cookies, local].forEach((layer) => layer?.delete(key));
+      for (const key of personalKeys) {
+        if (now) set(key, get(key));
+        else [cookies, local].forEach((layer) => layer?.delete(key));
+      }
     },
   };
 }

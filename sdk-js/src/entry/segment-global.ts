@@ -31,6 +31,9 @@ interface Snippet extends Array<unknown[]> {
   initialized?: boolean;
 }
 
+/** How many names or ids stand before the data of a call. */
+const names: Record<string, number> = { track: 1, identify: 1, group: 1, page: 2, screen: 2, alias: 2 };
+
 const page = window as unknown as Record<string, unknown>;
 const script = document.currentScript as HTMLScriptElement | null;
 const globalName = script?.getAttribute('data-global-segment-analytics-key') ?? 'analytics';
@@ -45,15 +48,19 @@ function takeOver(writeKey: string, host: string): void {
   const options = snippet._loadOptions ?? {};
   const calls = Array.isArray(snippet) ? [...snippet] : [];
   const analytics = load({ ...(options as Partial<Settings>), writeKey, host, plugins: [queryString()] });
-  page[globalName] = Object.assign(analytics, { initialized: true, invoked: true, _writeKey: writeKey, _cdn: host, timeout: () => analytics, load: () => analytics });
+  page[globalName] = Object.assign(analytics, {
+    ...{ initialized: true, invoked: true, _writeKey: writeKey, _cdn: host },
+    // What else the snippet promises.
+    load: () => analytics,
+    timeout: () => analytics,
+    pageview: (path?: string) => analytics.page(path ? { path } : {}),
+    addIntegrationMiddleware: analytics.addDestinationMiddleware,
+  });
   // What sets who the visitor is comes first, as with Segment's.
   const first = ['setAnonymousId', 'addSourceMiddleware', 'addDestinationMiddleware', 'register'];
   calls.sort((a, b) => Number(first.includes(b[0] as string)) - Number(first.includes(a[0] as string)));
   for (const [method, ...args] of calls) replay(analytics, method as string, args);
 }
-
-/** How many names or ids stand before the data of a call. */
-const names: Record<string, number> = { track: 1, identify: 1, group: 1, page: 2, screen: 2, alias: 2 };
 
 function replay(analytics: Analytics, method: string, args: unknown[]): void {
   const call = (analytics as unknown as Record<string, ((...args: unknown[]) => unknown) | undefined>)[method];

@@ -36,6 +36,7 @@ export function engagement({ idleAfter = 30 }: EngagementSettings = {}): Plugin 
         if (document.hidden) return;
         measure();
         active = since;
+        if (document.readyState !== 'complete') return; // as long as it is short, all of it is seen
         const { scrollHeight } = document.documentElement;
         depth = Math.max(depth, Math.min(100, Math.round((100 * (scrollY + innerHeight)) / scrollHeight)));
       };
@@ -55,7 +56,7 @@ export function engagement({ idleAfter = 30 }: EngagementSettings = {}): Plugin 
         target.addEventListener(name, listener, { passive: true, capture: true });
         ends.push(() => target.removeEventListener(name, listener, true));
       };
-      for (const name of ['scroll', 'pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart']) listen(window, name, throttled(act));
+      for (const name of ['scroll', 'pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'load']) listen(window, name, throttled(act));
       listen(document, 'visibilitychange', turn);
       const onPage = () => location.href !== url && tell();
       analytics.on('page', onPage);

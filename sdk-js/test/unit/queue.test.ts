@@ -11,11 +11,11 @@ const storeOf = (map: Map<string, string>, full = () => false): ListedStore => (
 });
 
 /** The store as a tab sees it that can be killed or frozen: then nothing that its timers do has an effect. */
-const mortal = (map: Map<string, string>, full?: () => boolean) => {
+const mortal = (map: Map<string, string>, full?: () => boolean): { awake: boolean; store: ListedStore } => {
   const store = storeOf(map, full);
-  const tab = {
+  const tab: { awake: boolean; store: ListedStore } = {
     awake: true,
-    store: { ...store, set: (key: string, value: string) => tab.awake && !!store.set(key, value), delete: (key: string) => tab.awake && store.delete(key) } as ListedStore,
+    store: { ...store, set: (key: string, value: string) => tab.awake && !!store.set(key, value), delete: (key: string) => tab.awake && store.delete(key) },
   };
   return tab;
 };
@@ -80,7 +80,7 @@ describe('queue', () => {
     const disk = new Map<string, string>();
     const before = createQueue(storeOf(disk), 'k', 100);
     before.push('x');
-    before.leave();
+    before.leave(true);
     const after = createQueue(storeOf(disk), 'k', 100);
     expect(await adopt(after)).toBe(true);
     expect(textsOf(after)).toEqual(['x']);
@@ -101,7 +101,7 @@ describe('queue', () => {
     const disk = new Map<string, string>();
     const dead = createQueue(storeOf(disk), 'k', 100);
     dead.push('x');
-    dead.leave();
+    dead.leave(true);
     const [one, two] = [createQueue(storeOf(disk), 'k', 100), createQueue(storeOf(disk), 'k', 100)];
     const both = [one.adopt(), two.adopt()];
     await vi.advanceTimersByTimeAsync(1_000);
@@ -177,7 +177,7 @@ describe('queue', () => {
             full = false;
             await adopt(queue);
           } else {
-            if (act === 'leave') queue.leave();
+            if (act === 'leave') queue.leave(true);
             life.awake = false;
             tabs[tab] = open();
           }
