@@ -82,12 +82,16 @@ func TestCompare(t *testing.T) {
 		{
 			"the model is renamed", side(t, "id:bigint email:varchar", idKey()...),
 			&Side{Artifacts: &Artifacts{Manifest: manifest(t, modelNode("other", `"columns":{"id":{"name":"id"},"email":{"name":"email"}}`))}},
-			use(email), []string{"!dbt.model_dropped "}, "renamed to p.other",
+			use(email),
+			[]string{"!dbt.model_dropped "},
+			"renamed to p.other",
 		},
 		{"never a model", nil, &Side{Artifacts: &Artifacts{Manifest: manifest(t, modelNode("om"))}}, use(email), []string{"!dbt.model_dropped "}, "no such model"},
 		{
 			"ephemeral", side(t, base, idKey()...), &Side{Artifacts: &Artifacts{Manifest: manifest(t, modelNode("m", `"config":{"materialized":"ephemeral"}`))}},
-			use(email), []string{"!dbt.model_unreadable "}, "",
+			use(email),
+			[]string{"!dbt.model_unreadable "},
+			"",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -64,7 +64,7 @@ func TestDeclared(t *testing.T) {
 		{"wrapped", `{"primary_key":["a","b"],"syncs":[` + oneSync + `]}`, []string{"m_to_crm"}, nil},
 		{"none", `null`, nil, nil},
 		{"no sync", `"crm"`, nil, []string{"model.p.m.meta.tidegate: must be a sync"}},
-		{"misspelled", `{"destinaton":"crm"}`, nil, []string{`meta.tidegate.destination: is missing`, `meta.tidegate.object: is missing`, `meta.tidegate.mapping`, `meta.tidegate.destinaton: unknown key (did you mean "destination"?)`}},
+		{"misspelled", `{"destinaton":"crm"}`, nil, []string{`meta.tidegate.destination: is missing`, `meta.tidegate.object: is missing`, `meta.tidegate.mapping`, `meta.tidegate.destinaton: unknown key (did you mean "destination"?)`}}, //nolint:misspell // on purpose
 		{"a model of its own", strings.Replace(oneSync, `{`, `{"model":"x",`, 1), nil, []string{"meta.tidegate.model: the model is the dbt model"}},
 		{"deep", `[` + oneSync + `,{"destination":"crm","object":"o","mapping":{"identifier":"e","fields":[{"field":"e","colum":"e"}]}}]`, []string{"m_to_crm"}, []string{`model.p.m.meta.tidegate[1].mapping.fields[0].colum: unknown key`}},
 		{"wrapped wrongly", `{"primry_key":["a"],"syncs":[]}`, nil, []string{`meta.tidegate.primry_key: unknown key`}},

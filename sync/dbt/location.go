@@ -141,13 +141,13 @@ func get(ctx context.Context, client *http.Client, address, known string, sign f
 // answered classifies what is no 200.
 func answered(u *url.URL, status int, h http.Header) error {
 	f := &tidegate.Fault{Subject: u.Host + u.Path, Message: fmt.Sprintf("%s answered %d %s", u.Host, status, http.StatusText(status))}
-	switch {
-	case status == http.StatusNotFound, status == http.StatusGone:
+	switch status {
+	case http.StatusNotFound, http.StatusGone:
 		f.Action, f.Code, f.Err = tidegate.Halt, "dbt.absent", fs.ErrNotExist
 		f.Hint = "look at the address, and whether dbt has written its artefacts there"
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		f.Action, f.Code, f.Hint = tidegate.Halt, "dbt.denied", "look at the credentials: they must allow reading the artefacts"
-	case status == http.StatusTooManyRequests:
+	case http.StatusTooManyRequests:
 		f.Action, f.Code = tidegate.Throttle, "dbt.throttled"
 		f.After, _ = egress.RetryAfter(h, time.Time{})
 	default:

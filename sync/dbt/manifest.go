@@ -166,7 +166,7 @@ func (m *Manifest) addSource(id string, v jsontext.Value) {
 
 func (m *Manifest) addGroup(_ string, v jsontext.Value) {
 	n := parseNode(v)
-	m.Groups[string(n.Name)] = Owner{Name: string(n.Owner.Name), Email: string(n.Owner.Email)}
+	m.Groups[string(n.Name)] = n.Owner
 }
 
 func (m *Manifest) addUnitTest(id string, v jsontext.Value) {

@@ -58,7 +58,10 @@ func TestRealManifests(t *testing.T) {
 			got := short{c.ID, c.Table(), c.Materialized, c.Path, c.Group, c.KeyFrom, c.Tags, c.PrimaryKey, c.Parents, len(c.Columns), len(c.Tests), c.Declaration != nil}
 			want := short{
 				"model.shop.customers", "marts.customers", "table", "models/marts/customers.yml", "crm_team", "tests",
-				[]string{"crm"}, []string{"user_id"}, []string{"source.shop.web.users", "model.shop.orders"}, 5, 4, true,
+				[]string{"crm"},
+				[]string{"user_id"},
+				[]string{"source.shop.web.users", "model.shop.orders"},
+				5, 4, true,
 			}
 			want.Path = "models/marts/customers.sql"
 			if d := cmp.Diff(want, got); d != "" {
@@ -118,21 +121,26 @@ func TestPrimaryKey(t *testing.T) {
 		{"a warning proves nothing", []string{modelNode("m"), testNode("unique", "m", "id", `{"severity":"warn"}`), testNode("not_null", "m", "id")}, nil, ""},
 		{"disabled", []string{modelNode("m"), testNode("unique", "m", "id", `{"enabled":false}`), testNode("not_null", "m", "id")}, nil, ""},
 		{
-			"a combination", []string{
+			"a combination",
+			[]string{
 				modelNode("m"), testNode("unique_combination_of_columns", "m", "x", `["a","b"]`), testNode("not_null", "m", "a"), testNode("not_null", "m", "b"),
 			},
-			[]string{"a", "b"}, "tests",
+			[]string{"a", "b"},
+			"tests",
 		},
 		{
-			"a combination whose part may be NULL", []string{modelNode("m"), testNode("unique_combination_of_columns", "m", "x", `["a","b"]`), testNode("not_null", "m", "a")},
+			"a combination whose part may be NULL",
+			[]string{modelNode("m"), testNode("unique_combination_of_columns", "m", "x", `["a","b"]`), testNode("not_null", "m", "a")},
 			nil, "",
 		},
 		{
-			"the first declared of two", []string{
+			"the first declared of two",
+			[]string{
 				modelNode("m", `"columns":{"id":{"name":"id"},"email":{"name":"email"}}`),
 				testNode("unique", "m", "email"), testNode("not_null", "m", "email"), testNode("unique", "m", "id"), testNode("not_null", "m", "id"),
 			},
-			[]string{"id"}, "tests",
+			[]string{"id"},
+			"tests",
 		},
 		{"the model's constraint", []string{modelNode("m", `"constraints":[{"type":"primary_key","columns":["a","b"]}]`)}, []string{"a", "b"}, "constraint"},
 		{"a column's constraint", []string{modelNode("m", `"columns":{"id":{"name":"id","constraints":[{"type":"primary_key"}]}}`)}, []string{"id"}, "constraint"},

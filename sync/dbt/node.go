@@ -23,7 +23,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 }
 
 func scalar(v jsontext.Value) string {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the other kinds are no scalars
 	case '"':
 		var s string
 		if json.Unmarshal(v, &s, tolerant) == nil {
@@ -41,7 +41,7 @@ type texts []string
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *texts) UnmarshalJSON(b []byte) error {
 	*t = nil
-	switch v := jsontext.Value(b); v.Kind() {
+	switch v := jsontext.Value(b); v.Kind() { //nolint:exhaustive // the other kinds hold no texts
 	case '"':
 		*t = texts{scalar(v)}
 	case '[':
@@ -290,7 +290,7 @@ func renderedAway(written, made jsontext.Value) bool {
 
 // templates are the values of all keys `template` in v.
 func templates(v jsontext.Value) (out []string) {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the other kinds hold no keys
 	case '{':
 		_ = readObjectOf(v, func(name string, inner jsontext.Value) {
 			if name == "template" {
