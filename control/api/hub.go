@@ -8,7 +8,9 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/sync/runner"
 )
 
 // Hub is the running machine behind the API: everything that needs a journal,
@@ -51,6 +53,12 @@ type Hub interface {
 	Sync(ctx context.Context, name string) (SyncStatus, error)
 	// SyncPlan computes what a run would send and sends nothing; at most sample changes are shown.
 	SyncPlan(ctx context.Context, name string, sample int) (SyncPlan, error)
+	// StorePlan stores a plan as a held run, which Approve applies; a run that finds nothing to send ends at once.
+	StorePlan(ctx context.Context, name string) (tidegate.Run, error)
+	// Revert begins a run that takes back what a finished one delivered.
+	Revert(ctx context.Context, runID string) (tidegate.Run, error)
+	// Drift compares what the model says, what was confirmed and what the destination holds.
+	Drift(ctx context.Context, name string, opts runner.DriftOptions) (runner.DriftReport, error)
 	// SyncRun starts a run and returns at once; fault "run.conflict" when one is going on.
 	SyncRun(ctx context.Context, name string) (tidegate.Run, error)
 	// Approve lets a held run deliver exactly its stored plan.
@@ -201,6 +209,8 @@ type SyncStatus struct {
 	NextRun time.Time `json:"next_run,omitzero"`
 	// Current is the run that is queued, running or held.
 	Current *tidegate.Run `json:"current,omitempty"`
+	// Progress is how far the current run has come, and when it is likely to end.
+	Progress *Progress `json:"progress,omitempty"`
 	// Last is the last finished run.
 	Last *tidegate.Run `json:"last,omitempty"`
 	// LedgerRows is how many keys the destination has confirmed.
@@ -211,6 +221,15 @@ type SyncStatus struct {
 	LateSince time.Time `json:"late_since,omitzero"`
 }
 
+// Progress is how far a run has come.
+type Progress struct {
+	Left      int64   `json:"left" doc:"Changes without an outcome."`
+	PerSecond float64 `json:"per_second,omitempty" doc:"Changes that get one, since the delivery began."`
+	// EndsAt is when the run ends if it goes on like this.
+	EndsAt      time.Time `json:"ends_at,omitzero"`
+	CircuitOpen bool      `json:"circuit_open,omitempty" doc:"The destination failed too often and is left alone for a while."`
+}
+
 // SyncPlan is what a run would send.
 type SyncPlan struct {
 	Sync    string         `json:"sync"`
@@ -218,9 +237,11 @@ type SyncPlan struct {
 	// Held is the guard that would hold the plan, nil when none would.
 	Held *tidegate.RunFault `json:"held,omitempty"`
 	// Calls and Seconds estimate the delivery from the destination's limits.
-	Calls   int64          `json:"estimated_calls"`
-	Seconds float64        `json:"estimated_seconds"`
-	Sample  []SampleChange `json:"sample"`
+	Calls   int64   `json:"estimated_calls"`
+	Seconds float64 `json:"estimated_seconds"`
+	// Costs are what the destination charges or limits beside calls.
+	Costs  []destinations.Cost `json:"estimated_costs,omitempty"`
+	Sample []SampleChange      `json:"sample"`
 }
 
 // SampleChange is one change of a plan, field by field.

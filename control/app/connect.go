@@ -54,8 +54,9 @@ type connections struct {
 	now   func() time.Time
 	meter metric.Meter
 
-	mu   sync.Mutex
-	open map[string]*connection // by name
+	mu    sync.Mutex
+	open  map[string]*connection                         // by name
+	allow func(account string, a destinations.Allowance) // what answers say about limits; may be nil
 }
 
 type connection struct {
@@ -69,6 +70,16 @@ type connection struct {
 func newConnections(log *slog.Logger, now func() time.Time, meter metric.Meter) *connections {
 	return &connections{log: log, now: now, meter: meter, open: map[string]*connection{}}
 }
+
+// learn has what answers say about the limits of accounts told to allow.
+func (cs *connections) learn(allow func(account string, a destinations.Allowance)) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.allow = allow
+}
+
+// accountOf names what shares the limits of a connection.
+func accountOf(c tidegate.Connection) string { return c.Kind + "/" + c.Name }
 
 // use returns the destination of c, opening it when it is not open yet with
 // this configuration. The caller calls release once.
@@ -131,7 +142,11 @@ func (cs *connections) connect(ctx context.Context, c tidegate.Connection, allow
 	client := egress.New(egress.Options{
 		Policy: egress.Policy{AllowPrefixes: allow}, UserAgent: "tidegate", Name: "destination " + c.Name, Meter: cs.meter, Now: cs.now,
 	})
-	dest, err := kind.Open(ctx, cfg, destinations.Env{Log: cs.log.With("destination", c.Name), HTTP: client, Now: cs.now})
+	env := destinations.Env{Log: cs.log.With("destination", c.Name), HTTP: client, Now: cs.now}
+	if allow := cs.allow; allow != nil {
+		env.Allow = func(a destinations.Allowance) { allow(accountOf(c), a) }
+	}
+	dest, err := kind.Open(ctx, cfg, env)
 	if err != nil {
 		client.CloseIdleConnections()
 		return nil, fmt.Errorf("opening destination %s: %w", c.Name, err)

@@ -43,6 +43,7 @@ func (h *Hub) openSyncs() (err error) {
 	if err != nil {
 		return fmt.Errorf("building the runner: %w", err)
 	}
+	h.connections.learn(h.runner.Allow)
 	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, LastSuccess: h.lastSuccess, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
 	return nil
 }
@@ -98,7 +99,7 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 		return nil, err
 	}
 	return &runner.Opened{
-		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: conn.Kind + "/" + conn.Name, Close: release,
+		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: accountOf(conn), Close: release,
 		Request: ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name},
 	}, nil
 }
@@ -270,8 +271,9 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 
 // current finds the run that is going on, here or held in the store.
 func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) error {
-	if run, ok := h.runner.Current(name); ok && !run.State.Finished() {
-		out.Current = &run
+	if live, ok := h.runner.Live(name); ok && !live.Run.State.Finished() {
+		out.Current = &live.Run
+		out.Progress = &api.Progress{Left: live.Left, PerSecond: live.PerSecond, EndsAt: live.EndsAt, CircuitOpen: live.CircuitOpen}
 	} else {
 		unfinished, err := h.runs.UnfinishedRuns(ctx, tidegate.DefaultWorkspace)
 		if err != nil {
@@ -318,7 +320,7 @@ func (h *Hub) SyncPlan(ctx context.Context, name string, sample int) (api.SyncPl
 	if err != nil {
 		return api.SyncPlan{}, err
 	}
-	out := api.SyncPlan{Sync: name, Summary: p.Summary, Calls: p.Calls, Seconds: p.Seconds, Sample: []api.SampleChange{}}
+	out := api.SyncPlan{Sync: name, Summary: p.Summary, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Sample: []api.SampleChange{}}
 	if p.Hold != nil {
 		out.Held = tidegate.StoredFault(p.Hold)
 	}
@@ -330,6 +332,30 @@ func (h *Hub) SyncPlan(ctx context.Context, name string, sample int) (api.SyncPl
 		out.Sample = append(out.Sample, change)
 	}
 	return out, nil
+}
+
+// StorePlan stores a plan as a held run.
+func (h *Hub) StorePlan(ctx context.Context, name string) (tidegate.Run, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return tidegate.Run{}, noSync(name)
+	}
+	return h.runner.PlanRun(ctx, name)
+}
+
+// Revert begins a run that takes back what a finished one delivered.
+func (h *Hub) Revert(ctx context.Context, runID string) (tidegate.Run, error) {
+	if _, err := h.Run(ctx, runID); err != nil {
+		return tidegate.Run{}, err
+	}
+	return h.runner.Revert(ctx, runID)
+}
+
+// Drift compares what was confirmed with what the destination holds.
+func (h *Hub) Drift(ctx context.Context, name string, opts runner.DriftOptions) (runner.DriftReport, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return runner.DriftReport{}, noSync(name)
+	}
+	return h.runner.Drift(ctx, name, opts)
 }
 
 // SyncRun starts a run and returns at once.

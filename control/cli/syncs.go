@@ -84,14 +84,25 @@ func (c *command) showSync(s api.SyncStatus) error {
 	if s.Current != nil {
 		rows = append(rows, []string{"current run", s.Current.ID + " " + string(s.Current.State)})
 	}
+	if p := s.Progress; p != nil && !p.EndsAt.IsZero() {
+		rows = append(rows, []string{"ends about", fmt.Sprintf("%s (%s left, %.0f a second)", p.EndsAt.UTC().Format(time.RFC3339), plural(p.Left, "change"), p.PerSecond)})
+	}
+	if s.Progress != nil && s.Progress.CircuitOpen {
+		rows = append(rows, []string{"destination", "failed too often; it is left alone for a while"})
+	}
 	return table(c.env.Stdout, []string{"", ""}, rows)
 }
 
 func (c *command) syncPlan() *cobra.Command {
 	var sample int
+	var store bool
 	cmd := &cobra.Command{
 		Use: "plan NAME", Short: "Show what a run would send, and send nothing", Args: cobra.ExactArgs(1),
+		Long: "Plan shows what a run would send. With --store the plan is kept as a held run: `tidegate sync apply RUN` then sends exactly that plan. A run that is held already is shown as it stands.",
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			if store {
+				return c.storePlan(ctx, client, args[0], sample)
+			}
 			plan, err := client.SyncPlan(ctx, args[0], sample)
 			if err != nil {
 				return err
@@ -103,6 +114,7 @@ func (c *command) syncPlan() *cobra.Command {
 		}),
 	}
 	cmd.Flags().IntVar(&sample, "sample", 20, "how many changes to show")
+	cmd.Flags().BoolVar(&store, "store", false, "keep the plan, to be applied as it is")
 	return cmd
 }
 
@@ -124,6 +136,9 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 	c.say("%d read: %d unchanged, %d added, %d changed, %d removed, %d with bad keys, %d that cannot be mapped, %d tried again.",
 		s.Read, s.Unchanged, s.Added, s.Changed, s.Removed, s.BadKeys, s.BadRows, s.Retries)
 	c.say("About %s and %s.", plural(p.Calls, "call"), time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond))
+	for _, cost := range p.Costs {
+		c.say("It costs about %d %s.", cost.Amount, cost.Unit)
+	}
 	if p.Held != nil {
 		c.say("A run would be held: %s (%s)", p.Held.Message, p.Held.Hint)
 	}

@@ -74,11 +74,15 @@ func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lea
 		r.log.Warn("declaring the limit of an account failed", "account", opened.Account, "error", err)
 	}
 	state := NewState(cfg)
-	in := Event(Begin{})
+	in, begun := Event(Begin{}), false
 	for {
 		var effects []Effect
 		state, effects = Step(state, Input{At: r.now(), Event: in})
 		a.watch(&state, r.now())
+		if !begun && state.phase != Starting {
+			begun = true
+			close(a.begun)
+		}
 		if state.stop != nil {
 			d.unsend()
 		}

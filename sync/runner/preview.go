@@ -26,9 +26,11 @@ type Preview struct {
 	// Excluded changes would not be sent because of the sync's mode.
 	Excluded int64 `json:"excluded"`
 	// Calls and Seconds estimate the delivery from the destination's limits and 200 ms a call.
-	Calls   int64            `json:"calls"`
-	Seconds float64          `json:"seconds"`
-	Sample  []ledger.Preview `json:"sample"`
+	Calls   int64   `json:"calls"`
+	Seconds float64 `json:"seconds"`
+	// Costs are what the destination charges or limits beside calls.
+	Costs  []destinations.Cost `json:"costs,omitempty"`
+	Sample []ledger.Preview    `json:"sample"`
 }
 
 // Plan computes what a run of sync would do, shows at most sample changes and
@@ -97,6 +99,11 @@ func preview(ctx context.Context, o *Opened, runID string, epoch int64, sample i
 		if !o.Sync.Mode.Lets(op) {
 			p.Excluded += n
 		}
+	}
+	if coster, ok := o.Destination.(destinations.Coster); ok {
+		p.Costs = coster.Cost(o.Object.Name, destinations.Spending{
+			Mode: o.Sync.Mode, Records: sum.Added + sum.Changed + sum.Removed - p.Excluded - sum.BadRows, ChangedFields: sum.ChangedFields, Calls: p.Calls,
+		})
 	}
 	return p, nil
 }

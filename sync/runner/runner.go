@@ -61,6 +61,7 @@ type active struct {
 	id, sync string
 	run      tidegate.Run // as it was taken on; touched by the one who carries it
 	events   chan Event
+	begun    chan struct{} // closed once the run is stored as running
 	done     chan struct{}
 	cancel   context.CancelFunc
 
@@ -73,7 +74,7 @@ type active struct {
 func newActive(run tidegate.Run, cancel context.CancelFunc) *active {
 	return &active{
 		id: run.ID, sync: run.Sync, run: run, shown: run,
-		events: make(chan Event, 64), done: make(chan struct{}), cancel: cancel,
+		events: make(chan Event, 64), begun: make(chan struct{}), done: make(chan struct{}), cancel: cancel,
 	}
 }
 
@@ -277,7 +278,8 @@ func (r *Runner) Current(sync string) (tidegate.Run, bool) {
 	return a.current(), true
 }
 
-// Approve lets a held run deliver exactly its stored plan and returns at once.
+// Approve lets a held run deliver exactly its stored plan and returns once it is
+// stored as running.
 func (r *Runner) Approve(ctx context.Context, runID string) (tidegate.Run, error) {
 	run, err := r.run(ctx, runID)
 	if err != nil {
@@ -286,7 +288,18 @@ func (r *Runner) Approve(ctx context.Context, runID string) (tidegate.Run, error
 	if run.State != tidegate.RunHeld {
 		return run, conflict(run, "is "+string(run.State)+", not held", "")
 	}
-	return r.takeOn(ctx, run, intake{})
+	if run, err = r.takeOn(ctx, run, intake{}); err != nil {
+		return run, err
+	}
+	if a := r.find(runID); a != nil {
+		select {
+		case <-a.begun:
+		case <-a.done:
+		case <-ctx.Done():
+		}
+		return a.current(), nil
+	}
+	return r.run(ctx, runID)
 }
 
 // Resume takes on every run that was left queued or running and whose lease is

@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/sync/runner"
 )
 
 var _ api.Hub = (*Hub)(nil)
@@ -171,6 +172,23 @@ func (h *Hub) SuggestMapping(_ context.Context, model, destination, object strin
 // SyncPlan implements api.Hub.
 func (h *Hub) SyncPlan(_ context.Context, name string, sample int) (api.SyncPlan, error) {
 	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
+}
+
+// StorePlan implements api.Hub.
+func (h *Hub) StorePlan(ctx context.Context, name string) (tidegate.Run, error) {
+	return h.SyncRun(ctx, name)
+}
+
+// Revert implements api.Hub.
+func (h *Hub) Revert(_ context.Context, id string) (tidegate.Run, error) {
+	return h.change(id, tidegate.RunRunning)
+}
+
+// Drift implements api.Hub.
+func (h *Hub) Drift(_ context.Context, name string, opts runner.DriftOptions) (runner.DriftReport, error) {
+	return runner.DriftReport{Sync: name, Checked: int64(opts.Sample), Drifted: 1, Fields: map[string]int64{"email": 1}, Records: []runner.DriftRecord{
+		{Key: `["1"]`, Identifier: "a@b.c", Fields: []runner.DriftField{{Field: "email", Desired: "a@b.c", Confirmed: "a@b.c", Actual: "x@y.z"}}},
+	}}, nil
 }
 
 // SyncRun implements api.Hub.
