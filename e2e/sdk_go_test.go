@@ -47,7 +47,7 @@ type ourTracker struct{ client *tidegate.Client }
 
 func openOurs(endpoint, spool string) (tracker, error) {
 	client, err := tidegate.New(tidegate.Config{
-		WriteKey: "WK", Endpoint: endpoint, SpoolDir: spool, Interval: 100 * time.Millisecond, BatchSize: 50, AttemptTimeout: 500 * time.Millisecond,
+		WriteKey: "WK", Endpoint: endpoint, SpoolDir: spool, Interval: 100 * time.Millisecond, BatchSize: 50, AttemptTimeout: time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	return ourTracker{client}, err
@@ -151,7 +151,7 @@ func throughFaults(t *testing.T, open func(endpoint, spool string) (tracker, err
 	rng := rand.New(rand.NewPCG(seed, 2))
 	n := newNode(t, map[string]string{"tidegate.yaml": smallProject})
 	n.start()
-	proxy := faultproxy.New("http://"+n.ingest, 0.35, 800*time.Millisecond, seed)
+	proxy := faultproxy.New("http://"+n.ingest, 0.35, 1500*time.Millisecond, seed)
 	front := httptest.NewServer(proxy)
 	defer front.Close()
 	defer proxy.Close()
