@@ -363,6 +363,9 @@ func (h *Hub) SyncRun(ctx context.Context, name string) (tidegate.Run, error) {
 	if _, ok := h.active.Load().syncs[name]; !ok {
 		return tidegate.Run{}, noSync(name)
 	}
+	if err := h.active.Load().gate(name); err != nil {
+		return tidegate.Run{}, err
+	}
 	return h.runner.Start(ctx, name, tidegate.TriggerManual)
 }
 
