@@ -233,7 +233,7 @@ func (c *Client) Flush(ctx context.Context) error {
 		select {
 		case <-progress:
 		case <-c.stopped:
-			return c.flushedAtEnd(target)
+			return c.flushedAtEnd(target, lost)
 		case <-ctx.Done():
 			return fmt.Errorf("flushing: %w", context.Cause(ctx))
 		}
@@ -244,13 +244,13 @@ func (c *Client) Flush(ctx context.Context) error {
 }
 
 // flushedAtEnd is what Flush returns when the client ended meanwhile.
-func (c *Client) flushedAtEnd(target uint64) error {
+func (c *Client) flushedAtEnd(target, lost uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.settled < target {
 		return ErrClosed
 	}
-	return nil
+	return c.loss("flushing", lost)
 }
 
 // loss is the error for messages that failed since there were before of them.

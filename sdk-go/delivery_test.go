@@ -413,3 +413,25 @@ func TestBodiesAreLeftToTheirReaders(t *testing.T) {
 		t.Errorf("the bodies are\n%s", strings.Join(bodies, "\n"))
 	}
 }
+
+// A Flush that waits while Close runs out of time does not say that all is well.
+func TestFlushDuringClose(t *testing.T) {
+	t.Parallel()
+	h := newHub(t)
+	for range 1000 {
+		h.script = append(h.script, status(503))
+	}
+	client := newClient(t, h.URL, nil)
+	enqueue(t, client, 0, 3)
+	flushed := make(chan error, 1)
+	go func() { flushed <- client.Flush(context.Background()) }()
+	h.await(t, 2)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := client.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Close: %v", err)
+	}
+	if err := <-flushed; !errors.Is(err, ErrClosed) {
+		t.Errorf("Flush: %v", err)
+	}
+}

@@ -50,7 +50,7 @@ func (c *Client) await(ctx context.Context) bool {
 		held, oldest := c.queue.held()
 		closed := c.closed
 		wait, now := c.due(held, oldest)
-		c.waiting = !now && held.events < c.cfg.BatchSize
+		c.waiting = !now
 		c.mu.Unlock()
 		switch {
 		case now:
