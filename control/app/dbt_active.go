@@ -58,16 +58,24 @@ func (d *dbtProjects) expand(base *project.Project, kinds project.Kinds) expansi
 		if of.def.IgnoreMeta {
 			continue
 		}
+		models, syncs := e.project.Models, e.project.Syncs
 		declared, problems := of.artifacts.Manifest.Declared()
+		problems = append(problems, e.declareAll(d, base, kinds, declared)...)
+		if len(problems) > 0 && len(of.declared) > 0 { // all or none: a slip in one file takes no sync away
+			e.project.Models, e.project.Syncs = models, syncs
+			e.declareAll(d, base, kinds, of.declared)
+		}
 		e.problems[name] = problems
-		if len(problems) > 0 && len(of.declared) > 0 {
-			declared = of.declared // all or none: a slip in one file takes no other sync away
-		}
-		for _, one := range declared {
-			e.problems[name] = append(e.problems[name], e.declare(d, base, kinds, one)...)
-		}
 	}
 	return e
+}
+
+func (e *expansion) declareAll(d *dbtProjects, base *project.Project, kinds project.Kinds, list []dbt.Declaration) []config.Problem {
+	var problems []config.Problem
+	for _, one := range list {
+		problems = append(problems, e.declare(d, base, kinds, one)...)
+	}
+	return problems
 }
 
 // resolve turns a model that names a dbt model into one of its table.
