@@ -219,7 +219,7 @@ func (e *expression) eval(row tidegate.Row) (any, error) {
 		if text := err.Error(); vars.null && strings.Contains(text, "no such overload") || vars.nullJSON && strings.Contains(text, "no such key") {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("the expression failed: %s", err)
+		return nil, fmt.Errorf("the expression failed: %w", err)
 	}
 	return native(out, 0)
 }

@@ -21,8 +21,6 @@ func open() destinations.Object {
 	return destinations.Object{Name: "body", Open: true, Fields: []destinations.Field{id, dest("flat.name", tidegate.String), dest("number", tidegate.Int), dest("text", tidegate.String)}}
 }
 
-func raw(s string) json.RawMessage { return json.RawMessage(s) }
-
 // fields decodes the mapping as a user writes it.
 func fields(t testing.TB, text string) []tidegate.FieldMapping {
 	t.Helper()
@@ -53,16 +51,22 @@ func TestLanguage(t *testing.T) {
 	t.Parallel()
 	const emailHash = "7d7e4c4ba3cbc60a38ac7ab7ba9a4ac9b7dbe0d8b3e4f4a0d0dcdd2bdfd24bd7"
 	for _, tc := range []struct{ name, fields, want string }{
-		{"nested object", `[{"field":"person","object":[{"field":"name","column":"first_name"},{"field":"last","column":"last_name"},{"field":"spent","column":"spent"}]}]`,
-			`{"id":1,"person":{"last":null,"name":"Ada","spent":"12.5"}}`},
+		{
+			"nested object", `[{"field":"person","object":[{"field":"name","column":"first_name"},{"field":"last","column":"last_name"},{"field":"spent","column":"spent"}]}]`,
+			`{"id":1,"person":{"last":null,"name":"Ada","spent":"12.5"}}`,
+		},
 		{"nested twice", `[{"field":"a","object":[{"field":"b","object":[{"field":"c","constant":[1]}]}]}]`, `{"a":{"b":{"c":[1]}},"id":1}`},
-		{"array", `[{"field":"list","items":[{"column":"first_name"},{"column":"last_name"},{"column":"age"},{"object":[{"field":"x","column":"tags"}]}]}]`,
-			`{"id":1,"list":["Ada",null,36,{"x":["b","a"]}]}`},
+		{
+			"array", `[{"field":"list","items":[{"column":"first_name"},{"column":"last_name"},{"column":"age"},{"object":[{"field":"x","column":"tags"}]}]}]`,
+			`{"id":1,"list":["Ada",null,36,{"x":["b","a"]}]}`,
+		},
 		{"array without nulls", `[{"field":"list","items":[{"column":"last_name","skip_null":true},{"column":"age"}]}]`, `{"id":1,"list":[36]}`},
 		{"nothing left", `[{"field":"list","skip_null":true,"items":[{"column":"last_name","skip_null":true}]},{"field":"o","skip_null":true,"object":[{"field":"x","column":"last_name","skip_null":true}]}]`, `{"id":1}`},
 		{"empty but kept", `[{"field":"list","items":[]},{"field":"o","object":[{"field":"x","column":"last_name","skip_null":true}]}]`, `{"id":1,"list":[],"o":{}}`},
-		{"dotted", `[{"field":"address.city","column":"first_name"},{"field":"address.zip.code","column":"age"},{"field":"address.zip.plus","column":"vip"}]`,
-			`{"address":{"city":"Ada","zip":{"code":36,"plus":true}},"id":1}`},
+		{
+			"dotted", `[{"field":"address.city","column":"first_name"},{"field":"address.zip.code","column":"age"},{"field":"address.zip.plus","column":"vip"}]`,
+			`{"address":{"city":"Ada","zip":{"code":36,"plus":true}},"id":1}`,
+		},
 		{"dotted skips", `[{"field":"address.city","column":"last_name","skip_null":true}]`, `{"id":1}`},
 		{"dotted and known", `[{"field":"flat.name","column":"first_name"}]`, `{"flat.name":"Ada","id":1}`},
 		{"a point in a name", `[{"field":"a\\.b","column":"first_name"}]`, `{"a.b":"Ada","id":1}`},
@@ -70,14 +74,20 @@ func TestLanguage(t *testing.T) {
 		{"array as text", `[{"field":"text","items":[{"column":"age"}]}]`, `{"id":1,"text":"[36]"}`},
 		{"expression", `[{"field":"number","expression":"age + 1"},{"field":"x","expression":"spent > 10.0 ? 'big' : 'small'"}]`, `{"id":1,"number":37,"x":"big"}`},
 		{"expression gives null", `[{"field":"x","expression":"last_name + 'x'","skip_null":true},{"field":"y","expression":"last_name + 'x'"}]`, `{"id":1,"y":null}`},
-		{"lookup", `[{"field":"plan","lookup":{"model":"plans","key":"id","column":"title"}},{"field":"up","object":[{"field":"plan","lookup":{"model":"plans","key":"id","column":"title"}}]}]`,
-			`{"id":1,"plan":"Gold","up":{"plan":"Gold"}}`},
+		{
+			"lookup", `[{"field":"plan","lookup":{"model":"plans","key":"id","column":"title"}},{"field":"up","object":[{"field":"plan","lookup":{"model":"plans","key":"id","column":"title"}}]}]`,
+			`{"id":1,"plan":"Gold","up":{"plan":"Gold"}}`,
+		},
 		{"normalised", `[{"field":"e","column":"email","normalize":"email"},{"field":"n","template":" {{ first_name }} ","normalize":"lower"}]`, `{"e":"ada@x.io","id":1,"n":"ada"}`},
-		{"hashed", `[{"field":"e","column":"email","normalize":"email","hash":"md5"},{"field":"n","column":"age","hash":"md5"},{"field":"none","column":"last_name","hash":"md5"}]`,
-			`{"e":"` + md5of("ada@x.io") + `","id":1,"n":"` + md5of("36") + `","none":null}`},
+		{
+			"hashed", `[{"field":"e","column":"email","normalize":"email","hash":"md5"},{"field":"n","column":"age","hash":"md5"},{"field":"none","column":"last_name","hash":"md5"}]`,
+			`{"e":"` + md5of("ada@x.io") + `","id":1,"n":"` + md5of("36") + `","none":null}`,
+		},
 		{"hashed already", `[{"field":"e","expression":"'` + strings.ToUpper(emailHash) + `'","normalize":"email","hash":"sha256"}]`, `{"e":"` + emailHash + `","id":1}`},
-		{"other rules", `[{"field":"p","constant":1},{"field":"e","expression":"'a.b+c@gmail.com'","normalize":"email","rules":"google"},{"field":"f","expression":"'+1 650 555 1212'","normalize":"phone","rules":"meta"},{"field":"g","expression":"'650 555 1212'","normalize":"phone","country":"us"}]`,
-			`{"e":"ab@gmail.com","f":"16505551212","g":"+16505551212","id":1,"p":1}`},
+		{
+			"other rules", `[{"field":"p","constant":1},{"field":"e","expression":"'a.b+c@gmail.com'","normalize":"email","rules":"google"},{"field":"f","expression":"'+1 650 555 1212'","normalize":"phone","rules":"meta"},{"field":"g","expression":"'650 555 1212'","normalize":"phone","country":"us"}]`,
+			`{"e":"ab@gmail.com","f":"16505551212","g":"+16505551212","id":1,"p":1}`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -201,8 +201,13 @@ type entry struct{ hash, table, previous string }
 func registerSchema() tidegate.Schema {
 	text := tidegate.Type{Kind: tidegate.String}
 	return tidegate.Schema{
-		{Name: "model", Type: text}, {Name: "path", Type: text}, {Name: "sha256", Type: text}, {Name: "table_name", Type: text}, {Name: "previous_table", Type: text},
-		{Name: "rows", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: "loaded_at", Type: tidegate.Type{Kind: tidegate.Timestamp}},
+		{Name: "model", Type: text},
+		{Name: "path", Type: text},
+		{Name: "sha256", Type: text},
+		{Name: "table_name", Type: text},
+		{Name: "previous_table", Type: text},
+		{Name: "rows", Type: tidegate.Type{Kind: tidegate.Int}},
+		{Name: "loaded_at", Type: tidegate.Type{Kind: tidegate.Timestamp}},
 	}
 }
 

@@ -90,9 +90,11 @@ func kinds(s tidegate.Schema) string {
 func TestCSV(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, text, kinds, rows string }{
-		{"kinds", "i,d,f,b,day,at,s,zip\n1,1.50,1e3,true,2024-02-29,2024-02-29T12:00:00+02:00,x,01099\n-2,3,2,FALSE,2023-01-01,2024-02-29,\"a,\"\"b\",10115\n,,,,,,,\n",
+		{
+			"kinds", "i,d,f,b,day,at,s,zip\n1,1.50,1e3,true,2024-02-29,2024-02-29T12:00:00+02:00,x,01099\n-2,3,2,FALSE,2023-01-01,2024-02-29,\"a,\"\"b\",10115\n,,,,,,,\n",
 			"i int, d decimal(2,1), f float, b bool, day date, at timestamp, s string, zip string",
-			`[1,"1.5",1000.0,true,"2024-02-29","2024-02-29T10:00:00.000000Z","x","01099"] [-2,"3",2.0,false,"2023-01-01","2024-02-29T00:00:00.000000Z","a,\"b","10115"] [null,null,null,null,null,null,null,null]`},
+			`[1,"1.5",1000.0,true,"2024-02-29","2024-02-29T10:00:00.000000Z","x","01099"] [-2,"3",2.0,false,"2023-01-01","2024-02-29T00:00:00.000000Z","a,\"b","10115"] [null,null,null,null,null,null,null,null]`,
+		},
 		{"semicolons", "a;b\r\n1;x,y\r\n", "a int, b string", `[1,"x,y"]`},
 		{"bars and a mark", "\xef\xbb\xbfa|b\n1|2\n", "a int, b int", "[1,2]"},
 		{"no rows", "a,b\n", "a string, b string", ""},
@@ -170,9 +172,15 @@ func parquetFile(t *testing.T) []byte {
 	t.Helper()
 	mem := memory.DefaultAllocator
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "id", Type: arrow.PrimitiveTypes.Int32, Nullable: true}, {Name: "b", Type: arrow.FixedWidthTypes.Boolean, Nullable: true}, {Name: "f", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
-		{Name: "d", Type: &arrow.Decimal128Type{Precision: 10, Scale: 2}, Nullable: true}, {Name: "s", Type: arrow.BinaryTypes.String, Nullable: true}, {Name: "x", Type: arrow.BinaryTypes.Binary, Nullable: true},
-		{Name: "day", Type: arrow.FixedWidthTypes.Date32, Nullable: true}, {Name: "at", Type: arrow.FixedWidthTypes.Timestamp_ns, Nullable: true}, {Name: "l", Type: arrow.ListOf(arrow.PrimitiveTypes.Int64), Nullable: true},
+		{Name: "id", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+		{Name: "b", Type: arrow.FixedWidthTypes.Boolean, Nullable: true},
+		{Name: "f", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "d", Type: &arrow.Decimal128Type{Precision: 10, Scale: 2}, Nullable: true},
+		{Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "x", Type: arrow.BinaryTypes.Binary, Nullable: true},
+		{Name: "day", Type: arrow.FixedWidthTypes.Date32, Nullable: true},
+		{Name: "at", Type: arrow.FixedWidthTypes.Timestamp_ns, Nullable: true},
+		{Name: "l", Type: arrow.ListOf(arrow.PrimitiveTypes.Int64), Nullable: true},
 		{Name: "u", Type: arrow.PrimitiveTypes.Uint64, Nullable: true},
 	}, nil)
 	text := `[{"id":7,"b":true,"f":1.5,"d":"12.50","s":"ü","x":"AQI=","day":"2024-02-29","at":"2024-02-29T12:00:00.000001Z","l":[1,2],"u":18446744073709551615},{}]`
@@ -205,7 +213,7 @@ func TestParquet(t *testing.T) {
 		t.Error(d)
 	}
 	cut := parquetFile(t)
-	for n := range len(cut) { // whatever a torn download left
+	for n := range cut { // whatever a torn download left
 		if _, _, err := inspected(t.Context(), "people.parquet", string(cut[:n])); err == nil {
 			t.Fatalf("the first %d of %d bytes were read as a file", n, len(cut))
 		}
