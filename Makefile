@@ -8,6 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 CACHE   := .cache
 LINT    := $(CACHE)/bin/golangci-lint
+DBT     := $(CACHE)/dbt
 LINT_VERSION := v2.15.0
 
 export GOFLAGS := -mod=readonly
@@ -29,9 +30,17 @@ build: require-cc
 	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
 
 ## test: run every test against the real engines
-test: require-cc build
+test: require-cc build dbt-env
 	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
+
+## dbt-env: install the dbt that the tests run, from PyPI into .cache (once, half a minute)
+dbt-env:
+	@want="$$(cksum < e2e/dbt-requirements.txt)"; \
+	if [ "$$(cat $(DBT)/ready 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	echo "installing dbt into $(DBT)"; rm -rf $(DBT); mkdir -p $(CACHE); \
+	if python3 -m venv $(DBT) && $(DBT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/dbt-requirements.txt; then echo "$$want" > $(DBT)/ready; \
+	else rm -rf $(DBT); echo "THE TESTS AGAINST DBT ARE SKIPPED: dbt cannot be installed. They need python3 with venv (Debian, Ubuntu: sudo apt-get install python3-venv) and PyPI."; fi
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
@@ -58,11 +67,11 @@ bench: build
 	CGO_ENABLED=1 go test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 5x ./warehouse/postgres
 
 ## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
-soak: build
+soak: build dbt-env
 	TIDEGATE_LONG=1 CGO_ENABLED=1 go test -tags '$(TAGS)' -timeout 4h ./ingest/journal/... ./ingest/loader/... ./sync/...
 	cd e2e && TIDEGATE_LONG=1 CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 4h ./...
 
-GOLDEN := ./cmd/tidegate ./control/api ./control/cli ./control/project ./ingest ./ingest/loader/shape ./internal/config ./internal/obs ./warehouse/sqltext
+GOLDEN := ./cmd/tidegate ./control/api ./control/cli ./control/project ./ingest ./ingest/loader/shape ./internal/config ./internal/obs ./warehouse/sqltext ./sync/dbt
 ## generate: write the reference pages and golden files anew
 generate: build
 	go test -tags '$(TAGS)' $(GOLDEN) -update
@@ -90,4 +99,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test race-core lint bench soak generate fuzz clean require-cc
+.PHONY: help demo build test race-core lint bench soak generate fuzz clean dbt-env require-cc
