@@ -212,8 +212,11 @@ func (t *tx) alteration(have tidegate.Schema, c tidegate.Column) (sqltext.Text, 
 	if err != nil {
 		return "", fmt.Errorf("column %q: %w", c.Name, err)
 	}
-	if old.Kind == tidegate.Bytes {
+	switch {
+	case old.Kind == tidegate.Bytes:
 		return "ALTER COLUMN " + name + " TYPE " + typ + " USING to_base64(" + name + ")", nil
+	case old.Kind == tidegate.Decimal && old.Scale > 0 && wide.Kind == tidegate.String: // canonical, as a row loaded later would be
+		return "ALTER COLUMN " + name + " TYPE " + typ + " USING rtrim(rtrim(" + name + "::VARCHAR, '0'), '.')", nil
 	}
 	return "ALTER COLUMN " + name + " TYPE " + typ, nil
 }

@@ -75,6 +75,7 @@ func Run(t *testing.T, e Engine) {
 		{"values that do not fit are named", checkMisfits},
 		{"ensure creates, adds and widens", checkEnsure},
 		{"ensure converges", checkEnsureConcurrently},
+		{"histories of schemas", checkHistories},
 		{"names are quoted", checkNames},
 		{"names of case alone are one", checkFoldedNames},
 		{"describe knows what is missing", checkDescribe},
