@@ -37,6 +37,8 @@ type PlanRequest struct {
 	// Partial says that the model's query returns only rows that changed lately: a key that it does
 	// not return is unchanged, not removed.
 	Partial bool
+	// Note is kept with the plan for whoever reads Summary later; the ledger does not look at it.
+	Note string
 }
 
 const (
@@ -153,7 +155,7 @@ func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing w
 	if p.fence, err = w.verify(ctx, reading); err != nil {
 		return err
 	}
-	w.sum.LedgerRows, w.sum.LastRead, w.sum.Partial = p.fence.confirmed, p.fence.lastRead, p.req.Partial
+	w.sum.LedgerRows, w.sum.LastRead, w.sum.Partial, w.sum.Note = p.fence.confirmed, p.fence.lastRead, p.req.Partial, p.req.Note
 	if err := p.source(ctx, reading); err != nil {
 		return err
 	}

@@ -153,9 +153,9 @@ func (w *randomWorld) good() (rows map[string]string, bad map[string]bool, badRo
 	return rows, bad, badRows
 }
 
-func newRandomWorld(t *testing.T, seed uint64) *randomWorld {
+func newRandomWorld(t *testing.T, place string, seed uint64) *randomWorld {
 	t.Helper()
-	w := &randomWorld{world: newWorld(t), r: rand.New(rand.NewPCG(seed, 7))}
+	w := &randomWorld{world: newWorldAt(t, place), r: rand.New(rand.NewPCG(seed, 7))}
 	w.def.PrimaryKey = []string{"country", "id"}
 	w.exec("CREATE TABLE people (country VARCHAR, id BIGINT, email VARCHAR, score DECIMAL(38,9), seen TIMESTAMPTZ)")
 	return w
@@ -170,11 +170,22 @@ func schedules(short int) int {
 
 // TestPlanIsTheNaiveDiff: with everything delivered, a plan is exactly the
 // difference between the last confirmed payloads and the mapped model, and the
-// plan after it is empty.
+// plan after it is empty. The same holds wherever the ledger lives, so that all
+// placements plan the same.
 func TestPlanIsTheNaiveDiff(t *testing.T) {
 	t.Parallel()
+	for _, place := range placements() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			naiveDiff(t, place)
+		})
+	}
+}
+
+func naiveDiff(t *testing.T, place string) {
+	t.Helper()
 	for seed := range schedules(3) {
-		w := newRandomWorld(t, uint64(seed))
+		w := newRandomWorld(t, place, uint64(seed))
 		confirmed := map[string]string{}
 		for range 6 {
 			w.mutate()
@@ -233,9 +244,19 @@ func TestPlanIsTheNaiveDiff(t *testing.T) {
 // that the destination could not have.
 func TestItConverges(t *testing.T) {
 	t.Parallel()
+	for _, place := range placements() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			converges(t, place)
+		})
+	}
+}
+
+func converges(t *testing.T, place string) {
+	t.Helper()
 	fired := map[string]int{}
 	for seed := range schedules(4) {
-		w := newRandomWorld(t, uint64(seed)+1000)
+		w := newRandomWorld(t, place, uint64(seed)+1000)
 		for range 6 {
 			w.mutate()
 			w.randomRun(fired)

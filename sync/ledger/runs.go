@@ -85,6 +85,13 @@ func (l *Ledger) planOf(ctx context.Context, runID string) (s storedPlan, err er
 	return s, err
 }
 
+// Summary is what planning a run found, also after its end for as long as the
+// log of runs is kept; ErrNoPlan when nothing is known of it.
+func (l *Ledger) Summary(ctx context.Context, runID string) (Summary, error) {
+	s, err := l.planOf(ctx, runID)
+	return s.summary, err
+}
+
 // live returns the plan of a run that can still be delivered. It is asked for
 // every window and page, so it does not look for what was sent.
 func (l *Ledger) live(ctx context.Context, tx warehouse.Tx, runID string) (storedPlan, error) {

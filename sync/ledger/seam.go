@@ -40,6 +40,8 @@ type Summary struct {
 	Skipped int64  `json:"skipped,omitempty"`
 	// Partial plans come from an incremental read: what the model did not return is not removed.
 	Partial bool `json:"partial,omitempty"`
+	// Note is PlanRequest.Note.
+	Note string `json:"note,omitempty"`
 }
 
 // FieldNulls is how often one field is null in the changes of a plan.

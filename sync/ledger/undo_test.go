@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -252,79 +253,112 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestCrashAtEveryStatement kills the store at each statement of a run's life:
-// what is committed is the state before or after, and a later run converges.
+// TestCrashAtEveryStatement kills the store at each commit and at statements of a
+// run's life (all of them with TIDEGATE_LONG): what is committed is the state before or
+// after, and a later run converges.
 func TestCrashAtEveryStatement(t *testing.T) {
 	t.Parallel()
-	for step := 1; ; step++ {
-		w := people(t)
-		w.run()
-		w.exec("UPDATE people SET age = 50 WHERE id = 1")
-		w.exec("DELETE FROM people WHERE id = 2")
-		w.exec("INSERT INTO people VALUES (4, 'd@x.io', 1, '')")
-		dying := &dyingStore{Execer: w.wh, left: step}
-		w.store = dying
-		err := func() (err error) {
-			opts := w.opts
-			opts.Now = w.clock
-			l, err := Open(w.ctx, w.store, tidegate.DefaultWorkspace, "crm", opts)
-			if err != nil {
-				return err
-			}
-			id := w.newRun()
-			if _, err := l.Plan(w.ctx, w.request(id)); err != nil {
-				return err
-			}
-			if err := l.Intend(w.ctx, id, 1, 0, 2); err != nil {
-				return err
-			}
-			r, err := l.Changes(w.ctx, id, 0)
-			if err != nil {
-				return err
-			}
-			var results []Result
-			for range 3 {
-				p, err := r.Next(w.ctx)
-				if err != nil {
-					return err
-				}
-				w.hold(p)
-				results = append(results, Result{Ordinal: p.Ordinal, Outcome: destinations.Outcome{Disposition: destinations.Delivered}})
-			}
-			if err := l.Record(w.ctx, id, 1, results); err != nil {
-				return err
-			}
-			return l.Finish(w.ctx, id)
-		}()
-		w.store = w.wh
-		w.open()
-		if err := w.l.Verify(w.ctx); err != nil {
-			t.Fatalf("step %d: %v", step, err)
+	home := newWorld(t)
+	for _, tc := range []struct {
+		onlyCommits  bool
+		stride, most int
+	}{{true, 1, 5}, {false, max(1, 6/schedules(1)), 40}} {
+		step := 1
+		for ; !crashAt(t, home, step, tc.onlyCommits); step += tc.stride {
 		}
-		w.run()
-		rest := w.run()
-		want(t, rest, Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
-		if len(w.held) != 3 || w.held["[1]"] != `{"age":50,"email":"a@x.io"}` {
-			t.Fatalf("step %d: %v", step, w.held)
-		}
-		if err == nil {
-			if step < 40 {
-				t.Fatalf("the run took %d statements: the test proves little", step)
-			}
-			return
+		if step < tc.most {
+			t.Errorf("a run takes %d steps: the test proves little", step)
 		}
 	}
+}
+
+// crashAt lets a store die at a step and says whether the run came to its end before.
+func crashAt(t *testing.T, home *world, step int, onlyCommits bool) bool {
+	t.Helper()
+	w := emptyWorld(t) // another sync of one warehouse
+	w.wh, w.store, w.name = home.wh, home.wh, fmt.Sprintf("crm%d%t", step, onlyCommits)
+	w.open()
+	w.exec("CREATE OR REPLACE TABLE people AS SELECT * FROM (VALUES (1, 'a@x.io', 10, 'n'), (2, 'b@x.io', 20, 'n'), (3, 'c@x.io', NULL, 'n')) AS v(id, email, age, note)")
+	w.run()
+	w.exec("UPDATE people SET age = 50 WHERE id = 1")
+	w.exec("DELETE FROM people WHERE id = 2")
+	w.exec("INSERT INTO people VALUES (4, 'd@x.io', 1, '')")
+	w.store = &dyingStore{Execer: w.wh, left: step, onlyCommits: onlyCommits}
+	err := w.oneRun()
+	w.store = w.wh
+	w.open()
+	if err := w.l.Verify(w.ctx); err != nil {
+		t.Fatalf("step %d: %v", step, err)
+	}
+	w.run()
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	if len(w.held) != 3 || w.held["[1]"] != `{"age":50,"email":"a@x.io"}` {
+		t.Fatalf("step %d: %v", step, w.held)
+	}
+	if err != nil && !errors.Is(err, errDied) {
+		t.Fatalf("step %d: %v", step, err)
+	}
+	return err == nil
+}
+
+// oneRun opens the ledger anew and runs it from plan to end.
+func (w *world) oneRun() error {
+	opts := w.opts
+	opts.Now = w.clock
+	l, err := Open(w.ctx, w.store, tidegate.DefaultWorkspace, w.name, opts)
+	if err != nil {
+		return err
+	}
+	id := w.newRun()
+	if _, err := l.Plan(w.ctx, w.request(id)); err != nil {
+		return err
+	}
+	if err := l.Intend(w.ctx, id, 1, 0, 2); err != nil {
+		return err
+	}
+	r, err := l.Changes(w.ctx, id, 0)
+	if err != nil {
+		return err
+	}
+	var results []Result
+	for range 3 {
+		p, err := r.Next(w.ctx)
+		if err != nil {
+			return err
+		}
+		w.hold(p)
+		results = append(results, Result{Ordinal: p.Ordinal, Outcome: destinations.Outcome{Disposition: destinations.Delivered}})
+	}
+	if err := l.Record(w.ctx, id, 1, results); err != nil {
+		return err
+	}
+	return l.Finish(w.ctx, id)
 }
 
 // dyingStore fails at one statement and at every one after.
 type dyingStore struct {
 	warehouse.Execer
-	left int
+	left        int
+	onlyCommits bool
 }
 
 var errDied = errors.New("the process died")
 
 func (d *dyingStore) step() error {
+	if d.onlyCommits {
+		return d.dead()
+	}
+	return d.count()
+}
+
+func (d *dyingStore) dead() error {
+	if d.left <= 0 {
+		return errDied
+	}
+	return nil
+}
+
+func (d *dyingStore) count() error {
 	if d.left--; d.left <= 0 {
 		return errDied
 	}
@@ -373,7 +407,7 @@ func (t *dyingTx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowR
 }
 
 func (t *dyingTx) Commit() error {
-	if err := t.d.step(); err != nil {
+	if err := t.d.count(); err != nil {
 		return errors.Join(err, t.Tx.Rollback())
 	}
 	return t.Tx.Commit()

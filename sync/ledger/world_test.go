@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -17,17 +19,74 @@ import (
 	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
+	"github.com/tidegate/tidegate/warehouse/postgres"
+	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var shared pgtest.Shared
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	shared.Stop()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// engineUnderTest is a warehouse that can hold a ledger.
+type engineUnderTest interface {
+	warehouse.Warehouse
+	warehouse.Execer
+}
+
+// The placements of a ledger.
+const (
+	inDuckDB   = "beside the model in DuckDB"
+	inLocal    = "in a database of the hub"
+	inPostgres = "beside the model in PostgreSQL"
+)
+
+func placements() []string { return []string{inDuckDB, inLocal, inPostgres} }
+
+// newWorldAt is newWorld with the ledger somewhere else.
+func newWorldAt(tb testing.TB, place string) *world {
+	tb.Helper()
+	if place != inPostgres {
+		w := newWorld(tb)
+		if place == inLocal {
+			w.beside()
+		}
+		return w
+	}
+	w := emptyWorld(tb)
+	s := shared.Get(tb, warehousetest.Missing)
+	cfg := postgres.Config{Host: s.Host, Port: s.Port, Database: s.Database(tb), User: pgtest.Superuser, MaxConnections: 8}
+	wh, err := postgres.Open(w.ctx, cfg, warehouse.Env{Log: slog.New(slog.DiscardHandler), Now: w.clock})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := wh.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	w.wh = wh.(engineUnderTest)
+	w.store = w.wh
+	w.open()
+	return w
+}
 
 // world is a warehouse, one sync's ledger and a destination that remembers.
 type world struct {
 	t   testing.TB
 	ctx context.Context
-	wh  *duckdb.Warehouse
+	wh  engineUnderTest
 	// store holds the ledger; opts are its options but for the clock.
 	store warehouse.Execer
+	name  string
 	opts  Options
 	l     *Ledger
 	now   time.Time
@@ -40,13 +99,18 @@ type world struct {
 	held map[tidegate.Key]string
 }
 
-func newWorld(tb testing.TB) *world {
+func emptyWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{
-		t: tb, ctx: tb.Context(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), held: map[tidegate.Key]string{},
+	return &world{
+		t: tb, ctx: tb.Context(), name: "crm", now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), held: map[tidegate.Key]string{},
 		def:    tidegate.Model{Name: "people", SQL: "SELECT * FROM people", PrimaryKey: []string{"id"}},
 		fields: []tidegate.FieldMapping{{Field: "email", Column: "email"}, {Field: "age", Column: "age"}},
 	}
+}
+
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	w := emptyWorld(tb)
 	wh, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(tb.TempDir(), "w.duckdb"), Now: w.clock})
 	if err != nil {
 		tb.Fatal(err)
@@ -83,7 +147,7 @@ func (w *world) open() {
 	w.t.Helper()
 	opts := w.opts
 	opts.Now = w.clock
-	l, err := Open(w.ctx, w.store, tidegate.DefaultWorkspace, "crm", opts)
+	l, err := Open(w.ctx, w.store, tidegate.DefaultWorkspace, w.name, opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}
