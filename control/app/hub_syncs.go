@@ -98,9 +98,13 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	if err != nil {
 		return nil, err
 	}
+	req := ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name}
+	if err := h.readIncrementally(ctx, def, led, &req); err != nil {
+		return nil, err
+	}
 	return &runner.Opened{
 		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: accountOf(conn), Close: release,
-		Request: ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name},
+		Request: req,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,4 +168,69 @@ func text(v any) string {
 		return s
 	}
 	return "<nil>"
+}
+
+const incrementalProject = `
+warehouse: {kind: duckdb}
+settings: {allow_private: [127.0.0.0/8]}
+destinations:
+  - {name: crm, kind: hubspot, config: {token: "${env:TIDEGATE_TEST_TOKEN}", base_url: "URL"}}
+models:
+  - {name: people, file: people.csv, primary_key: [id], incremental: changed, full_every: 1h}
+syncs:
+  - name: people_to_crm
+    model: people
+    destination: crm
+    object: contacts
+    mode: mirror
+    mapping:
+      identifier: email
+      fields: [{field: email, column: email}, {field: jobtitle, column: title}]
+`
+
+// TestAnIncrementalModel reads only what changed, finds removals when it reads
+// all of it again, and reads all of it when anything is in doubt.
+func TestAnIncrementalModel(t *testing.T) {
+	t.Setenv("TIDEGATE_TEST_TOKEN", "token")
+	kind, _ := destall.Find("hubspot")
+	sim, err := kind.Simulate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(sim)
+	t.Cleanup(srv.Close)
+	o := options(t, strings.ReplaceAll(incrementalProject, "URL", srv.URL))
+	var ahead atomic.Int64
+	o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(o.Project, "people.csv"), []byte("id,email,title,changed\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("1,a@x.io,A,2024-01-01T00:00:00Z\n2,b@x.io,B,2024-01-02T00:00:00Z\n3,c@x.io,C,2024-01-03T00:00:00Z\n")
+	ctx, stop := context.WithCancel(t.Context())
+	a, err := app.Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(what string, read, delivered int64) {
+		t.Helper()
+		run := ran(t, a, "people_to_crm")
+		if c := run.Counts; run.State != tidegate.RunSucceeded || c.Read != read || c.Delivered != delivered {
+			t.Errorf("%s: %s, %d read, %d delivered (%+v); want %d and %d", what, run.State, c.Read, c.Delivered, run.Fault, read, delivered)
+		}
+	}
+	expect("the first run reads all", 3, 3)
+	expect("the second what reaches the mark", 1, 0)
+	write("1,a@x.io,A,2024-01-01T00:00:00Z\n2,b@x.io,BB,2024-01-04T00:00:00Z\n") // 2 changed, 3 went
+	expect("another table is another query", 2, 2)
+	expect("the mark moved on", 1, 0)
+	ahead.Store(int64(2 * time.Hour))
+	expect("after full_every all is read", 2, 0)
+	expect("and then a part again", 1, 0)
+	stop()
+	if err := a.Wait(); err != nil {
+		t.Error(err)
+	}
 }
