@@ -217,7 +217,7 @@ func readDbtState(data string, def tidegate.DbtProject) (dbt.State, error) {
 	}
 	var file dbtStateFile
 	if json.Unmarshal(raw, &file) != nil || file.Target != dbtTarget(def) {
-		return dbt.State{}, nil // of another target, or damaged: it knows nothing, and blocks
+		return dbt.State{}, nil //nolint:nilerr // of another target, or damaged: it knows nothing, and blocks
 	}
 	return file.State, nil
 }
