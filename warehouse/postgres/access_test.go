@@ -78,6 +78,19 @@ func TestLeastPrivilege(t *testing.T) {
 			t.Errorf("%s: %v", sql, got)
 		}
 	}
+	// A role of queries that comes later may read the books all the same.
+	other := cfg
+	other.ReadUser = cfg.Database + "_late"
+	server(t).Exec(t, cfg.Database, "CREATE ROLE "+other.ReadUser+" LOGIN; GRANT CONNECT ON DATABASE "+cfg.Database+" TO "+other.ReadUser)
+	t.Cleanup(func() { server(t).Exec(t, cfg.Database, "DROP OWNED BY "+other.ReadUser+"; DROP ROLE "+other.ReadUser) })
+	late := open(t, other)
+	defer late.Close()
+	if _, err := late.Load(t.Context(), warehouse.Load{ID: "late", Table: table}, tidegate.Rows(s, tidegate.Row{"b", int64(1)})); err != nil {
+		t.Fatal(err)
+	}
+	if got := rowsOf(t, late, "SELECT count(*) FROM _tidegate.extra"); got[0][0] != int64(1) {
+		t.Errorf("got %v", got)
+	}
 	exec(t, w, "CREATE SCHEMA private")
 	exec(t, w, "CREATE TABLE private.t AS SELECT 1 AS n")
 	_, err := w.Query(t.Context(), "SELECT * FROM private.t")

@@ -76,7 +76,7 @@ func (tp *tape) Seek(offset tidegate.Offset) error {
 func (tp *tape) Commit(context.Context, tidegate.Offset) error { return nil }
 
 // loadTape loads all of tp into w.
-func loadTape(t *testing.T, tp *tape, w loader.Warehouse, maxEvents int) {
+func loadTape(t testing.TB, tp *tape, w loader.Warehouse, maxEvents int) {
 	t.Helper()
 	l, err := loader.New(loader.Options{
 		Reader: tp, Warehouse: w, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return arrived().Add(time.Hour) },
@@ -228,4 +228,28 @@ func line(schema tidegate.Schema, row tidegate.Row) string {
 	}
 	slices.Sort(cells)
 	return strings.Join(cells, " ")
+}
+
+// BenchmarkEvents carries events from the journal's frames into event tables.
+func BenchmarkEvents(b *testing.B) {
+	for range b.N {
+		b.StopTimer()
+		w := open(b, config(b))
+		tp := &tape{}
+		list := make([]string, 100)
+		for i := range 200 {
+			for j := range list {
+				list[j] = fmt.Sprintf(`{"type":"track","event":"Order Completed","messageId":"m%d","userId":"user %d","properties":{"total":%d.5,"currency":"EUR","items":%d}}`, i*100+j, j, i, j)
+			}
+			tp.add("web", list...)
+		}
+		b.StartTimer()
+		loadTape(b, tp, w, 20_480)
+		b.StopTimer()
+		if err := w.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(20_000*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

@@ -212,13 +212,9 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 		return fmt.Errorf("looking for the bookkeeping tables: %w", err)
 	}
 	if rows[0][0] != true {
-		share, err := w.shareSchema("_tidegate")
-		if err != nil {
-			return err
-		}
 		// One implicit transaction; the lock keeps two processes from doing it at once.
 		err = s.control(ctx, `SELECT pg_advisory_xact_lock(`+lockSpace+`, 0);
-			CREATE SCHEMA IF NOT EXISTS _tidegate`+share+`;
+			CREATE SCHEMA IF NOT EXISTS _tidegate;
 			CREATE TABLE IF NOT EXISTS _tidegate.loads (load_id text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL, rows bigint, loaded_at timestamptz NOT NULL,
 				PRIMARY KEY (load_id, table_schema, table_name));
 			CREATE TABLE IF NOT EXISTS _tidegate.keyed (table_schema text NOT NULL, table_name text NOT NULL, loads bigint NOT NULL, PRIMARY KEY (table_schema, table_name)) WITH (fillfactor = 50);
@@ -228,6 +224,16 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 			COMMENT ON TABLE _tidegate.snapshots IS 'Locked by transactions that read and by changes that rewrite a table.'`)
 		if err != nil {
 			return fmt.Errorf("making the bookkeeping tables: %w", err)
+		}
+	}
+	// At every start, for the role of queries may be new.
+	share, err := w.share("GRANT USAGE ON SCHEMA _tidegate", "GRANT SELECT ON ALL TABLES IN SCHEMA _tidegate", "ALTER DEFAULT PRIVILEGES IN SCHEMA _tidegate GRANT SELECT ON TABLES")
+	if err != nil {
+		return err
+	}
+	if share != "" {
+		if err := s.control(ctx, "SELECT pg_advisory_xact_lock("+lockSpace+", 0)"+share); err != nil {
+			return fmt.Errorf("letting the role of queries read the bookkeeping tables: %w", err)
 		}
 	}
 	if _, err := s.exec(ctx, "DELETE FROM _tidegate.loads WHERE loaded_at < $1", w.now().Add(-loadMemory)); err != nil {

@@ -155,7 +155,9 @@ func (t *tx) Commit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	err := t.commit(ctx)
-	t.s.rollback(ctx)
+	if !t.s.ended {
+		t.s.rollback(ctx)
+	}
 	t.finish()
 	if err != nil {
 		return fmt.Errorf("committing: %w", err)
@@ -181,6 +183,8 @@ func (t *tx) commit(ctx context.Context) error {
 	case id == nil || !lost(err):
 		return t.s.fault(ctx, err, "")
 	}
+	t.s.dirty = true
+	t.s.end() // so that another connection can be had where they are few
 	return t.w.outcome(ctx, id, err)
 }
 
