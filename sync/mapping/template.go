@@ -45,7 +45,7 @@ func parseTemplate(text string) (*template, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	parsed, perr := liquid.NewEngine().ParseString(text)
+	parsed, perr := newEngine().ParseString(text)
 	if perr != nil {
 		return nil, nil, fmt.Errorf("the template is not valid Liquid: %s", strings.TrimPrefix(perr.Error(), "Liquid error: "))
 	}
