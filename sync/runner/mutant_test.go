@@ -56,7 +56,9 @@ func retried(err error) bool {
 	return f != nil && f.Action == tidegate.Retry
 }
 
-func mutants() []mutant { return slices.Concat(answerMutants(), storeMutants(), planMutants()) }
+func mutants() []mutant {
+	return slices.Concat(answerMutants(), storeMutants(), planMutants(), ticketMutants(), policyMutants())
+}
 
 func answerMutants() []mutant {
 	return []mutant{

@@ -144,6 +144,9 @@ func (d *modelDestination) anyPoisoned(b destinations.Batch) bool {
 // checkBatch holds a call to the contract, and to the promise that its intent is durable.
 func (d *modelDestination) checkBatch(r *simRunner, b destinations.Batch) {
 	w, seen, size := d.w, map[tidegate.Key]bool{}, 0
+	if w.runs.runs[r.runID].Trigger == tidegate.TriggerPlan && !w.approved[r.runID] {
+		w.violation("%s was to be looked at first, and sends", r.runID)
+	}
 	plan := w.led.plans[r.runID]
 	for _, item := range b.Items {
 		if seen[item.Key] {
