@@ -45,6 +45,7 @@ export interface Analytics<Events extends EventMap = AnyEvents> {
   /** Something happened. */
   track<Name extends keyof Events & string>(
     event: Name,
+    // eslint-disable-next-line @typescript-eslint/no-generated-empty-object-type -- what can be left out is what {} fits
     ...rest: Record<never, never> extends Events[Name]
       ? [properties?: Events[Name] | Callback | null | undefined, options?: Options | Callback, callback?: Callback]
       : [properties: Events[Name], options?: Options | Callback, callback?: Callback]
@@ -90,7 +91,7 @@ export interface Analytics<Events extends EventMap = AnyEvents> {
   ready(callback?: () => void): Promise<void>;
   on<Name extends keyof Happenings>(name: Name, listener: Happenings[Name]): Analytics<Events>;
   once<Name extends keyof Happenings>(name: Name, listener: Happenings[Name]): Analytics<Events>;
-  off<Name extends keyof Happenings>(name: Name, listener?: Listener): Analytics<Events>;
+  off(name: keyof Happenings, listener?: Listener): Analytics<Events>;
   emit(name: string, ...args: unknown[]): Analytics<Events>;
 
   /** Without an argument: the decision, null before one. true and false decide for everything. */

@@ -19,7 +19,7 @@ export function takeApart(args: unknown[], most: number): Call {
   while (n < Math.min(most, rest.length) && !isObject(rest[n]) && (n === 0 || (rest[n] ?? '') !== '')) n++;
   const [data, options] = rest.slice(n) as [Properties?, Options?];
   return {
-    ids: rest.slice(0, n).map((id) => ((id ?? '') === '' ? undefined : String(id as string))),
+    ids: rest.slice(0, n).map((id) => ((id ?? '') === '' ? undefined : String(id as number))),
     data: { ...data },
     options: options ?? {},
     callback,

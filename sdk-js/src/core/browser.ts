@@ -36,11 +36,11 @@ export function load<Events extends EventMap = AnyEvents>(settings: Settings): A
   const vault = createVault(cookies, local);
   const identity = createIdentity(vault);
   const { user, group } = identity;
-  const browser = (globalThis.navigator ?? {}) as { doNotTrack?: string; globalPrivacyControl?: boolean };
+  const browser = ((globalThis as { navigator?: object }).navigator ?? {}) as { doNotTrack?: string; globalPrivacyControl?: boolean };
   const refused = (settings.respectDoNotTrack && browser.doNotTrack === '1') || (settings.respectGlobalPrivacyControl && browser.globalPrivacyControl);
   const verdict = () => judge(settings.consent, refused, decisionOf(vault));
   let storing = false;
-  let held: (() => void)[] = [];
+  const held: (() => void)[] = [];
 
   const queue = createQueue(
     // Nothing is kept before consent.

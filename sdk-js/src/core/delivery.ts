@@ -98,7 +98,7 @@ export function createDelivery(queue: Queue, settings: DeliverySettings, emit: (
     let answer: Record<string, unknown> = {};
     let asked = 0;
     try {
-      const signal = AbortSignal.timeout?.(settings.timeout) as AbortSignal; // missing in browsers of before 2022
+      const signal = (AbortSignal as { timeout?: (after: number) => AbortSignal }).timeout?.(settings.timeout) as AbortSignal; // missing in browsers of before 2022
       const response = await fetch(url, { method: 'POST', body, keepalive, headers, signal });
       asked = retryAfter(response.headers.get('Retry-After'));
       answer = parseObject(await response.text()) ?? {};

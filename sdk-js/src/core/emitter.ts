@@ -17,7 +17,7 @@ export function createEmitter(debug: boolean): Emitter {
     debug,
     on: (name, listener) => void (all[name] = [...(all[name] ?? []), listener]),
     once(name, listener) {
-      const once: Listener = (...args) => {
+      const once: Listener = (...args: unknown[]) => {
         emitter.off(name, once);
         listener(...args);
       };

@@ -35,7 +35,10 @@ export function createVault(cookies: Store | undefined, local: Store | undefined
   ];
   const get = (key: string) => layers(key).map((layer) => layer?.get(key)).find(Boolean) ?? null;
   const set = (key: string, value: string | null | undefined) => {
-    for (const layer of layers(key)) value ? layer?.set(key, value) : layer?.delete(key);
+    for (const layer of layers(key)) {
+      if (value) layer?.set(key, value);
+      else layer?.delete(key);
+    }
   };
   return {
     get,

@@ -100,7 +100,7 @@ function factsOf(element: Element): Properties {
     element: element.tagName.toLowerCase(),
     id: element.id || undefined,
     name: element.getAttribute('name') ?? undefined,
-    text: element instanceof HTMLInputElement ? undefined : (element.textContent ?? '').trim().replace(/\s+/g, ' ').slice(0, 100) || undefined,
+    text: element instanceof HTMLInputElement ? undefined : element.textContent.trim().replace(/\s+/g, ' ').slice(0, 100) || undefined,
     href: link ? pathOf(link.href) : undefined,
   };
 }

@@ -46,7 +46,7 @@ describe('delivery', () => {
     ['501', { status: 501 }, 500],
     ['a redirect that was not followed', { status: 304 }, 500],
   ])('after %s it comes again, the same, and no sooner than it may', async (_, answer, pause) => {
-    const hub = openHub(answer as never);
+    const hub = openHub(answer);
     track(open(hub), 'a', 'b');
     await vi.advanceTimersByTimeAsync(1_000 + pause - 1);
     expect(hub.requests).toHaveLength(1);
