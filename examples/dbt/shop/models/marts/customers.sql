@@ -6,4 +6,4 @@ select
     coalesce(sum(orders.total), 0)::decimal(18, 2) as revenue
 from {{ source('web', 'users') }} as users
 left join {{ ref('orders') }} as orders on orders.user_id = users.id
-group by all
+group by users.id, users.email, users.plan
