@@ -30,7 +30,7 @@ build: require-cc
 	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
 
 ## test: run every test against the real engines
-test: require-cc build dbt-env
+test: require-cc build dbt-env sdk-js
 	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
 
@@ -41,6 +41,15 @@ dbt-env:
 	echo "installing dbt into $(DBT)"; rm -rf $(DBT); mkdir -p $(CACHE); \
 	if python3 -m venv $(DBT) && $(DBT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/dbt-requirements.txt; then echo "$$want" > $(DBT)/ready; \
 	else rm -rf $(DBT); echo "THE TESTS AGAINST DBT ARE SKIPPED: dbt cannot be installed. They need python3 with venv (Debian, Ubuntu: sudo apt-get install python3-venv) and PyPI."; fi
+
+## sdk-js: install, build, lint and test the JavaScript SDK, in Chromium where it is installed (Node 20 or newer)
+sdk-js: build
+	@if ! command -v npm >/dev/null; then \
+	  case ",$$TIDEGATE_REQUIRE," in *,node,*) echo "TIDEGATE_REQUIRE names node, and there is none"; exit 1;; esac; \
+	  echo "SKIPPED: the JavaScript SDK needs Node 20 or newer (https://nodejs.org)"; \
+	else cd sdk-js && want="$$(cksum < package-lock.json)" && \
+	  { [ "$$(cat node_modules/.ready 2>/dev/null)" = "$$want" ] || { npm ci --no-audit --no-fund && echo "$$want" > node_modules/.ready; }; } && \
+	  TIDEGATE_BIN="$(CURDIR)/bin/tidegate" npm run --silent check; fi
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
@@ -99,4 +108,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test race-core lint bench soak generate fuzz clean dbt-env require-cc
+.PHONY: help demo build test sdk-js race-core lint bench soak generate fuzz clean dbt-env require-cc
