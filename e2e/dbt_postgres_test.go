@@ -55,14 +55,14 @@ func TestDbtOnPostgres(t *testing.T) {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	s.waitFor(30*time.Second, "the sync after dbt", func() bool { return s.contacts()["ada@example.com"] == "Free customer" })
+	s.waitFor(60*time.Second, "the sync after dbt", func() bool { return s.contacts()["ada@example.com"] == "Free customer" })
 
 	s.identify("u2", "ada@example.com", "pro") // the email stands twice
 	s.loaded("select count(*) from web.users", 2)
 	if err := build(); err == nil {
 		t.Error("dbt build passes although an email stands twice")
 	}
-	s.waitFor(20*time.Second, "the sync to be blocked", func() bool { state, _ := s.syncState(); return state == "blocked" })
+	s.waitFor(60*time.Second, "the sync to be blocked", func() bool { state, _ := s.syncState(); return state == "blocked" })
 	out := s.mustCLI("lineage", "web.users", "--data", s.data, "--json")
 	if !strings.Contains(out, "crm.contacts.jobtitle") {
 		t.Errorf("the lineage of web.users does not lead to a field: %s", out)

@@ -102,7 +102,7 @@ func (s *dbtShop) identify(id, email, plan string) {
 // loaded waits until the warehouse holds as many users.
 func (s *dbtShop) loaded(sql string, want int64) {
 	s.t.Helper()
-	s.waitFor(20*time.Second, sql, func() bool {
+	s.waitFor(60*time.Second, sql, func() bool {
 		n, err := s.queryInt(sql)
 		return err == nil && n == want
 	})
@@ -165,7 +165,7 @@ func TestDbtBothWays(t *testing.T) {
 	if err := s.build("build"); err != nil {
 		t.Fatal(err)
 	}
-	s.waitFor(30*time.Second, "the sync after dbt", func() bool { return len(s.contacts()) == 2 })
+	s.waitFor(60*time.Second, "the sync after dbt", func() bool { return len(s.contacts()) == 2 })
 	if got := s.contacts(); got["ada@example.com"] != "Free customer" || got["bob@example.com"] != "Pro customer" {
 		t.Errorf("the CRM holds %v", got)
 	}
@@ -180,7 +180,7 @@ func TestDbtBothWays(t *testing.T) {
 		if err := s.build("build"); err == nil {
 			t.Error("dbt build passes although an email stands twice")
 		}
-		s.waitFor(20*time.Second, "the sync to be blocked", func() bool { state, _ := s.syncState(); return state == "blocked" })
+		s.waitFor(60*time.Second, "the sync to be blocked", func() bool { state, _ := s.syncState(); return state == "blocked" })
 		if _, reason := s.syncState(); !strings.Contains(reason, "unique_customers_email") {
 			t.Errorf("the reason is %q", reason)
 		}
@@ -192,7 +192,7 @@ func TestDbtBothWays(t *testing.T) {
 		if err := s.build("build"); err != nil {
 			t.Fatal(err)
 		}
-		s.waitFor(30*time.Second, "the sync after the mended build", func() bool { return len(s.contacts()) == 3 })
+		s.waitFor(60*time.Second, "the sync after the mended build", func() bool { return len(s.contacts()) == 3 })
 		if got := s.contacts(); got["ada@example.com"] != "Free customer" {
 			t.Errorf("what was blocked was sent: %v", got)
 		}

@@ -61,16 +61,13 @@ func openDbt(def tidegate.DbtProject, o Options, allow []netip.Prefix) (dbt.Loca
 	if err := config.Resolve(&resolved, secretLookup(), nil); err != nil {
 		return nil, halted("dbt.secret", "dbt "+def.Name, err)
 	}
-	access := dbt.Access{Now: o.Now, HTTP: egress.New(egress.Options{
-		Policy: egress.Policy{AllowPrefixes: allow}, UserAgent: "tidegate", Timeout: dbtFetchLimit, MaxResponseBytes: dbt.MaxArtifactBytes,
-	})}
-	if o.Telemetry != nil {
-		access.HTTP = egress.New(egress.Options{
-			Policy: egress.Policy{AllowPrefixes: allow}, UserAgent: "tidegate", Timeout: dbtFetchLimit, MaxResponseBytes: dbt.MaxArtifactBytes,
-			Name: "dbt " + def.Name, Meter: o.Telemetry.Meter("dbt"), Now: o.Now,
-		})
+	guarded := egress.Options{
+		Policy: egress.Policy{AllowPrefixes: allow}, UserAgent: "tidegate", Timeout: dbtFetchLimit, MaxResponseBytes: dbt.MaxArtifactBytes, Name: "dbt " + def.Name, Now: o.Now,
 	}
-	return dbt.OpenLocation(resolved, o.Project, access)
+	if o.Telemetry != nil { // the command line has none
+		guarded.Meter = o.Telemetry.Meter("dbt")
+	}
+	return dbt.OpenLocation(resolved, o.Project, dbt.Access{Now: o.Now, HTTP: egress.New(guarded)})
 }
 
 // remote says whether reading the project's artefacts needs a network.

@@ -31,7 +31,9 @@ import (
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/secret"
+	"github.com/tidegate/tidegate/sync/dbt"
 	"github.com/tidegate/tidegate/sync/ledger"
 )
 
@@ -102,6 +104,22 @@ func local() cli.Local {
 		},
 		Doctor: func(context.Context, *project.Project, string) []api.Finding {
 			return []api.Finding{{Check: "disk.space", Level: "error", Detail: "1 MB left", Hint: "make room"}}
+		},
+		Dbt: func(_ context.Context, p *project.Project, dir, _ string) ([]api.DbtStatus, error) {
+			return []api.DbtStatus{{Name: p.Dbt[0].Name, Fault: "nothing in " + dir, Problems: []config.Problem{{File: "m.yml", Path: "meta.tidegate", Message: "is wrong"}}}}, nil
+		},
+		DbtExposures: func(context.Context, *project.Project, string) ([]api.DbtExposures, error) {
+			return []api.DbtExposures{{Project: "a", Path: "x.yml", Changed: true}, {Project: "b", Path: "y.yml"}, {Project: "c", Text: "version: 2\n"}}, nil
+		},
+		DbtCheck: func(ctx context.Context, _ *project.Project, _ string, o cli.DbtCheckOptions) ([]dbt.Finding, error) {
+			if o.Query != nil {
+				columns, rows, err := o.Query(ctx, "SELECT 1")
+				return []dbt.Finding{{Code: "dbt.proven", Sync: "crm", Model: "m", Message: fmt.Sprint(len(columns), " columns, ", rows, " row")}}, err
+			}
+			if o.State == "" {
+				return nil, nil
+			}
+			return []dbt.Finding{{Code: "dbt.column_dropped", Sync: "crm", Model: "shop.m", Column: "plan", Message: o.State + " had it, " + o.Target + " has not", Hint: "bring it back", Breaks: true}}, nil
 		},
 		CheckWarehouse: func(_ context.Context, p *project.Project, _ string) []api.Finding {
 			return []api.Finding{{Check: "connect", Level: "ok", Detail: p.Warehouse.Kind}, {Check: "load", Level: "error", Detail: "refused", Hint: "GRANT TEMPORARY"}}
