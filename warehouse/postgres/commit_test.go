@@ -118,6 +118,7 @@ func TestOldSnapshotsAndRewrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer old.Rollback()
 	widened := make(chan error, 1)
 	var group sync.WaitGroup
 	defer group.Wait()

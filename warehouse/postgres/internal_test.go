@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"math/big"
 	"regexp"
 	"strings"
@@ -136,5 +137,28 @@ func TestMark(t *testing.T) {
 		if got := mark(c.sql, c.position); got != c.want {
 			t.Errorf("%q at %d: %q, want %q", c.sql[:min(9, len(c.sql))], c.position, got, c.want)
 		}
+	}
+}
+
+// TestStoppedCopyLeavesTheRowsAlone: the driver's goroutine may come late when the
+// connection broke; the rows are somebody else's by then.
+func TestStoppedCopyLeavesTheRowsAlone(t *testing.T) {
+	t.Parallel()
+	read := 0
+	c := &copySource{fields: 1, next: func(dst []byte) ([]byte, error) {
+		read++
+		return append(dst, nullField...), nil
+	}}
+	if n, err := c.Read(make([]byte, 100)); n != 100 || err != nil {
+		t.Fatal(n, err)
+	}
+	c.off = len(c.buf)
+	c.stop()
+	before := read
+	if n, err := c.Read(make([]byte, 100)); n != 0 || !errors.Is(err, errStopped) {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if read != before {
+		t.Error("rows were read after the copy was over")
 	}
 }
