@@ -151,7 +151,7 @@ func (d *Destination) compileReads() (err error) {
 		}
 	}
 	if r := d.cfg.Read; r != nil {
-		ok := false
+		var ok bool
 		if d.read, ok = checkRead(r.URL); !ok || d.read.origin() != d.upsert.target.origin() {
 			return halt("webhook.config", "read.url", "it must be on the same host as the URL of records and hold {identifier} once", "")
 		}

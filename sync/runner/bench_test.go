@@ -71,14 +71,7 @@ func itemOf(i int) destinations.Item {
 // deliver runs the real Runner over a ledger that costs next to nothing.
 func deliver(b *testing.B, rows int, dest destinations.Destination, limit destinations.Limit) {
 	b.Helper()
-	led := &flatLedger{changes: make([]ledger.Planned, rows)}
-	for i := range led.changes {
-		item := itemOf(i)
-		led.changes[i] = ledger.Planned{
-			Ordinal: int64(i), Identifier: item.Identifier,
-			Change: tidegate.Change{Op: item.Op, Key: item.Key, After: item.Record},
-		}
-	}
+	led := flatLedgerOf(rows)
 	r, err := New(Options{
 		Node: "bench", Runs: newMemoryRuns(), Now: time.Now, Random: rand.Uint64,
 		Open: func(context.Context, string) (*Opened, error) {
@@ -99,6 +92,18 @@ func deliver(b *testing.B, rows int, dest destinations.Destination, limit destin
 	}
 	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(rows)/float64(b.N), "µs/row")
+}
+
+func flatLedgerOf(rows int) *flatLedger {
+	led := &flatLedger{changes: make([]ledger.Planned, rows)}
+	for i := range led.changes {
+		item := itemOf(i)
+		led.changes[i] = ledger.Planned{
+			Ordinal: int64(i), Identifier: item.Identifier,
+			Change: tidegate.Change{Op: item.Op, Key: item.Key, After: item.Record},
+		}
+	}
+	return led
 }
 
 // flatLedger plans the same changes for every run.

@@ -78,10 +78,10 @@ func (d *driver) poll(cs contexts, e PollTicket) Event {
 
 // ignoreCanceled is err unless ctx ended: then nothing is wrong.
 func ignoreCanceled(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // pass is the right to make one call.

@@ -25,6 +25,7 @@ type driver struct {
 	preparation preparation
 	lease       Lease
 	events      chan Event
+	calls       chan SendBatch // to workers that wait for one
 	wake        *time.Timer
 	wg          sync.WaitGroup
 
@@ -43,7 +44,7 @@ type contexts struct{ work, plan, quota, send context.Context } //nolint:contain
 // drive carries the run to its end. ctx ends only when Close loses patience.
 func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lease) {
 	d := &driver{
-		r: r, opened: opened, lease: lease, events: a.events,
+		r: r, opened: opened, lease: lease, events: a.events, calls: make(chan SendBatch),
 		claim:   claimOf(opened),
 		breaker: r.breakers.get(opened.Account), policies: policiesOf(opened.Sync.Mapping),
 		wake: time.NewTimer(time.Hour),
@@ -95,6 +96,7 @@ func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lea
 		in = d.next()
 	}
 	stopRenewing()
+	close(d.calls)
 	d.wg.Wait()
 	d.closeReader()
 }
@@ -125,7 +127,7 @@ func (d *driver) execute(cs contexts, e Effect, runID string) {
 	case GiveUpLease:
 		// The caller does it, after every goroutine of the run has ended.
 	case SendBatch:
-		d.wg.Go(func() { d.post(d.send(cs, e)) })
+		d.call(cs, e)
 	case PollTicket:
 		d.wg.Go(func() { d.post(d.poll(cs, e)) })
 	default:
@@ -135,6 +137,20 @@ func (d *driver) execute(cs contexts, e Effect, runID string) {
 				event = EffectFailed{Effect: e, Err: err}
 			}
 			d.post(event)
+		})
+	}
+}
+
+// call hands e to a worker that waits for one, or to a new one: as many as there
+// are calls at once, and they stay, because a call needs a deep stack.
+func (d *driver) call(cs contexts, e SendBatch) {
+	select {
+	case d.calls <- e:
+	default:
+		d.wg.Go(func() {
+			for going := true; going; e, going = <-d.calls {
+				d.post(d.send(cs, e))
+			}
 		})
 	}
 }

@@ -338,6 +338,7 @@ func (l *modelLedger) apply(c *ledger.Planned, r ledger.Result) {
 				h.acked, h.id = c.Before, c.Identifier
 			}
 		}
+	case destinations.Pending: // decided later
 	case destinations.Rejected, destinations.Deferred:
 		if h.open != "in_doubt" { // a doubt stays one until an answer clears it
 			h.open = "failed"

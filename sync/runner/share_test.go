@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,14 +168,68 @@ func TestSame(t *testing.T) {
 		a, b any
 		want bool
 	}{
-		{nil, "", true}, {nil, "x", false}, {"a", "a", true}, {"a", "A", false},
-		{int64(7), "7", true}, {7.5, "7.50", true}, {"12345678901234567890", "12345678901234567891", true}, // beyond what a number of theirs holds
-		{true, "true", true}, {true, "false", false},
-		{"2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05.123Z", true}, {"2026-01-02T04:04:05+01:00", "2026-01-02T03:04:05Z", true}, {"2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z", false},
+		{nil, "", true},
+		{nil, "x", false},
+		{"a", "a", true},
+		{"a", "A", false},
+		{int64(7), "7", true},
+		{7.5, "7.50", true},
+		{"12345678901234567890", "12345678901234567891", true}, // beyond what a number of theirs holds
+		{true, "true", true},
+		{true, "false", false},
+		{"2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05.123Z", true},
+		{"2026-01-02T04:04:05+01:00", "2026-01-02T03:04:05Z", true},
+		{"2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z", false},
 		{[]any{"a", int64(2)}, "a;2", true},
 	} {
 		if got := Same(c.a, c.b); got != c.want {
 			t.Errorf("%v and %v: %v", c.a, c.b, got)
 		}
+	}
+}
+
+// sleeper confirms everything after a while.
+type sleeper struct {
+	nowhere
+
+	latency time.Duration
+}
+
+func (s sleeper) Write(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
+	if err := retry.Wait(ctx, s.latency); err != nil {
+		return nil, err
+	}
+	return s.nowhere.Write(ctx, b)
+}
+
+// TestTheDestinationIsNeverIdle delivers in a time that only calls take up: at
+// least 95 % of what concurrency, batch size and latency allow.
+func TestTheDestinationIsNeverIdle(t *testing.T) {
+	t.Parallel()
+	for _, workers := range []int{1, 8, 64} {
+		synctest.Test(t, func(t *testing.T) {
+			const records, rounds, latency = 100, 20, 50 * time.Millisecond
+			led := flatLedgerOf(records * workers * rounds)
+			r, err := New(Options{
+				Node: "n", Runs: newMemoryRuns(), Now: time.Now, Random: rand.Uint64,
+				Open: func(context.Context, string) (*Opened, error) {
+					return &Opened{
+						Sync: tidegate.Sync{Name: "s", Mode: tidegate.Upsert}, Ledger: led, Destination: sleeper{latency: latency}, Account: "a", IdentifierField: "email",
+						Object: destinations.Object{Name: "o", Safety: destinations.Idempotent, Limit: destinations.Limit{Records: records, Concurrency: workers}}, Close: func() error { return nil },
+					}, nil
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			run, err := r.Do(t.Context(), "s", tidegate.TriggerManual)
+			if err != nil || run.State != tidegate.RunSucceeded {
+				t.Fatalf("the run is %s: %+v, %v", run.State, run.Fault, err)
+			}
+			if share := float64(rounds*latency) / float64(time.Since(began)); share < 0.95 {
+				t.Errorf("%d workers: %.3f of what the limit allows", workers, share)
+			}
+		})
 	}
 }
