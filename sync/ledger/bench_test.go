@@ -1,68 +1,264 @@
 package ledger
 
 import (
+	"bufio"
+	"bytes"
+	"crypto/sha1" //nolint:gosec // the baseline's own hash
+	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	_ "modernc.org/sqlite"
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
 
-// BenchmarkPlan plans over a model of 8 columns with 0 %, 1 % and 100 % of its
-// rows changed, each beside the EXCEPT that a naive diff would run on full
-// copies (in both directions). TIDEGATE_BENCH_ROWS sets the rows (1 M); a plan of
-// 10 M rows with 1 % changed is to take 4 s at most.
+// planCase is one share of changed rows.
+type planCase struct {
+	name, where string
+	percent     int
+}
+
+func planCases() []planCase {
+	return []planCase{{"0%", "false", 0}, {"1%", "id % 100 = 3", 1}, {"100%", "true", 100}}
+}
+
+// measured is what one process found for one case.
+type measured struct {
+	Plan, Finish     float64 // seconds: the plan, and the new state of the ledger
+	Peak             float64 // MiB of the process, read and planned and folded
+	Except, Snapshot float64 // the same diff as EXCEPT both ways, and the full copy that it needs next time
+	Lookup           float64 // seconds a million rows of one lookup a row
+}
+
+// BenchmarkPlan plans over a model of 8 columns with 0 %, 1 % and 100 % of its rows
+// changed, the ledger in place. Beside it, on the same rows: EXCEPT in both
+// directions as one would write it by hand, the copy of the table that this
+// needs for its next time, and one lookup a row in SQLite, as an application
+// would do it (20,000 rows of it, taken to all). Each case runs in a process of its own,
+// so that its peak of memory is its own. TIDEGATE_BENCH_ROWS sets the rows (1 M),
+// TIDEGATE_BENCH_CASES the cases (0%,1%,100%).
 func BenchmarkPlan(b *testing.B) {
-	rows := 1_000_000
-	if s := os.Getenv("TIDEGATE_BENCH_ROWS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			b.Fatal(err)
+	rows := benchRows(b)
+	dir := b.TempDir()
+	if err := seedFile(b, dir, rows); err != nil {
+		b.Fatal(err)
+	}
+	cases := os.Getenv("TIDEGATE_BENCH_CASES")
+	for _, c := range planCases() {
+		if cases != "" && !strings.Contains(","+cases+",", ","+c.name+",") {
+			continue
 		}
-		rows = n
-	}
-	w := newWorld(b)
-	columns := []string{"id", "email", "fn", "ln", "age", "ltv", "seen", "plan"}
-	w.exec(fmt.Sprintf(`CREATE TABLE people AS SELECT range AS id, 'user' || range || '@example.com' AS email, 'First' || (range %% 1000) AS fn, 'Last' || (range %% 5000) AS ln,
-		(range %% 100)::INTEGER AS age, (range * 1.25)::DECIMAL(18,2) AS ltv, TIMESTAMP '2024-01-01' + to_seconds(range %% 1000000) AS seen, 'plan' || (range %% 5) AS plan FROM range(%d)`, rows))
-	w.fields = nil
-	for _, c := range columns[1:] {
-		w.fields = append(w.fields, tidegate.FieldMapping{Field: c, Column: c})
-	}
-	seedLedger(b, w, rows)
-	w.exec("CREATE TABLE snapshot AS SELECT * FROM people")
-	for _, changed := range []struct {
-		name, where string
-		rows        int
-	}{{"0%", "false", 0}, {"1%", "id % 100 = 3", rows / 100}, {"100%", "true", rows}} {
-		w.exec("UPDATE people SET age = age + 1 WHERE " + changed.where)
-		b.Run(fmt.Sprintf("rows=%d/changed=%s", rows, changed.name), func(b *testing.B) {
-			var plan, except time.Duration
+		b.Run(fmt.Sprintf("rows=%d/changed=%s", rows, c.name), func(b *testing.B) {
+			var sum measured
 			for range b.N {
-				id := w.newRun()
-				req := w.request(id)
-				start := time.Now()
-				s, err := w.l.Plan(w.ctx, req)
-				plan += time.Since(start)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if int(s.Changed) < changed.rows || s.Read != int64(rows) || s.Added+s.Removed+s.BadKeys != 0 {
-					b.Fatalf("%+v", s)
-				}
-				w.finish(id)
-				start = time.Now()
-				w.exec("CREATE OR REPLACE TABLE naive AS (SELECT * FROM people EXCEPT SELECT * FROM snapshot) UNION ALL (SELECT * FROM snapshot EXCEPT SELECT * FROM people)")
-				except += time.Since(start)
+				m := planInChild(b, dir, c.name, rows)
+				sum.Plan, sum.Finish, sum.Except, sum.Snapshot, sum.Lookup = sum.Plan+m.Plan, sum.Finish+m.Finish, sum.Except+m.Except, sum.Snapshot+m.Snapshot, sum.Lookup+m.Lookup
+				sum.Peak = max(sum.Peak, m.Peak)
 			}
-			b.ReportMetric(plan.Seconds()/float64(b.N), "plan-s/op")
-			b.ReportMetric(except.Seconds()/float64(b.N), "except-s/op")
-			b.ReportMetric(except.Seconds()/plan.Seconds(), "x-except")
+			n := float64(b.N)
+			ours := sum.Plan + sum.Finish
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(sum.Plan/n, "plan-s")
+			b.ReportMetric(sum.Finish/n, "state-s")
+			b.ReportMetric(sum.Peak, "peak-MiB")
+			b.ReportMetric(sum.Except/n, "except-s")
+			b.ReportMetric(sum.Snapshot/n, "snapshot-s")
+			b.ReportMetric(sum.Except/ours, "x-except")
+			b.ReportMetric((sum.Except+sum.Snapshot)/ours, "x-except+snapshot")
+			b.ReportMetric(sum.Lookup*float64(rows)/1e6/ours, "x-lookup")
 		})
 	}
+}
+
+func benchRows(b *testing.B) int {
+	b.Helper()
+	s := os.Getenv("TIDEGATE_BENCH_ROWS")
+	if s == "" {
+		return 1_000_000
+	}
+	rows, err := strconv.Atoi(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return rows
+}
+
+func benchWorld(tb testing.TB, dir string) *world {
+	tb.Helper()
+	w := emptyWorld(tb)
+	wh, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(dir, "bench.duckdb"), MemoryLimit: os.Getenv("TIDEGATE_BENCH_MEMORY"), Now: w.clock})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := wh.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	w.wh, w.store = wh, wh
+	w.fields = nil
+	for _, c := range []string{"email", "fn", "ln", "age", "ltv", "seen", "plan"} {
+		w.fields = append(w.fields, tidegate.FieldMapping{Field: c, Column: c})
+	}
+	w.open()
+	return w
+}
+
+// seedFile makes the model, its copy and a ledger in which all of it is
+// confirmed, in another process: this one stays small.
+func seedFile(b *testing.B, dir string, rows int) error {
+	b.Helper()
+	_, err := child(dir, "seed", rows)
+	return err
+}
+
+func planInChild(b *testing.B, dir, name string, rows int) (m measured) {
+	b.Helper()
+	out, err := child(dir, name, rows)
+	if err == nil {
+		err = json.Unmarshal(out, &m)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return m
+}
+
+const childMark = "measured: "
+
+func child(dir, name string, rows int) ([]byte, error) {
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestBenchChild$", "-test.v", "-test.timeout", "2h")
+	cmd.Env = append(os.Environ(), "TIDEGATE_BENCH_CHILD="+name, "TIDEGATE_BENCH_DIR="+dir, "TIDEGATE_BENCH_ROWS="+strconv.Itoa(rows))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("measuring %s: %w: %s", name, err, out)
+	}
+	_, line, _ := bytes.Cut(out, []byte(childMark))
+	line, _, _ = bytes.Cut(line, []byte("\n"))
+	return line, nil
+}
+
+// TestBenchChild is the other process of BenchmarkPlan.
+func TestBenchChild(t *testing.T) {
+	name := os.Getenv("TIDEGATE_BENCH_CHILD")
+	if name == "" {
+		t.Skip("it is run by BenchmarkPlan")
+	}
+	rows, err := strconv.Atoi(os.Getenv("TIDEGATE_BENCH_ROWS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := benchWorld(t, os.Getenv("TIDEGATE_BENCH_DIR"))
+	if name == "seed" {
+		w.exec(fmt.Sprintf(`CREATE TABLE people AS SELECT range AS id, 'user' || range || '@example.com' AS email, 'First' || (range %% 1000) AS fn, 'Last' || (range %% 5000) AS ln,
+			(range %% 100)::INTEGER AS age, (range * 1.25)::DECIMAL(18,2) AS ltv, TIMESTAMP '2024-01-01' + to_seconds(range %% 1000000) AS seen, 'plan' || (range %% 5) AS plan FROM range(%d)`, rows))
+		w.exec("CREATE TABLE snapshot AS SELECT * FROM people")
+		seedLedger(t, w, rows)
+		w.exec("CHECKPOINT")
+		return
+	}
+	for _, c := range planCases() {
+		if c.name == name {
+			fmt.Printf("%s%s\n", childMark, must(json.Marshal(measure(t, w, c, rows))))
+		}
+	}
+}
+
+func measure(t *testing.T, w *world, c planCase, rows int) (m measured) {
+	t.Helper()
+	w.runs, w.now = int(time.Now().Unix()), time.Now()
+	w.exec("UPDATE people SET age = age + 1 WHERE " + c.where)
+	w.exec("CHECKPOINT")
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		t.Log("the peak of memory is that of the whole process:", err)
+	}
+	id := w.newRun()
+	req := w.request(id)
+	start := time.Now()
+	s, err := w.l.Plan(w.ctx, req)
+	m.Plan = time.Since(start).Seconds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Changed != int64(rows*c.percent/100) || s.Read != int64(rows) || s.Added+s.Removed+s.BadKeys != 0 {
+		t.Fatalf("%+v", s)
+	}
+	if s.Changed > 0 {
+		settle(t, w, id, s.Changed)
+	}
+	start = time.Now()
+	w.finish(id)
+	m.Finish = time.Since(start).Seconds()
+	m.Peak = peak(t)
+	start = time.Now()
+	w.exec("CREATE OR REPLACE TABLE naive AS (SELECT * FROM people EXCEPT SELECT * FROM snapshot) UNION ALL (SELECT * FROM snapshot EXCEPT SELECT * FROM people)")
+	m.Except = time.Since(start).Seconds()
+	start = time.Now()
+	w.exec("CREATE OR REPLACE TABLE snapshot AS SELECT * FROM people")
+	m.Snapshot = time.Since(start).Seconds()
+	m.Lookup = lookup(t, w)
+	return m
+}
+
+// peak is the greatest resident size of the process in MiB, where Linux tells it.
+func peak(t *testing.T) float64 {
+	t.Helper()
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var kb float64
+		if n, _ := fmt.Sscanf(lines.Text(), "VmHWM: %f kB", &kb); n == 1 {
+			return kb / 1024
+		}
+	}
+	return 0
+}
+
+// lookup is the seconds a million rows take when each is hashed and looked up by
+// its key in SQLite: prepared, in this process, all in memory.
+func lookup(t *testing.T, w *world) float64 {
+	t.Helper()
+	const sample = 20_000
+	db := must(sql.Open("sqlite", ":memory:"))
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	for _, q := range []string{"CREATE TABLE seen (id INTEGER PRIMARY KEY, fingerprint BLOB)", fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO seen SELECT i, randomblob(20) FROM n", sample)} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	find := must(db.Prepare("SELECT fingerprint FROM seen WHERE id = ?"))
+	defer find.Close()
+	r := must(w.wh.Query(w.ctx, fmt.Sprintf("SELECT * FROM people WHERE id < %d", sample)))
+	defer r.Close()
+	start, n := time.Now(), 0
+	for ; ; n++ {
+		row, err := r.Next(w.ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		sum := sha1.Sum(must(json.Marshal(row))) //nolint:gosec // the baseline's own hash
+		var seen []byte
+		if err := find.QueryRow(row[0]).Scan(&seen); err != nil || bytes.Equal(seen, sum[:]) {
+			t.Fatal(err)
+		}
+	}
+	return time.Since(start).Seconds() / float64(n) * 1e6
 }
 
 // BenchmarkDeliver is what the ledger adds to a delivery: reading the plan,
@@ -113,16 +309,22 @@ func BenchmarkDeliver(b *testing.B) {
 }
 
 // seedLedger fills the ledger as a first delivery of everything would have.
-func seedLedger(b *testing.B, w *world, rows int) {
-	b.Helper()
+func seedLedger(tb testing.TB, w *world, rows int) {
+	tb.Helper()
 	id := w.newRun()
 	s, err := w.l.Plan(w.ctx, w.request(id))
 	if err != nil || s.Added != int64(rows) {
-		b.Fatal(err, s)
+		tb.Fatal(err, s)
 	}
-	if err := w.l.Intend(w.ctx, id, 1, 0, int64(rows-1)); err != nil {
-		b.Fatal(err)
+	settle(tb, w, id, s.Added)
+	w.finish(id)
+}
+
+// settle records every change of a plan as delivered, at once.
+func settle(tb testing.TB, w *world, id string, changes int64) {
+	tb.Helper()
+	if err := w.l.Intend(w.ctx, id, 1, 0, changes-1); err != nil {
+		tb.Fatal(err)
 	}
 	w.exec("INSERT INTO _tidegate.crm__results (run_id, ordinal, disposition, destination_id, recorded_at) SELECT '" + id + "', ordinal, 'delivered', 'd' || ordinal, now() FROM _tidegate.crm__" + id + "__plan WHERE ordinal >= 0")
-	w.finish(id)
 }
