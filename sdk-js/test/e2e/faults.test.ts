@@ -85,7 +85,7 @@ withBinary('against the real server', () => {
     const folder = mkdtempSync(join(tmpdir(), 'tidegate-spool-'));
     try {
       const accepted: number[] = [];
-      for (let life = 0; life < 3; life++) {
+      for (let life = 0; life < 2; life++) {
         proxy.plan = [500, 'lost', 429, 'reset'];
         const client = run('ours', proxy.origin, 'WK_killed', life * 1_000, 100, folder);
         await client.until(40 + life * 10);
