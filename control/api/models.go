@@ -27,13 +27,13 @@ type ModelPreview struct {
 	EstimatedBytes int64 `json:"estimated_bytes"`
 }
 
-// modelAddress is the path of one model.
-type modelAddress struct {
+// ModelAddress is the path of one model; see DefinitionAddress.
+type ModelAddress struct {
 	Name string `path:"name" maxLength:"63"`
 }
 
 func (s *server) previewModel(ctx context.Context, in *struct {
-	modelAddress
+	ModelAddress
 	Limit int `query:"limit" default:"20" minimum:"0" maximum:"1000" doc:"How many rows to show."`
 },
 ) (*body[ModelPreview], error) {
@@ -41,7 +41,7 @@ func (s *server) previewModel(ctx context.Context, in *struct {
 }
 
 func (s *server) suggestMapping(ctx context.Context, in *struct {
-	modelAddress
+	ModelAddress
 	Destination string `query:"destination" required:"true" maxLength:"63" doc:"The destination whose object is mapped to."`
 	Object      string `query:"object" required:"true" maxLength:"256" doc:"The object."`
 },
