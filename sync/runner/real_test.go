@@ -176,13 +176,15 @@ func TestCrashPointsArePassed(t *testing.T) { //nolint:paralleltest // the hook 
 		}
 	})()
 	synctest.Test(t, func(t *testing.T) {
-		if run := newWorkbench(t, 5).do(t); run.State != tidegate.RunSucceeded {
+		w, a := ableBench(t, 5)
+		a.async = true
+		if run := w.do(t); run.State != tidegate.RunSucceeded {
 			t.Errorf("the run is %s", run.State)
 		}
 	})
 	want := []crashpoint.Point{
 		crashpoint.SyncAfterLease, crashpoint.SyncAfterPlan, crashpoint.SyncAfterIntent,
-		crashpoint.SyncAfterSend, crashpoint.SyncAfterOutcome, crashpoint.SyncAfterFinish,
+		crashpoint.SyncAfterSend, crashpoint.SyncAfterOutcome, crashpoint.SyncAfterPoll, crashpoint.SyncAfterFinish,
 	}
 	if !slices.Equal(passed, want) {
 		t.Errorf("passed %v, want %v", passed, want)

@@ -28,7 +28,11 @@ const (
 
 // State is one run as Step sees it. It is consumed by the Step that it is given
 // to: go on with the one that is returned.
-type State struct {
+type State struct{ *core }
+
+// core is what a State holds. It is passed on, not copied: a run takes as many
+// steps as its destination takes calls.
+type core struct {
 	phase      Phase
 	cfg        Config
 	tune       Tuning
@@ -136,14 +140,14 @@ type open struct {
 // NewState returns the state of a run that has not begun.
 func NewState(cfg Config) State {
 	cfg.Limit = sane(cfg.Limit)
-	return State{
+	return State{&core{
 		cfg: cfg, tune: cfg.Tuning.withDefaults(cfg.Limit, cfg.Safety), run: cfg.Run, leaseUntil: cfg.LeaseUntil,
 		seed: cfg.Seed, failed: map[string]failing{},
 		flow: flow{
 			inflight: map[int64]*batch{}, late: map[int64]*taking{}, window: float64(cfg.Limit.Concurrency),
 			tickets: tickets{asked: map[int64]*batch{}, places: map[int64]place{}},
 		},
-	}
+	}}
 }
 
 // Phase tells where the run stands.
@@ -267,6 +271,11 @@ func (s *step) onRunStored() {
 func (s *step) onPlan(p ledger.Progress) {
 	s.summary, s.counts = p.Summary, p.Counts
 	s.doubtful, s.recorded = p.Intended, p.Settled
+	if s.unmodelled() {
+		// The plan was not made from the model: what it holds is all that was read.
+		s.summary.Read = s.summary.Unchanged + s.summary.Added + s.summary.Changed + s.summary.BadKeys
+		s.summary.LastRead = -1
+	}
 	s.found()
 	for s.plan.next < s.doubtful && s.recorded != nil && s.recorded(s.plan.next) {
 		s.plan.next++
@@ -299,14 +308,22 @@ func (s *step) guard(p ledger.Progress) *tidegate.Fault {
 	if p.Intended > 0 {
 		return nil
 	}
-	was, is := s.run.Counts, p.Summary
+	was, is := s.run.Counts, s.summary
 	if approved(s.run) && was.Read == is.Read && was.Added == is.Added && was.Changed == is.Changed && was.Removed == is.Removed {
 		return nil
 	}
-	if fault := Guard(p.Summary, s.cfg.Guards, s.cfg.Mode); fault != nil || !s.cfg.Review || s.changes() == 0 {
+	if s.changes() == 0 && s.unmodelled() {
+		return nil
+	}
+	if fault := Guard(is, s.cfg.Guards, s.cfg.Mode); fault != nil || !s.cfg.Review || s.changes() == 0 {
 		return fault
 	}
 	return reviewed()
+}
+
+// unmodelled says whether the plan was made from the ledger, not from the model.
+func (s *State) unmodelled() bool {
+	return s.run.Trigger == tidegate.TriggerRevert || s.run.Trigger == tidegate.TriggerRestore
 }
 
 // hold stores the run as waiting for a person, with all that is not settled as held.
