@@ -170,7 +170,6 @@ type mailServer struct {
 	net.Listener
 	cert     tls.Certificate
 	tlsFirst bool
-	auth     string
 	said     chan string // the transcript, when the client has gone
 }
 

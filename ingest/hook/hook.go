@@ -79,8 +79,12 @@ func New(source string, def tidegate.WebhookSource, secret string) (*Receiver, e
 		field, text string
 		into        *cel.Program
 	}{
-		{"event", or(def.Event, r.scheme.bodyEvent), &r.event}, {"user_id", def.UserID, &r.userID}, {"anonymous_id", def.AnonymousID, &r.anonID},
-		{"message_id", or(def.MessageID, r.scheme.bodyID), &r.message}, {"timestamp", def.Timestamp, &r.at}, {"properties", def.Properties, &r.props},
+		{"event", or(def.Event, r.scheme.bodyEvent), &r.event},
+		{"user_id", def.UserID, &r.userID},
+		{"anonymous_id", def.AnonymousID, &r.anonID},
+		{"message_id", or(def.MessageID, r.scheme.bodyID), &r.message},
+		{"timestamp", def.Timestamp, &r.at},
+		{"properties", def.Properties, &r.props},
 	} {
 		if c.text == "" {
 			continue
@@ -152,8 +156,11 @@ func (r *Receiver) Receive(c Call) (Result, error) {
 		program cel.Program
 		into    *string
 	}{
-		{"event", r.event, &e.Event}, {"user_id", r.userID, &e.UserID}, {"anonymous_id", r.anonID, &e.AnonymousID},
-		{"message_id", r.message, &e.MessageID}, {"timestamp", r.at, &e.Timestamp},
+		{"event", r.event, &e.Event},
+		{"user_id", r.userID, &e.UserID},
+		{"anonymous_id", r.anonID, &e.AnonymousID},
+		{"message_id", r.message, &e.MessageID},
+		{"timestamp", r.at, &e.Timestamp},
 	} {
 		if *f.into, err = text(f.program, vars); err != nil {
 			return Result{}, reject("webhook.expression", "webhook."+f.name+": "+err.Error(), "correct the source's expression")

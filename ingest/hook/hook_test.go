@@ -56,26 +56,31 @@ func vectors() map[string]struct {
 	}
 	return map[string]vector{
 		"github": {
-			tidegate.WebhookSource{Scheme: "github", Event: "'x'", Properties: "{}"}, "It's a Secret to Everybody",
+			tidegate.WebhookSource{Scheme: "github", Event: "'x'", Properties: "{}"},
+			"It's a Secret to Everybody",
 			Call{Header: headers("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"), Body: []byte("Hello, World!")},
 		},
 		"slack": {
-			tidegate.WebhookSource{Scheme: "slack"}, "8f742231b10e8888abcd99yyyzzz85a5",
+			tidegate.WebhookSource{Scheme: "slack"},
+			"8f742231b10e8888abcd99yyyzzz85a5",
 			Call{
 				Header: headers("Content-Type", "application/x-www-form-urlencoded", "X-Slack-Request-Timestamp", "1531420618", "X-Slack-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
 				Body:   []byte(slack),
 			},
 		},
 		"stripe": {
-			tidegate.WebhookSource{Scheme: "stripe"}, "hush",
+			tidegate.WebhookSource{Scheme: "stripe"},
+			"hush",
 			Call{Header: headers("Stripe-Signature", "t="+at+", v1="+strings.Repeat("0", 64)+",v0=1,v1="+signature("hush", at+"."+body)), Body: []byte(body)},
 		},
 		"shopify": {
-			tidegate.WebhookSource{Scheme: "shopify"}, "hush",
+			tidegate.WebhookSource{Scheme: "shopify"},
+			"hush",
 			Call{Header: headers("X-Shopify-Hmac-Sha256", base64.StdEncoding.EncodeToString(shopify.Sum(nil))), Body: []byte(body)},
 		},
 		"hmac": {
-			tidegate.WebhookSource{Scheme: "hmac", Header: "X-Sig", Prefix: "v=", Algorithm: "sha512", Encoding: "base64"}, "hush",
+			tidegate.WebhookSource{Scheme: "hmac", Header: "X-Sig", Prefix: "v=", Algorithm: "sha512", Encoding: "base64"},
+			"hush",
 			Call{Header: headers("X-Sig", "v="+base64.StdEncoding.EncodeToString(mac512.Sum(nil))), Body: []byte(body)},
 		},
 	}
@@ -146,37 +151,44 @@ func TestEvents(t *testing.T) {
 		want string
 	}{
 		{
-			"github names its event and delivery in headers", tidegate.WebhookSource{Scheme: "none", Event: `headers["x-github-event"]`, MessageID: `headers["x-github-delivery"]`, UserID: "body.sender.login"},
+			"github names its event and delivery in headers",
+			tidegate.WebhookSource{Scheme: "none", Event: `headers["x-github-event"]`, MessageID: `headers["x-github-delivery"]`, UserID: "body.sender.login"},
 			Call{Header: headers("X-GitHub-Event", "push", "X-GitHub-Delivery", "d-1"), Body: []byte(`{"sender":{"login":"octo"},"big":12345678901234567890,"<a>":1.50}`)},
 			`{"type":"track","messageId":"hook-src-d-1","event":"push","userId":"octo","properties":{"sender":{"login":"octo"},"big":12345678901234567890,"<a>":1.50},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
-			"expressions make the properties", tidegate.WebhookSource{Scheme: "none", Event: "'Order ' + body.state", UserID: "body.customer.id", Timestamp: "body.at", Properties: "{'total': body.items.map(i, i.price * double(i.n)), 'first': body.items[0].sku}", MessageID: "body.id"},
+			"expressions make the properties",
+			tidegate.WebhookSource{Scheme: "none", Event: "'Order ' + body.state", UserID: "body.customer.id", Timestamp: "body.at", Properties: "{'total': body.items.map(i, i.price * double(i.n)), 'first': body.items[0].sku}", MessageID: "body.id"},
 			Call{Body: []byte(`{"id":7,"state":"paid","customer":{"id":42},"at":"2026-11-21T08:00:00Z","items":[{"sku":"a","price":2.5,"n":2}]}`)},
 			`{"type":"track","messageId":"hook-src-7","event":"Order paid","userId":"42","timestamp":"2026-11-21T08:00:00Z","properties":{"first":"a","total":[5]},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
-			"what the body lacks is left out", tidegate.WebhookSource{Scheme: "none", Event: "body.kind", UserID: "body.user.id", MessageID: "body.id"},
+			"what the body lacks is left out",
+			tidegate.WebhookSource{Scheme: "none", Event: "body.kind", UserID: "body.user.id", MessageID: "body.id"},
 			Call{Body: []byte(`{"id":"x","user":{}}`)},
 			`{"type":"track","messageId":"hook-src-x","event":"webhook","anonymousId":"hook-src-x","properties":{"id":"x","user":{}},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
-			"a form", tidegate.WebhookSource{Scheme: "none", MessageID: "body.id"},
+			"a form",
+			tidegate.WebhookSource{Scheme: "none", MessageID: "body.id"},
 			Call{Header: headers("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"), Body: []byte("id=f1&a=b%20c")},
 			`{"type":"track","messageId":"hook-src-f1","event":"webhook","anonymousId":"hook-src-f1","properties":{"a":"b c","id":"f1"},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
-			"JSON inside a form", tidegate.WebhookSource{Scheme: "none", MessageID: "body.id"},
+			"JSON inside a form",
+			tidegate.WebhookSource{Scheme: "none", MessageID: "body.id"},
 			Call{Header: headers("Content-Type", "application/x-www-form-urlencoded"), Body: []byte("payload=" + url.QueryEscape(`{"id":"p1","n":1}`))},
 			`{"type":"track","messageId":"hook-src-p1","event":"webhook","anonymousId":"hook-src-p1","properties":{"id":"p1","n":1},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
-			"a list", tidegate.WebhookSource{Scheme: "none", MessageID: "body[0].id"},
+			"a list",
+			tidegate.WebhookSource{Scheme: "none", MessageID: "body[0].id"},
 			Call{Body: []byte(`[{"id":"l1"}]`)},
 			`{"type":"track","messageId":"hook-src-l1","event":"webhook","anonymousId":"hook-src-l1","properties":{"body":[{"id":"l1"}]},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
-			"a call by GET", tidegate.WebhookSource{Scheme: "none", MessageID: "query.id", Event: "query.event"},
+			"a call by GET",
+			tidegate.WebhookSource{Scheme: "none", MessageID: "query.id", Event: "query.event"},
 			Call{Query: url.Values{"id": {"g1"}, "event": {"ping"}, "writeKey": {"WK"}}},
 			`{"type":"track","messageId":"hook-src-g1","event":"ping","anonymousId":"hook-src-g1","properties":{"event":"ping","id":"g1"},"context":{"webhook":{"scheme":"none"}}}`,
 		},

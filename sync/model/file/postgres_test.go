@@ -38,7 +38,9 @@ func TestOnPostgres(t *testing.T) {
 	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
 	c := model.Catalog{File: l.Table, Models: map[string]tidegate.Model{}}
 	for _, def := range []tidegate.Model{
-		{Name: "people", File: "people.csv"}, {Name: "plans", File: "plans.ndjson"}, {Name: "types", File: "types.parquet"},
+		{Name: "people", File: "people.csv"},
+		{Name: "plans", File: "plans.ndjson"},
+		{Name: "types", File: "types.parquet"},
 		{
 			Name: "chosen", Uses: []string{"people"}, Incremental: "changed",
 			SQL:    "SELECT id, name, plan_id, changed, {{ n }} AS n, {{ f }} AS f, {{ b }} AS b, {{ s }} AS s FROM people WHERE (born >= {{ since }} OR born IS NULL) AND (amount > {{ least }} OR amount IS NULL)",
