@@ -192,6 +192,10 @@ func TestTolerance(t *testing.T) {
 // TestCutOff: whatever part of a manifest is missing, it is no manifest (Invariant 6).
 func TestCutOff(t *testing.T) {
 	t.Parallel()
+	step := 97
+	if testing.Short() {
+		step = 997
+	}
 	for _, file := range []string{"manifest.json", "run_results.json", "catalog.json"} {
 		data, err := os.ReadFile("testdata/v12/" + file)
 		if err != nil {
@@ -212,7 +216,7 @@ func TestCutOff(t *testing.T) {
 		if err := read(bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
-		for n := 0; n < len(data); n += 97 {
+		for n := 0; n < len(data); n += step {
 			if err := read(bytes.NewReader(data[:n])); err == nil {
 				t.Errorf("%s: the first %d of %d bytes are taken for whole", file, n, len(data))
 			}
@@ -232,7 +236,10 @@ func TestCutOff(t *testing.T) {
 // TestLargeManifest: memory holds what is asked for, not the file.
 func TestLargeManifest(t *testing.T) {
 	t.Parallel()
-	const nodes, code = 400, 256 << 10 // 100 MiB
+	nodes, code := 400, 256<<10 // 100 MiB
+	if testing.Short() {
+		nodes = 20
+	}
 	pr, pw := io.Pipe()
 	go func() {
 		filler := strings.Repeat("x", code)
