@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/catalog"
@@ -235,6 +236,26 @@ func (c *Client) RetryRejections(ctx context.Context, name, cluster string) (int
 	}
 	r, err := post[Retried](ctx, c, syncPath(name, "/rejections/retry"), query, nil)
 	return r.Retried, err
+}
+
+// SyncLog lists results of a sync's change log, newest first.
+func (c *Client) SyncLog(ctx context.Context, name string, f ledger.LogFilter) ([]ledger.LogEntry, error) {
+	query := url.Values{"limit": {strconv.Itoa(f.Limit)}}
+	for k, v := range map[string]string{"run": f.RunID, "key": string(f.Key), "disposition": f.Disposition} {
+		if v != "" {
+			query.Set(k, v)
+		}
+	}
+	if !f.Before.IsZero() {
+		query.Set("before", f.Before.UTC().Format(time.RFC3339Nano))
+	}
+	return items(get[list[ledger.LogEntry]](ctx, c, syncPath(name, "/log"), query))
+}
+
+// Resync forgets what a sync's destination confirmed.
+func (c *Client) Resync(ctx context.Context, name string) error {
+	_, err := post[Resynced](ctx, c, syncPath(name, "/resync"), nil, nil)
+	return err
 }
 
 const maxLineBytes = 64 << 20

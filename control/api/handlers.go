@@ -287,6 +287,27 @@ func (s *server) retryRejections(ctx context.Context, in *struct {
 	return answer(Retried{Retried: n}, err)
 }
 
+func (s *server) listSyncLog(ctx context.Context, in *struct {
+	SyncAddress
+	Run         string    `query:"run" doc:"Only results of this run."`
+	Key         string    `query:"key" doc:"Only results of this key, as JSON: [7]."`
+	Disposition string    `query:"disposition" enum:"delivered,rejected,in_doubt,deferred,excluded" doc:"Only these."`
+	Before      time.Time `query:"before" doc:"Only results recorded before this time: the next page."`
+	Limit       int       `query:"limit" default:"100" minimum:"1" maximum:"10000"`
+},
+) (*body[list[ledger.LogEntry]], error) {
+	return answerList(s.o.Hub.SyncLog(ctx, in.Name, ledger.LogFilter{RunID: in.Run, Key: tidegate.Key(in.Key), Disposition: in.Disposition, Before: in.Before, Limit: in.Limit}))
+}
+
+// Resynced names the sync whose ledger was emptied.
+type Resynced struct {
+	Sync string `json:"sync"`
+}
+
+func (s *server) resync(ctx context.Context, in *SyncAddress) (*body[Resynced], error) {
+	return answer(Resynced{Sync: in.Name}, s.o.Hub.Resync(ctx, in.Name))
+}
+
 func (s *server) listAudit(ctx context.Context, in *struct {
 	After int64 `query:"after" minimum:"0" doc:"Entries after this number."`
 	Limit int   `query:"limit" default:"100" minimum:"1" maximum:"10000"`

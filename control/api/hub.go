@@ -74,6 +74,10 @@ type Hub interface {
 	// RetryRejections makes a sync's rejections (those of one cluster when it is
 	// set) due now and returns how many.
 	RetryRejections(ctx context.Context, sync, cluster string) (int64, error)
+	// SyncLog lists results of a sync's change log, newest first.
+	SyncLog(ctx context.Context, sync string, f ledger.LogFilter) ([]ledger.LogEntry, error)
+	// Resync forgets what a sync's destination confirmed: the next run sends every row and removes none.
+	Resync(ctx context.Context, sync string) error
 
 	// Hook starts a sync for the caller of its hook, whose request proves that it
 	// knows the sync's secret; fault "hook.unauthorized".

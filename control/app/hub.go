@@ -45,6 +45,7 @@ type Hub struct {
 	scheduler   *scheduler.Scheduler
 	connections *connections
 	files       *file.Loader
+	ledgers     localLedgers
 	alerts      *alert.Engine
 
 	stopWork  context.CancelFunc // runs and schedules
@@ -182,7 +183,7 @@ func (h *Hub) stop() {
 func (h *Hub) close() error {
 	h.closeOnce.Do(func() {
 		if h.warehouse != nil {
-			h.closeErr = errors.Join(h.connections.closeAll(), h.warehouse.Close())
+			h.closeErr = errors.Join(h.connections.closeAll(), h.ledgers.close(), h.warehouse.Close())
 		}
 	})
 	return h.closeErr

@@ -94,11 +94,11 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	if err != nil {
 		return nil, err
 	}
-	led, err := h.ledger(ctx, name)
+	led, err := h.ledgerForRun(ctx, def)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the ledger of sync %s: %w", name, err)
 	}
-	req := ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name}
+	req := ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name, Baseline: def.FirstRun == "baseline"}
 	if err := h.readIncrementally(ctx, def, led, &req); err != nil {
 		return nil, err
 	}
@@ -106,14 +106,6 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: accountOf(conn), Close: release,
 		Request: req,
 	}, nil
-}
-
-func (h *Hub) ledger(ctx context.Context, name string) (*ledger.Ledger, error) {
-	led, err := ledger.Open(ctx, h.warehouse, tidegate.DefaultWorkspace, name, ledger.Options{Now: h.o.Now, Log: h.o.Log})
-	if err != nil {
-		return nil, fmt.Errorf("opening the ledger of sync %s: %w", name, err)
-	}
-	return led, nil
 }
 
 // findObject asks the destination, because its fields are live.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // moved are the tables that go with a ledger; the others belong to a run that lasts.
@@ -30,7 +31,30 @@ func Move(ctx context.Context, from, to *Ledger) error {
 	return nil
 }
 
+// Exists says whether wh holds a ledger of the sync, without making one.
+func Exists(ctx context.Context, wh interface {
+	Dialect() string
+	Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error)
+}, workspace, sync string,
+) (bool, error) {
+	d, ok := sqltext.Find(wh.Dialect())
+	if !ok {
+		return false, nil
+	}
+	_, err := wh.Describe(ctx, namesOf(d, workspace, sync).of("fence"))
+	if errors.Is(err, warehouse.ErrNoTable) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for the ledger of sync %q: %w", sync, err)
+	}
+	return true, nil
+}
+
 func move(ctx context.Context, from, to *Ledger) error {
+	if none, err := from.blank(ctx); err != nil || none {
+		return err
+	}
 	epoch, err := from.settle(ctx)
 	if err != nil {
 		return err
@@ -50,7 +74,7 @@ func move(ctx context.Context, from, to *Ledger) error {
 	}
 	switch {
 	case was.generation == 0 && was.keys == 0:
-		return nil // nothing to move, or moved already
+		return nil // nothing was ever delivered
 	case is.generation == was.generation && is.keys == was.keys && is.fingerprint == was.fingerprint:
 		// copied before a crash
 	case is.generation > 0 || is.keys > 0:
@@ -64,6 +88,15 @@ func move(ctx context.Context, from, to *Ledger) error {
 		}
 	}
 	return from.empty(ctx)
+}
+
+// blank says whether there is nothing to move: never used, or moved already.
+func (l *Ledger) blank(ctx context.Context) (bool, error) {
+	var n int64
+	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		return one(ctx, tx, string("SELECT generation + (SELECT count(*) FROM "+l.sql.of("runs")+") FROM "+l.sql.of("fence")), nil, &n)
+	})
+	return n == 0, err
 }
 
 // settle folds in what was sent and gives up what was not.

@@ -247,6 +247,19 @@ func (h *Hub) RetryRejections(_ context.Context, _, cluster string) (int64, erro
 	return int64(len(cluster)), nil
 }
 
+// SyncLog implements api.Hub.
+func (h *Hub) SyncLog(_ context.Context, _ string, f ledger.LogFilter) ([]ledger.LogEntry, error) {
+	return []ledger.LogEntry{{RunID: "run_1", Key: "[1]", Op: tidegate.Changed, Disposition: "delivered", Before: tidegate.Record{"age": int64(1)}, After: tidegate.Record{"age": int64(2)}}}[:min(1, f.Limit)], nil
+}
+
+// Resync implements api.Hub.
+func (h *Hub) Resync(_ context.Context, name string) error {
+	if name == "unknown" {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
+	}
+	return nil
+}
+
 // Lend implements api.Hub.
 func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
 	h.Lock()

@@ -1,0 +1,134 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/warehouse/duckdb"
+)
+
+// placedLocal is LedgerSettings.Placement of a ledger in the hub's own database.
+const placedLocal = "local"
+
+// ledgersFile is the hub's own database of ledgers, in the data folder.
+const ledgersFile = "ledgers.duckdb"
+
+// localLedgers is that database, opened when the first sync asks for it.
+type localLedgers struct {
+	mu sync.Mutex
+	db *duckdb.Warehouse
+}
+
+func (h *Hub) localLedgers(ctx context.Context) (*duckdb.Warehouse, error) {
+	h.ledgers.mu.Lock()
+	defer h.ledgers.mu.Unlock()
+	if h.ledgers.db != nil {
+		return h.ledgers.db, nil
+	}
+	db, err := duckdb.Open(ctx, duckdb.Options{Path: filepath.Join(h.o.Data, ledgersFile), Log: h.o.Log, Now: h.o.Now})
+	if err != nil {
+		return nil, fmt.Errorf("opening the hub's ledgers: %w", err)
+	}
+	h.ledgers.db = db
+	return db, nil
+}
+
+// hasLocalLedgers says whether some sync ever had its ledger here.
+func (h *Hub) hasLocalLedgers() bool {
+	_, err := os.Stat(filepath.Join(h.o.Data, ledgersFile))
+	return err == nil
+}
+
+func (l *localLedgers) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.db == nil {
+		return nil
+	}
+	return l.db.Close()
+}
+
+// ledger opens the ledger of a sync where its definition says.
+func (h *Hub) ledger(ctx context.Context, name string) (*ledger.Ledger, error) {
+	return h.placedLedger(ctx, name, h.active.Load().syncs[name].Ledger, h.active.Load().syncs[name].Ledger.Placement)
+}
+
+func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.LedgerSettings, placement string) (*ledger.Ledger, error) {
+	opts := ledger.Options{Now: h.o.Now, Log: h.o.Log, HashOnly: settings.Payloads == "hash"}
+	if settings.KeepLog != "" {
+		keep, err := time.ParseDuration(settings.KeepLog)
+		if err != nil {
+			return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.ledger", Subject: "sync " + name + ": ledger.keep_log", Message: err.Error(), Hint: "write a duration such as 720h"}
+		}
+		opts.KeepLog = keep
+	}
+	if placement != placedLocal {
+		return ledger.Open(ctx, h.warehouse, tidegate.DefaultWorkspace, name, opts)
+	}
+	db, err := h.localLedgers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts.Model = h.warehouse
+	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
+}
+
+// ledgerForRun opens the ledger of a sync that is about to run, and moves it first
+// when its definition has another place for it than before.
+func (h *Hub) ledgerForRun(ctx context.Context, def tidegate.Sync) (*ledger.Ledger, error) {
+	led, err := h.ledger(ctx, def.Name)
+	if err != nil {
+		return nil, err
+	}
+	other, was := placedLocal, false
+	if def.Ledger.Placement == placedLocal {
+		other = ""
+		was, err = ledger.Exists(ctx, h.warehouse, tidegate.DefaultWorkspace, def.Name)
+	} else if h.hasLocalLedgers() {
+		var db *duckdb.Warehouse
+		if db, err = h.localLedgers(ctx); err == nil {
+			was, err = ledger.Exists(ctx, db, tidegate.DefaultWorkspace, def.Name)
+		}
+	}
+	if err != nil || !was {
+		return led, err
+	}
+	from, err := h.placedLedger(ctx, def.Name, def.Ledger, other)
+	if err != nil {
+		return nil, err
+	}
+	return led, ledger.Move(ctx, from, led)
+}
+
+// Resync forgets what a sync's destination confirmed: the next run sends every row and removes none.
+func (h *Hub) Resync(ctx context.Context, name string) error {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return noSync(name)
+	}
+	if run, going := h.runner.Current(name); going && !run.State.Finished() {
+		return &tidegate.Fault{Action: tidegate.Retry, Code: "run.conflict", Subject: "sync " + name, Message: "a run is going on: " + run.ID, Hint: "wait for its end, or cancel it"}
+	}
+	led, err := h.ledger(ctx, name)
+	if err != nil {
+		return err
+	}
+	return led.Resync(ctx)
+}
+
+// SyncLog lists results of a sync's change log, newest first.
+func (h *Hub) SyncLog(ctx context.Context, name string, f ledger.LogFilter) ([]ledger.LogEntry, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return nil, noSync(name)
+	}
+	led, err := h.ledger(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return led.Log(ctx, f)
+}

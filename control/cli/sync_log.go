@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/sync/model"
+)
+
+func (c *command) syncLog() *cobra.Command {
+	var f ledger.LogFilter
+	var key string
+	cmd := &cobra.Command{
+		Use: "log NAME", Short: "List what became of each change, newest first", Args: cobra.ExactArgs(1),
+		Long: "Log lists the results of ended runs with the values before and after. The view _tidegate.sync_log shows the same to SQL; docs/ledger.md says what its columns mean.",
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			f.Key = tidegate.Key(key)
+			list, err := client.SyncLog(ctx, args[0], f)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(list)
+			}
+			rows := make([][]string, len(list))
+			for i, e := range list {
+				why := ""
+				if e.Fault != nil {
+					why = e.Fault.Code + ": " + e.Fault.Message
+				}
+				rows[i] = []string{e.At.UTC().Format(time.DateTime), e.RunID, string(e.Key), string(e.Op), e.Disposition, fieldsThatDiffer(e), why}
+			}
+			return table(c.env.Stdout, []string{"AT", "RUN", "KEY", "OP", "BECAME", "FIELDS", "WHY"}, rows)
+		}),
+	}
+	cmd.Flags().StringVar(&f.RunID, "run", "", "only results of this run")
+	cmd.Flags().StringVar(&key, "key", "", "only results of this key, as JSON: '[7]'")
+	cmd.Flags().StringVar(&f.Disposition, "disposition", "", "only delivered, rejected, in_doubt, deferred or excluded ones")
+	cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
+	return cmd
+}
+
+// fieldsThatDiffer is a few of the changed fields: `age 1 → 2`.
+func fieldsThatDiffer(e ledger.LogEntry) string {
+	names := make([]string, 0, len(e.After))
+	for name := range e.After {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var parts []string
+	for _, name := range names {
+		before, after := string(model.AppendJSON(nil, e.Before[name])), string(model.AppendJSON(nil, e.After[name]))
+		if before == after {
+			continue
+		}
+		if len(parts) == 3 {
+			parts = append(parts, "…")
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s %s → %s", name, before, after))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (c *command) syncResync() *cobra.Command {
+	return &cobra.Command{
+		Use: "resync NAME", Short: "Forget what was confirmed: the next run sends every row and removes none", Args: cobra.ExactArgs(1),
+		Long: "Resync is the way out of ledger.damaged. It sends nothing itself. Records that the model does not hold any more stay in the destination, because nobody knows which were ours.",
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			if err := client.Resync(ctx, args[0]); err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(api.Resynced{Sync: args[0]})
+			}
+			c.say("The next run of %s sends every row and removes none.", args[0])
+			return nil
+		}),
+	}
+}
