@@ -242,7 +242,7 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	if def.Paused {
 		out.State = "paused"
 	}
-	if gate := h.active.Load().gate(name); gate != nil && !why.Running {
+	if gate := h.active.Load().gate(name); gate != nil { // a run that goes on is shown instead, below
 		f := tidegate.FaultOf(gate)
 		out.State, out.Reason = "blocked", f.Error()
 		if f.Hint != "" {
