@@ -128,7 +128,7 @@ export function load<Events extends EventMap = AnyEvents>(settings: Settings): A
       } else emit('dropped', event, 'queue full');
     }
     const done = Promise.resolve(way);
-    if (callback) void done.then(callback);
+    void done.then(callback);
     return done;
   };
 
@@ -200,7 +200,7 @@ export function load<Events extends EventMap = AnyEvents>(settings: Settings): A
     addDestinationMiddleware: chain((names: string | string[], ...middleware: DestinationMiddleware[]) =>
       [names].flat().forEach((name) => middleware.forEach((each) => pipeline.use(each, name))),
     ),
-    ready: (callback?: () => void) => loaded.then(() => callback?.()),
+    ready: (callback?: () => void) => loaded.then(callback),
     on: chain(on as (name: string, listener: Listener) => void),
     once: chain(once as (name: string, listener: Listener) => void),
     off: chain(off as (name: string, listener?: Listener) => void),

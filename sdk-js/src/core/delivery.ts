@@ -127,10 +127,11 @@ export function createDelivery(queue: Queue, settings: DeliverySettings, emit: (
     }
     told = asked > 0;
     const pause = told
-      ? Math.min(asked, longestWait) * (1 + Math.random() / 10)
+      ? Math.min(asked, longestWait)
       : Math.min(settings.maxBackoff, firstPause * 2 ** failures++) * (0.5 + Math.random() / 2);
     notBefore = now() + pause;
     emit('retry', status, pause);
+    schedule(0); // which is when the pause is over
     return false;
   };
 
@@ -167,7 +168,7 @@ export function createDelivery(queue: Queue, settings: DeliverySettings, emit: (
   };
 
   const wake = () => {
-    if (hidden) hide();
+    if (hidden && now() >= notBefore) hide();
     else if (queue.size()) schedule(queue.size() >= settings.flushAt ? 0 : settings.flushInterval);
   };
 

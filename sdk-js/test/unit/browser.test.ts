@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, expectTypeOf, test, vi } from 'vitest';
 import { load, type Analytics, type Settings } from '../../src/index.js';
+import { AnalyticsBrowser } from '../../src/segment.js';
 import { once, openHub, type Hub } from './hub.js';
 import { openPage, type FakePage, type FakePageSettings } from './page.js';
 
@@ -84,6 +85,15 @@ describe('calls', () => {
     void analytics.track('Order Completed');
     // @ts-expect-error -- not an event
     void analytics.track('Order');
+  });
+
+  test("Segment's way to load it", async () => {
+    openPage();
+    const analytics = AnalyticsBrowser.load({ writeKey: 'WK', cdnURL: 'https://hub.example.com' }, { fetch: hub.fetch, integrations: { All: true } });
+    void analytics.track('E');
+    await settle();
+    expect(hub.requests[0].url).toBe('https://hub.example.com/v1/batch');
+    expect(last()).toMatchObject({ event: 'E', integrations: { All: true } });
   });
 
   test('listeners', async () => {
@@ -338,6 +348,20 @@ describe('leaving', () => {
     page.fire('pagehide');
     void analytics.track('last words');
     expect(hub.requests.at(-1)?.body.batch.map(({ event }) => event)).toEqual(['last words']);
+  });
+
+  test('a hidden tab keeps to the pauses, too', async () => {
+    hub = openHub(...Array.from({ length: 1_000 }, () => ({ status: 500 })));
+    const analytics = open();
+    page.hide(true);
+    for (let i = 0; i < 600; i++) {
+      void analytics.track('E');
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect(hub.requests.length).toBeLessThan(10);
+    hub.plan = [];
+    await vi.advanceTimersByTimeAsync(300_000);
+    expect(once(hub.events())).toHaveLength(600);
   });
 
   test('what was not acknowledged is sent by the next page', async () => {
