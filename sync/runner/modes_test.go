@@ -146,8 +146,10 @@ func TestUnknownTicketIsSentAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
+		a.mu.Lock()
 		clear(a.jobs) // the destination forgets
 		a.async = false
+		a.mu.Unlock()
 		run, err = w.runner.Wait(t.Context(), run.ID)
 		if err != nil || run.State != tidegate.RunSucceeded || len(w.crm.records) != 5 {
 			t.Errorf("the run is %s with %+v, %v", run.State, run.Counts, err)
