@@ -54,7 +54,7 @@ func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
 	if err != nil {
 		return err
 	}
-	c.present, c.confirmed = modelRows > 0, recordKey != ""
+	c.present, c.confirmed = modelRows > 0, c.payloadHash != 0
 	c.known = c.confirmed || attemptKey != ""
 	if attemptKey == "" {
 		c.state = stateAcked
@@ -75,7 +75,7 @@ func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
 	if err != nil {
 		return fmt.Errorf("reading a key: %w", err)
 	}
-	if c.known && c.key != string(key) {
+	if c.key != "" && c.key != string(key) {
 		// Two keys with equal hashes of 126 bits: not an accident. The key's
 		// text decides, and nothing is sent under the wrong key.
 		return m.w.damaged(fmt.Sprintf("the keys %s and %s have the same hash", c.key, key))

@@ -158,8 +158,10 @@ func (s statements) owned() []string {
 	}
 }
 
-// candidates joins what may have changed with what is known of it.
-func (s statements) candidates(columns int, owned bool) string {
+// candidates joins what may have changed with what is known of it. Key and
+// identifier of a record are read only where a key may be absent: each column of
+// __records costs a pass over all of it.
+func (s statements) candidates(columns int, absent bool) string {
 	cells := make([]sqltext.Text, columns)
 	for i := range cells {
 		cells[i] = "s." + cell(i)
@@ -168,10 +170,12 @@ func (s statements) candidates(columns int, owned bool) string {
 		return " AS " + alias + " ON " + alias + ".key_hash = s.key_hash AND " + alias + ".key_check = s.key_check"
 	}
 	isOwned, join := sqltext.Text("false"), sqltext.Text("")
-	if owned {
+	key, identifier := sqltext.Text("CAST(NULL AS VARCHAR)"), sqltext.Text("CAST(NULL AS VARCHAR)")
+	if absent {
 		isOwned, join = "o.key_hash IS NOT NULL", " LEFT JOIN "+ownedTable+by("o")
+		key, identifier = "r.key", "r.identifier"
 	}
-	return string("SELECT s.key_hash, s.key_check, s.fingerprint, s.model_rows, s.ledger_rows, " + isOwned + ", r.key, r.payload, r.payload_hash, r.identifier, r.destination_id" +
+	return string("SELECT s.key_hash, s.key_check, s.fingerprint, s.model_rows, s.ledger_rows, " + isOwned + ", " + key + ", r.payload, r.payload_hash, " + identifier + ", r.destination_id" +
 		", a.key, a.state, a.doubted, a.op, a.payload, a.payload_hash, a.fingerprint, a.identifier, a.destination_id, a.idempotency_key, a.attempts, a.first_failed_at, a.next_attempt_at, " +
 		sqltext.Join(cells, ", ") + " FROM " + scratchTable + " AS s LEFT JOIN " + s.of("records") + by("r") + " LEFT JOIN " + s.of("attempts") + by("a") + join +
 		" WHERE s.open AND s.key_hash IS NOT NULL AND s.model_rows <= 1")
