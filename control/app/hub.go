@@ -141,6 +141,7 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 	parts.Go(func() error { return h.runner.Run(work) })
 	parts.Go(func() error { return h.prune(work) })
 	parts.Go(func() error { return h.watchDbt(work) })
+	parts.Go(func() error { return h.watchDrift(work) })
 	parts.Go(func() error { return h.alerts.Run(work) })
 	group.Go(func() error {
 		defer close(h.workDone)
