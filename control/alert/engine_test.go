@@ -51,6 +51,18 @@ func (m *memory) DeleteAlertState(_ context.Context, alert, sync string, c Condi
 	return m.fail
 }
 
+func (m *memory) setFail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
+}
+
+func (m *memory) left() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.states)
+}
+
 // bed is an engine with everything around it.
 type bed struct {
 	*memory
@@ -71,9 +83,15 @@ func newBed(alerts ...tidegate.Alert) *bed {
 func (b *bed) newEngine(alerts ...tidegate.Alert) *Engine {
 	e := New(Options{
 		States: b.memory, Hub: "hub", Now: time.Now, Random: func() float64 { return 1 },
-		History:  func(context.Context, string, int) ([]tidegate.Run, error) { return b.history, nil },
-		Standing: func() []Standing { return b.standing },
+		History: func(context.Context, string, int) ([]tidegate.Run, error) { return b.history, nil },
+		Standing: func() []Standing {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.standing
+		},
 		Tell: func(_ context.Context, a tidegate.Alert, n Notice) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			if b.refuse != nil {
 				return b.refuse
 			}
@@ -106,6 +124,12 @@ func (b *bed) play(t *testing.T, act func()) {
 	}
 }
 
+func (b *bed) stand(list ...Standing) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.standing = list
+}
+
 func (b *bed) ends(sync string, state tidegate.RunState) {
 	b.runs++
 	run := tidegate.Run{ID: fmt.Sprintf("run_%03d", b.runs), Sync: sync, State: state}
@@ -129,6 +153,8 @@ func pass(d time.Duration) {
 
 func (b *bed) want(t *testing.T, lines ...string) {
 	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !slices.Equal(b.told, lines) {
 		t.Errorf("told\n  %s\nwant\n  %s", strings.Join(b.told, "\n  "), strings.Join(lines, "\n  "))
 	}
@@ -146,8 +172,8 @@ func TestRaisedOnceAndResolvedOnce(t *testing.T) {
 			b.ends("a", tidegate.RunSucceeded)
 			pass(time.Hour)
 			b.want(t, "ops +a/failed", "ops -a/failed")
-			if len(b.states) != 0 || len(b.engine.List()) != 0 {
-				t.Errorf("left: %v", b.states)
+			if n := b.left(); n != 0 || len(b.engine.List()) != 0 {
+				t.Errorf("%d states left", n)
 			}
 		})
 	})
@@ -201,9 +227,9 @@ func TestEveryConditionAndWhoWatchesIt(t *testing.T) {
 			pass(time.Hour)
 			b.ends("b", tidegate.RunPartial) // 10 % left behind, and 100 rows instead of 1000
 			pass(time.Hour)
-			b.standing = []Standing{{Sync: "c", LateSince: time.Now()}}
+			b.stand(Standing{Sync: "c", LateSince: time.Now()})
 			pass(time.Hour)
-			b.standing = []Standing{{Sync: "c", Fault: &tidegate.RunFault{Message: "no such table"}}}
+			b.stand(Standing{Sync: "c", Fault: &tidegate.RunFault{Message: "no such table"}})
 			pass(time.Hour)
 			b.want(t, "all +a/held", "held_only +a/held", "all +b/deviation +b/partial", "of_b +b/deviation +b/partial", "all +c/late", "all +c/failed -c/late")
 		})
@@ -244,13 +270,13 @@ func TestWhatIsNoLongerWatchedIsForgotten(t *testing.T) {
 			b.ends("b", tidegate.RunFailed)
 			b.engine.Set([]tidegate.Alert{{Name: "ops"}}, []string{"b"})
 			pass(time.Hour)
-			if len(b.states) != 1 {
-				t.Errorf("left: %v", b.states)
+			if n := b.left(); n != 1 {
+				t.Errorf("%d states left", n)
 			}
 			b.engine.Set(nil, []string{"b"})
 			pass(time.Hour)
-			if len(b.states) != 0 {
-				t.Errorf("left: %v", b.states)
+			if n := b.left(); n != 0 {
+				t.Errorf("%d states left", n)
 			}
 		})
 	})
@@ -260,11 +286,11 @@ func TestNothingIsToldThatIsNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(tidegate.Alert{Name: "ops"})
 		b.play(t, func() {
-			b.fail = errors.New("disk full")
+			b.setFail(errors.New("disk full"))
 			b.ends("a", tidegate.RunFailed)
 			pass(time.Minute)
 			b.want(t)
-			b.fail = nil
+			b.setFail(nil)
 			b.ends("a", tidegate.RunFailed)
 			pass(time.Minute)
 			b.want(t, "ops +a/failed")
