@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/model"
@@ -237,12 +238,14 @@ func (l *Ledger) SkippedKeys(ctx context.Context, runID string, limit int) ([]ti
 
 // Confirmed streams what the destination confirmed and nothing is in doubt of,
 // in pages that are short transactions: all of it in the order of its keys'
-// hashes, or about sample records from a place that seed chooses.
+// hashes, or sample records (all when there are fewer) from a place that seed
+// chooses, on from the first key after the last.
 func (l *Ledger) Confirmed(_ context.Context, sample int, seed int64) (ConfirmedReader, error) {
-	c := &confirmedPages{l: l, left: -1, hash: -1}
+	c := &confirmedPages{l: l, left: -1, hash: -1, until: math.MaxInt64}
 	if sample > 0 {
 		c.left = int64(sample)
-		c.hash = seed & (1<<63 - 1) >> 1 // in the lower half: a sample does not run out at the end
+		c.hash = seed & (1<<63 - 1)
+		c.start = c.hash
 	}
 	return c, nil
 }
@@ -251,6 +254,8 @@ type confirmedPages struct {
 	l           *Ledger
 	left        int64 // records still to be read, -1 for all
 	hash, check int64 // after these
+	until       int64 // and up to this hash
+	start       int64 // where a sample began; 0 when it need not go on from the first key
 	page        []Confirmed
 	ended       bool
 }
@@ -259,7 +264,7 @@ type confirmedPages struct {
 const confirmedRows = 20_000
 
 func (c *confirmedPages) Next(ctx context.Context) (Confirmed, error) {
-	if len(c.page) == 0 && !c.ended && c.left != 0 {
+	for len(c.page) == 0 && !c.ended && c.left != 0 {
 		if err := c.turn(ctx); err != nil {
 			return Confirmed{}, fmt.Errorf("reading confirmed records of sync %q: %w", c.l.sync, err)
 		}
@@ -278,10 +283,10 @@ func (c *confirmedPages) turn(ctx context.Context) error {
 		n = min(n, c.left)
 	}
 	s := c.l.sql
-	sql := "SELECT r.key_hash, r.key_check, r.key, r.identifier, r.destination_id, r.payload FROM " + s.of("records") + " AS r WHERE (r.key_hash > $1 OR (r.key_hash = $1 AND r.key_check > $2))" +
+	sql := "SELECT r.key_hash, r.key_check, r.key, r.identifier, r.destination_id, r.payload FROM " + s.of("records") + " AS r WHERE (r.key_hash > $1 OR (r.key_hash = $1 AND r.key_check > $2)) AND r.key_hash <= $3" +
 		" AND NOT EXISTS (SELECT 1 FROM " + s.of("attempts") + " AS a WHERE a.key_hash = r.key_hash AND a.key_check = r.key_check) ORDER BY r.key_hash, r.key_check LIMIT " + number(n)
 	err := c.l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return each(ctx, tx, string(sql), []any{c.hash, c.check}, func(row tidegate.Row) error {
+		return each(ctx, tx, string(sql), []any{c.hash, c.check, c.until}, func(row tidegate.Row) error {
 			var r Confirmed
 			var key, identifier, payload string
 			if err := scan(row, &c.hash, &c.check, &key, &identifier, &r.DestinationID, &payload); err != nil {
@@ -302,9 +307,12 @@ func (c *confirmedPages) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.ended = int64(len(c.page)) < n
 	if c.left > 0 {
 		c.left -= int64(len(c.page))
+	}
+	if int64(len(c.page)) < n {
+		c.ended = c.start == 0
+		c.hash, c.check, c.until, c.start = -1, 0, c.start, 0
 	}
 	return nil
 }
