@@ -484,7 +484,7 @@ func TestSyncVerbs(t *testing.T) {
 	if list, err := r.admin.Rejections(ctx, "crm", 10); err != nil || list == nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if n, err := r.admin.RetryRejections(ctx, "crm", "abc"); err != nil || n != 3 {
+	if n, err := r.admin.RetryRejections(ctx, "crm", "abc", ""); err != nil || n != 3 {
 		t.Errorf("%d, %v", n, err)
 	}
 	if st, err := r.admin.Sync(ctx, "crm"); err != nil || st.Reason == "" {

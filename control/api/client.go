@@ -228,11 +228,20 @@ func (c *Client) Rejections(ctx context.Context, name string, limit int) ([]ledg
 	return items(get[list[ledger.Rejection]](ctx, c, syncPath(name, "/rejections"), url.Values{"limit": {strconv.Itoa(limit)}}))
 }
 
-// RetryRejections makes rejections due now, those of one cluster when it is set.
-func (c *Client) RetryRejections(ctx context.Context, name, cluster string) (int64, error) {
+// Causes lists the causes of a sync's rejections, most frequent first.
+func (c *Client) Causes(ctx context.Context, name string, limit int) ([]ledger.Cluster, error) {
+	return items(get[list[ledger.Cluster]](ctx, c, syncPath(name, "/rejections/causes"), url.Values{"limit": {strconv.Itoa(limit)}}))
+}
+
+// RetryRejections makes rejections due now: those of one cluster, or the one of
+// a key, when they are set.
+func (c *Client) RetryRejections(ctx context.Context, name, cluster string, key tidegate.Key) (int64, error) {
 	query := url.Values{}
 	if cluster != "" {
 		query.Set("cluster", cluster)
+	}
+	if key != "" {
+		query.Set("key", string(key))
 	}
 	r, err := post[Retried](ctx, c, syncPath(name, "/rejections/retry"), query, nil)
 	return r.Retried, err

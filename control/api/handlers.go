@@ -273,6 +273,14 @@ func (s *server) listRejections(ctx context.Context, in *struct {
 	return answerList(s.o.Hub.Rejections(ctx, in.Name, in.Limit))
 }
 
+func (s *server) listCauses(ctx context.Context, in *struct {
+	SyncAddress
+	Limit int `query:"limit" default:"20" minimum:"1" maximum:"1000"`
+},
+) (*body[list[ledger.Cluster]], error) {
+	return answerList(s.o.Hub.Causes(ctx, in.Name, in.Limit))
+}
+
 // Retried is how many rejections became due.
 type Retried struct {
 	Retried int64 `json:"retried"`
@@ -281,9 +289,10 @@ type Retried struct {
 func (s *server) retryRejections(ctx context.Context, in *struct {
 	SyncAddress
 	Cluster string `query:"cluster" doc:"Only rejections of this cluster."`
+	Key     string `query:"key" doc:"Only the record of this key, as JSON: [7]."`
 },
 ) (*body[Retried], error) {
-	n, err := s.o.Hub.RetryRejections(ctx, in.Name, in.Cluster)
+	n, err := s.o.Hub.RetryRejections(ctx, in.Name, in.Cluster, tidegate.Key(in.Key))
 	return answer(Retried{Retried: n}, err)
 }
 

@@ -71,9 +71,11 @@ type Hub interface {
 	Runs(ctx context.Context, sync, before string, limit int) ([]tidegate.Run, error)
 	// Rejections lists records that the destination does not hold as it should, newest first.
 	Rejections(ctx context.Context, sync string, limit int) ([]ledger.Rejection, error)
+	// Causes groups the rejections by their cause, most frequent first.
+	Causes(ctx context.Context, sync string, limit int) ([]ledger.Cluster, error)
 	// RetryRejections makes a sync's rejections (those of one cluster when it is
 	// set) due now and returns how many.
-	RetryRejections(ctx context.Context, sync, cluster string) (int64, error)
+	RetryRejections(ctx context.Context, sync, cluster string, key tidegate.Key) (int64, error)
 	// SyncLog lists results of a sync's change log, newest first.
 	SyncLog(ctx context.Context, sync string, f ledger.LogFilter) ([]ledger.LogEntry, error)
 	// Resync forgets what a sync's destination confirmed: the next run sends every row and removes none.

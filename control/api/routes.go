@@ -120,6 +120,7 @@ func (s *server) table() []route {
 		do("GET", "/v1/syncs/{name}/runs", "listRuns", auth.Read, "A sync's runs, newest first", s.listRuns),
 		do("GET", "/v1/syncs/{name}/log", "listSyncLog", auth.Read, "Results of a sync's change log, newest first", s.listSyncLog),
 		do("GET", "/v1/syncs/{name}/rejections", "listRejections", auth.Read, "Records that the destination does not hold as it should", s.listRejections),
+		do("GET", "/v1/syncs/{name}/rejections/causes", "listCauses", auth.Read, "The rejections by their cause, most frequent first", s.listCauses),
 		do("POST", "/v1/syncs/{name}/rejections/retry", "retryRejections", auth.Operate, "Makes rejections due now", s.retryRejections),
 		do("POST", "/v1/syncs/{name}/resync", "resync", auth.Operate, "Forgets what was confirmed: the next run sends every row and removes none", s.resync),
 		do("GET", "/v1/runs/{id}", "getRun", auth.Read, "One run", s.getRun),

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate/tidegate"
@@ -47,6 +48,7 @@ type Hub struct {
 	files       *file.Loader
 	ledgers     localLedgers
 	alerts      *alert.Engine
+	redis       *redis.Client // nil without shared quotas
 
 	stopWork  context.CancelFunc // runs and schedules
 	workDone  chan struct{}
@@ -105,7 +107,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
 	h.files = file.New(wh, projectFiles{h.o.Project}, h.o.Now, h.o.Log)
 	h.openAlerts()
-	if err := h.openSyncs(); err != nil {
+	if err := h.openSyncs(p); err != nil {
 		return errors.Join(err, wh.Close())
 	}
 	options := loader.Options{
@@ -184,7 +186,7 @@ func (h *Hub) stop() {
 func (h *Hub) close() error {
 	h.closeOnce.Do(func() {
 		if h.warehouse != nil {
-			h.closeErr = errors.Join(h.connections.closeAll(), h.ledgers.close(), h.warehouse.Close())
+			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.warehouse.Close())
 		}
 	})
 	return h.closeErr

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/sync/mapping"
@@ -32,13 +33,17 @@ import (
 var retryWaits = []time.Duration{30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour}
 
 // openSyncs builds the runner and the scheduler over the opened warehouse.
-func (h *Hub) openSyncs() (err error) {
+func (h *Hub) openSyncs(p *project.Project) error {
 	node, err := h.nodeName()
 	if err != nil {
 		return err
 	}
+	quotas, err := h.openQuotas(p)
+	if err != nil {
+		return err
+	}
 	h.runner, err = runner.New(runner.Options{
-		Node: node, Runs: h.runs, Open: h.openSync, Now: h.o.Now, Random: rand.Uint64, Log: h.o.Log, Meter: h.o.Telemetry.Meter("sync/runner"), OnRun: h.onRun,
+		Quotas: quotas, Node: node, Runs: h.runs, Open: h.openSync, Now: h.o.Now, Random: rand.Uint64, Log: h.o.Log, Meter: h.o.Telemetry.Meter("sync/runner"), OnRun: h.onRun,
 	})
 	if err != nil {
 		return fmt.Errorf("building the runner: %w", err)
@@ -413,8 +418,20 @@ func (h *Hub) Rejections(ctx context.Context, name string, limit int) ([]ledger.
 	return led.Rejections(ctx, limit)
 }
 
+// Causes groups the rejections by their cause.
+func (h *Hub) Causes(ctx context.Context, name string, limit int) ([]ledger.Cluster, error) {
+	if _, ok := h.active.Load().syncs[name]; !ok {
+		return nil, noSync(name)
+	}
+	led, err := h.ledger(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return led.Clusters(ctx, limit)
+}
+
 // RetryRejections makes rejections due now and starts a run.
-func (h *Hub) RetryRejections(ctx context.Context, name, cluster string) (int64, error) {
+func (h *Hub) RetryRejections(ctx context.Context, name, cluster string, key tidegate.Key) (int64, error) {
 	if _, ok := h.active.Load().syncs[name]; !ok {
 		return 0, noSync(name)
 	}
@@ -422,7 +439,12 @@ func (h *Hub) RetryRejections(ctx context.Context, name, cluster string) (int64,
 	if err != nil {
 		return 0, err
 	}
-	n, err := led.RetryNow(ctx, cluster)
+	var n int64
+	if key == "" {
+		n, err = led.RetryNow(ctx, cluster)
+	} else if found, keyErr := led.RetryKey(ctx, key); keyErr != nil || found {
+		n, err = 1, keyErr
+	}
 	if err != nil || n == 0 {
 		return n, err
 	}

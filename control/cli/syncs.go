@@ -256,9 +256,13 @@ func (c *command) syncRuns() *cobra.Command {
 
 func (c *command) syncRejections() *cobra.Command {
 	var limit int
+	var causes bool
 	cmd := &cobra.Command{
 		Use: "rejections NAME", Short: "List records that the destination does not hold as it should", Args: cobra.ExactArgs(1),
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			if causes {
+				return c.showCauses(ctx, client, args[0], limit)
+			}
 			list, err := client.Rejections(ctx, args[0], limit)
 			if err != nil {
 				return err
@@ -274,15 +278,35 @@ func (c *command) syncRejections() *cobra.Command {
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
+	cmd.Flags().BoolVar(&causes, "causes", false, "their causes instead, most frequent first")
 	return cmd
 }
 
+func (c *command) showCauses(ctx context.Context, client *api.Client, name string, limit int) error {
+	list, err := client.Causes(ctx, name, limit)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(list)
+	}
+	rows := make([][]string, len(list))
+	for i, l := range list {
+		keys := make([]string, len(l.Keys))
+		for k, key := range l.Keys {
+			keys[k] = string(key)
+		}
+		rows[i] = []string{fmt.Sprint(l.Count), fmt.Sprint(l.Parked), l.Cluster, l.Fault.Code, l.Fault.Message, l.Fault.Hint, strings.Join(keys, " ")}
+	}
+	return table(c.env.Stdout, []string{"RECORDS", "PARKED", "CLUSTER", "CODE", "MESSAGE", "MEND", "KEYS"}, rows)
+}
+
 func (c *command) syncRetry() *cobra.Command {
-	var cluster string
+	var cluster, key string
 	cmd := &cobra.Command{
 		Use: "retry NAME", Short: "Let the next run try rejected records again", Args: cobra.ExactArgs(1),
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-			n, err := client.RetryRejections(ctx, args[0], cluster)
+			n, err := client.RetryRejections(ctx, args[0], cluster, tidegate.Key(key))
 			if err != nil {
 				return err
 			}
@@ -293,7 +317,9 @@ func (c *command) syncRetry() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster, as `rejections --json` names it")
+	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster, as `rejections --causes` names it")
+	cmd.Flags().StringVar(&key, "key", "", "only the record of this key, as `rejections` shows it: [7]")
+	cmd.MarkFlagsMutuallyExclusive("cluster", "key")
 	return cmd
 }
 

@@ -327,6 +327,10 @@ func (c *checker) settings() {
 			at(field, fmt.Sprintf("%q is no HOST:PORT", addr), "write 127.0.0.1:8080, or :8080 for every address of the machine")
 		}
 	}
+	settings := s // secrets are resolved in place
+	if doc := c.root.At("settings"); doc != nil {
+		c.secrets(doc, &settings)
+	}
 	if s.IngestAddr != "" && s.IngestAddr == s.AdminAddr && !strings.HasSuffix(s.IngestAddr, ":0") {
 		at("admin_addr", "ingest and admin have the same address", "they are separate on purpose: give them two ports")
 	}

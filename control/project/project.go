@@ -48,6 +48,7 @@ type Settings struct {
 	Limits          Limits    `json:"limits,omitzero" doc:"Limits of the collection API."`
 	CheckpointEvery string    `json:"checkpoint_every,omitempty" default:"1m" format:"duration" doc:"How often an embedded warehouse's file is made whole on disk, after which the journal before it may go."`
 	Retention       Retention `json:"retention,omitzero" doc:"How long finished things are kept."`
+	Redis           string    `json:"redis,omitempty" secret:"true" doc:"Where hubs share the call rates of destination accounts: a reference such as ${env:REDIS_URL} to redis://USER:PASSWORD@HOST:6379/0. Without it each hub counts its own calls."`
 }
 
 // Limits bound what the collection API accepts.

@@ -242,8 +242,13 @@ func (h *Hub) Rejections(context.Context, string, int) ([]ledger.Rejection, erro
 	return nil, nil
 }
 
+// Causes implements api.Hub.
+func (h *Hub) Causes(context.Context, string, int) ([]ledger.Cluster, error) {
+	return []ledger.Cluster{{Cluster: "abc", Count: 3, Fault: tidegate.RunFault{Action: "reject", Code: "hubspot.invalid", Message: "the address is no email"}, Keys: []tidegate.Key{"[7]"}}}, nil
+}
+
 // RetryRejections implements api.Hub.
-func (h *Hub) RetryRejections(_ context.Context, _, cluster string) (int64, error) {
+func (h *Hub) RetryRejections(_ context.Context, _, cluster string, _ tidegate.Key) (int64, error) {
 	return int64(len(cluster)), nil
 }
 
