@@ -70,7 +70,8 @@ export function createQueue(store: ListedStore, name: string, limit: number): Qu
       renew();
       timer = setInterval(renew, renewal);
     }
-    const key = `${prefix}${tab}.${serial}`;
+    let key;
+    while (store.get((key = `${prefix}${tab}.${serial}`))) serial++; // two tabs may have pushed at once
     entries.push({ key: store.set(key, text) ? key : '', text, bytes: byteLength(text), serial });
   };
   const done = (gone: Entry[]) => {

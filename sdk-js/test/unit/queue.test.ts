@@ -145,6 +145,19 @@ describe('queue', () => {
     expect(textsOf(queue)).toEqual(['x']);
   });
 
+  test('events that two tabs queued in the same moment do not take each other\'s place', async () => {
+    const disk = new Map<string, string>();
+    const [a, b] = [createQueue(storeOf(disk), 'k', 100), createQueue(storeOf(disk), 'k', 100)];
+    for (const text of ['a1', 'a2']) a.push(text);
+    for (const text of ['b1', 'b2', 'b3']) b.push(text);
+    a.leave(true);
+    await adopt(b);
+    b.push('b4');
+    expect(textsOf(b).sort()).toEqual(['a1', 'a2', 'b1', 'b2', 'b3', 'b4']);
+    const after = textsOf(b).filter((text) => text.startsWith('b'));
+    expect(after).toEqual(['b1', 'b2', 'b3', 'b4']);
+  });
+
   test('whatever tabs do and whenever they die, no event is lost and none is at two tabs', async () => {
     const act = fc.record({ tab: fc.nat(2), act: fc.constantFrom('push', 'push', 'ack', 'leave', 'crash', 'adopt', 'wait'), full: fc.boolean() });
     await fc.assert(
@@ -192,7 +205,7 @@ describe('queue', () => {
         expect(left.filter((text) => acknowledged.includes(text))).toEqual([]);
         for (const text of pushed) if (!unkept.has(text)) expect([...acknowledged, ...left]).toContain(text);
       }),
-      { numRuns: 60 },
+      { numRuns: 100 },
     );
   });
 });

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ import (
 	tidegate "github.com/tidegate/tidegate/sdk-go"
 )
 
-// tracker is one Go SDK as the harness sees it.
+// tracker is one SDK as the harness sees it.
 type tracker interface {
 	// track accepts step n of a user under the message id, or returns an error.
 	track(user string, n int, id string) error
@@ -32,15 +33,38 @@ type tracker interface {
 	close() error
 }
 
-// sdks are the columns of the comparison. The first is ours and is held to the
-// promises; the other is told of.
-var sdks = []struct {
+// sdk is a column of the comparison. Ours are held to the promises; the others
+// are told of.
+type sdk struct {
 	name string
 	ours bool
 	open func(endpoint, spool string) (tracker, error)
-}{
-	{"sdk-go", true, openOurs},
-	{"analytics-go.v3", false, openOfficial},
+	// program runs it as a program of its own, which tracks until it is killed; see TestSDKChild.
+	program func(endpoint, spool string, generation int, last bool) *exec.Cmd
+}
+
+// goSDKs come first: TestSDKChild knows them by their place.
+var goSDKs = []sdk{
+	{"sdk-go", true, openOurs, nil},
+	{"analytics-go.v3", false, openOfficial, nil},
+}
+
+// sdks are all columns that this machine can show.
+func sdks(t *testing.T) []sdk {
+	t.Helper()
+	list := slices.Clone(goSDKs)
+	for i := range list {
+		list[i].program = func(endpoint, spool string, generation int, last bool) *exec.Cmd {
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(exe, "-test.run=^TestSDKChild$")
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s %d %v", childVariable, i, endpoint, spool, generation, last))
+			return cmd
+		}
+	}
+	return append(list, nodeSDKs(t)...)
 }
 
 type ourTracker struct{ client *tidegate.Client }
@@ -125,10 +149,10 @@ func (a *accepts) judge(t *testing.T, n *node) verdict {
 	return v
 }
 
-// TestSDKGoThroughFaults drives the Go SDKs through a network that fails a third
+// TestSDKsThroughFaults drives the SDKs through a network that fails a third
 // of the requests, and a server that is killed, stopped and started, also while
 // the client closes.
-func TestSDKGoThroughFaults(t *testing.T) {
+func TestSDKsThroughFaults(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rounds := 2
@@ -136,7 +160,7 @@ func TestSDKGoThroughFaults(t *testing.T) {
 		rounds = 50
 	}
 	var table strings.Builder
-	for _, sdk := range sdks {
+	for _, sdk := range sdks(t) {
 		v, faults := throughFaults(t, sdk.open, rounds, seed)
 		fmt.Fprintf(&table, "\n%-16s %s (%v)", sdk.name, v, faults)
 		if sdk.ours && (v.missing+v.twice+v.disorder > 0 || v.accepted == 0) {
@@ -208,9 +232,9 @@ func use(t *testing.T, client tracker, user string, from int, got *accepts, stop
 	}
 }
 
-// TestSDKGoKilled kills the program that uses the SDK, at random moments and
+// TestSDKsKilled kills the program that uses the SDK, at random moments and
 // through the same faults, and lets its last run end properly.
-func TestSDKGoKilled(t *testing.T) {
+func TestSDKsKilled(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	kills := 6
@@ -218,8 +242,8 @@ func TestSDKGoKilled(t *testing.T) {
 		kills = 200
 	}
 	var table strings.Builder
-	for i, sdk := range sdks {
-		v := killed(t, i, kills, seed)
+	for _, sdk := range sdks(t) {
+		v := killed(t, sdk, kills, seed)
 		fmt.Fprintf(&table, "\n%-16s %s", sdk.name, v)
 		if sdk.ours && (v.missing+v.twice+v.disorder > 0 || v.accepted == 0) {
 			t.Errorf("%s: %s", sdk.name, v)
@@ -228,7 +252,7 @@ func TestSDKGoKilled(t *testing.T) {
 	t.Log(table.String())
 }
 
-func killed(t *testing.T, sdk, kills int, seed uint64) verdict {
+func killed(t *testing.T, sdk sdk, kills int, seed uint64) verdict {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 3))
 	n := newNode(t, map[string]string{"tidegate.yaml": smallProject})
@@ -240,7 +264,7 @@ func killed(t *testing.T, sdk, kills int, seed uint64) verdict {
 	spool := filepath.Join(t.TempDir(), "spool")
 	var got accepts
 	for generation := range kills + 1 {
-		child := startChild(t, sdk, front.URL, spool, generation, generation == kills)
+		child := startChild(t, sdk.program(front.URL, spool, generation, generation == kills))
 		lines := bufio.NewScanner(child.out)
 		if generation < kills {
 			after := 50 + rng.IntN(600)
@@ -267,20 +291,14 @@ type childProcess struct {
 
 const childVariable = "TIDEGATE_E2E_SDK_CHILD"
 
-// startChild runs this test binary as a program that uses the SDK.
-func startChild(t *testing.T, sdk int, endpoint, spool string, generation int, last bool) childProcess {
+// startChild starts a program that tells of accepted messages in file 3.
+func startChild(t *testing.T, cmd *exec.Cmd) childProcess {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { read.Close() })
-	cmd := exec.Command(exe, "-test.run=^TestSDKGoChild$")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s %d %v", childVariable, sdk, endpoint, spool, generation, last))
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -290,16 +308,16 @@ func startChild(t *testing.T, sdk int, endpoint, spool string, generation int, l
 	return childProcess{cmd, read}
 }
 
-// TestSDKGoChild is the program that TestSDKGoKilled kills: it tells of every
+// TestSDKChild is the program that TestSDKsKilled kills: it tells of every
 // message that the SDK accepted, after it was accepted.
-func TestSDKGoChild(t *testing.T) {
+func TestSDKChild(t *testing.T) {
 	var sdk, generation int
 	var endpoint, spool, last string
 	if _, err := fmt.Sscan(os.Getenv(childVariable), &sdk, &endpoint, &spool, &generation, &last); err != nil {
-		t.Skip("runs as a child of TestSDKGoKilled")
+		t.Skip("runs as a child of TestSDKsKilled")
 	}
 	out := os.NewFile(3, "accepted")
-	client, err := sdks[sdk].open(endpoint, spool)
+	client, err := goSDKs[sdk].open(endpoint, spool)
 	if err != nil {
 		t.Fatal(err)
 	}
