@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,9 +41,6 @@ func nodeSDKs(t *testing.T) []sdk {
 			name: name, ours: ours,
 			open: func(endpoint, spool string) (tracker, error) {
 				return openNode(exec.Command(node, script, kind, endpoint, spool))
-			},
-			program: func(endpoint, spool string, generation int, last bool) *exec.Cmd {
-				return exec.Command(node, script, kind, endpoint, spool, strconv.Itoa(generation), strconv.FormatBool(last))
 			},
 		}
 	}

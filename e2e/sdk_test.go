@@ -40,6 +40,7 @@ type sdk struct {
 	ours bool
 	open func(endpoint, spool string) (tracker, error)
 	// program runs it as a program of its own, which tracks until it is killed; see TestSDKChild.
+	// Nil for sdk-js, whose own suite kills it: it tells a dead process by a lease that runs out after 30 s.
 	program func(endpoint, spool string, generation int, last bool) *exec.Cmd
 }
 
@@ -243,6 +244,9 @@ func TestSDKsKilled(t *testing.T) {
 	}
 	var table strings.Builder
 	for _, sdk := range sdks(t) {
+		if sdk.program == nil {
+			continue
+		}
 		v := killed(t, sdk, kills, seed)
 		fmt.Fprintf(&table, "\n%-16s %s", sdk.name, v)
 		if sdk.ours && (v.missing+v.twice+v.disorder > 0 || v.accepted == 0) {

@@ -3,13 +3,9 @@
 //   node tracker.mjs ours|segment HOST SPOOL
 //     answers each line `USER N ID` of its input with `ok ID` once the SDK accepted the
 //     step, and the end of its input with `closed` once everything is delivered.
-//   node tracker.mjs ours|segment HOST SPOOL GENERATION LAST
-//     tracks by itself until it is killed, and says in file 3 which ids were accepted;
-//     the last generation ends properly.
-import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 
-const [, , kind, host, folder, generation, last] = process.argv;
+const [, , kind, host, folder] = process.argv;
 
 async function ours() {
   const { Analytics } = await import('../../dist/esm/server.js');
@@ -38,23 +34,11 @@ async function segment() {
 
 const client = await (kind === 'ours' ? ours() : segment());
 
-if (generation === undefined) {
-  for await (const line of createInterface({ input: process.stdin })) {
-    const [user, n, id] = line.split(' ');
-    await client.track(user, Number(n), id);
-    process.stdout.write(`ok ${id}\n`);
-  }
-} else {
-  for (let n = 0; n < 2000; n++) {
-    const user = `u${n % 5}`;
-    const step = Number(generation) * 1_000_000 + n;
-    const id = `${user}-${step}`;
-    await client.track(user, step, id);
-    writeSync(3, `${id}\n`);
-    if (n % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  if (last !== 'true') await new Promise((resolve) => setTimeout(resolve, 1 << 30)); // until killed
+for await (const line of createInterface({ input: process.stdin })) {
+  const [user, n, id] = line.split(' ');
+  await client.track(user, Number(n), id);
+  process.stdout.write(`ok ${id}\n`);
 }
 await client.close();
-if (generation === undefined) process.stdout.write('closed\n');
+process.stdout.write('closed\n');
 process.exit(0);
