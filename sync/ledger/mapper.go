@@ -93,19 +93,18 @@ func first(a, b string) string {
 }
 
 func (m *mapper) apply(cells tidegate.Row, c *candidate) {
-	record, fault := m.req.Mapping.Apply(cells)
+	record, identifier, fault := m.req.Mapping.ApplyTo(m.buf[:0], cells)
+	m.buf = record
 	if fault != nil {
 		c.fault = fault
 		return
 	}
-	m.buf = model.AppendJSON(m.buf[:0], record)
 	if len(m.buf) > model.MaxRowBytes {
 		c.fault = &tidegate.Fault{Action: tidegate.Reject, Code: "mapping.size", Subject: "record", Message: fmt.Sprintf("the mapped row has %d bytes, the limit is %d", len(m.buf), model.MaxRowBytes), Hint: "map fewer or shorter columns"}
 		return
 	}
 	c.after, c.afterHash = string(m.buf), payloadHash(m.buf)
-	m.buf = model.AppendJSON(m.buf[:0], record[m.req.Mapping.IdentifierField()])
-	c.identifier = string(m.buf)
+	c.identifier = c.after[identifier.Start:identifier.End]
 }
 
 // payloadHash names a payload by 63 bits of its SHA-256; zero is no payload.
