@@ -118,7 +118,8 @@ inChromium('the SDK in a page', () => {
     await page.mouse.click(10, 10);
     await page.mouse.wheel(0, 1_000);
     await page.waitForFunction('scrollY > 500');
-    await page.waitForFunction('performance.now() > 1500');
+    // Less than a second is a glance, counted from when the plugin began: on a slow machine long after the navigation.
+    await page.waitForFunction((from) => performance.now() > from + 1_200, await page.evaluate(() => performance.now()));
     await page.goto(hub.origin + '/next');
     await hub.until('both', () => held(hub).includes('Web Vitals') && held(hub).includes('Page Engaged'));
     const of = (name: string) => hub.taken.find(({ event }) => event === name)?.properties ?? {};
