@@ -123,7 +123,7 @@ type Stage struct {
 }
 
 // SourceCounts accounts for every event of a source (Invariant 2):
-// accepted = loaded + duplicates + waiting + dead + suppressed.
+// accepted = loaded + duplicates + waiting + dead + suppressed + dropped.
 type SourceCounts struct {
 	Source     string `json:"source"`
 	Accepted   int64  `json:"accepted"`
@@ -132,6 +132,7 @@ type SourceCounts struct {
 	Waiting    int64  `json:"waiting"`
 	Dead       int64  `json:"dead"`
 	Suppressed int64  `json:"suppressed"`
+	Dropped    int64  `json:"dropped"`
 }
 
 // Finding is one thing that Doctor looked at.

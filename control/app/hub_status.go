@@ -102,6 +102,7 @@ func (h *Hub) accounts(ctx context.Context) ([]api.SourceCounts, error) {
 		waiting := h.books.waiting(c)
 		out = append(out, api.SourceCounts{
 			Source: c.Source, Accepted: c.Accepted + waiting, Loaded: c.Loaded, Duplicates: c.Duplicate, Waiting: waiting, Dead: c.Dead,
+			Suppressed: c.Suppressed, Dropped: c.Dropped,
 		})
 	}
 	return out, nil
@@ -161,17 +162,18 @@ func (h *Hub) checkBooks(ctx context.Context) api.Finding {
 	if err != nil {
 		return api.Finding{Check: "books", Level: "warning", Detail: err.Error()}
 	}
-	var accepted, loaded, waiting, dead int64
+	var accepted, loaded, waiting, dead, left int64
 	for _, c := range counts {
 		accepted, loaded, waiting, dead = accepted+c.Accepted, loaded+c.Loaded+c.Duplicates, waiting+c.Waiting, dead+c.Dead
-		if c.Accepted != c.Loaded+c.Duplicates+c.Waiting+c.Dead+c.Suppressed {
+		left += c.Suppressed + c.Dropped
+		if c.Accepted != c.Loaded+c.Duplicates+c.Waiting+c.Dead+c.Suppressed+c.Dropped {
 			return api.Finding{Check: "books", Level: "error", Detail: fmt.Sprintf("the books of source %s do not balance: %+v", c.Source, c), Hint: "this is a bug of ours: please report it"}
 		}
 	}
 	if behind := h.loader.Stats().LagEvents; behind == 0 && waiting > 0 && h.loader.Stats().Position == h.journal.Durable() {
 		return api.Finding{Check: "books", Level: "error", Detail: fmt.Sprintf("%d events should wait, but the loader has read the whole journal", waiting), Hint: "this is a bug of ours: please report it"}
 	}
-	f := api.Finding{Check: "books", Level: "ok", Detail: fmt.Sprintf("%d accepted = %d loaded or repeated + %d waiting + %d dead", accepted, loaded, waiting, dead)}
+	f := api.Finding{Check: "books", Level: "ok", Detail: fmt.Sprintf("%d accepted = %d loaded or repeated + %d waiting + %d dead + %d suppressed or dropped", accepted, loaded, waiting, dead, left)}
 	if dead > 0 {
 		f.Level, f.Hint = "warning", "select * from SOURCE.tidegate_dead_letters says why"
 	}

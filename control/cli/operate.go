@@ -33,13 +33,13 @@ func (c *command) statusCommand() *cobra.Command {
 				stages = append(stages, []string{s.Name, ready, fmt.Sprint(s.LagEvents), lag, s.Detail})
 			}
 			for _, s := range r.Sources {
-				sources = append(sources, []string{s.Source, fmt.Sprint(s.Accepted), fmt.Sprint(s.Loaded), fmt.Sprint(s.Duplicates), fmt.Sprint(s.Waiting), fmt.Sprint(s.Dead), fmt.Sprint(s.Suppressed)})
+				sources = append(sources, []string{s.Source, fmt.Sprint(s.Accepted), fmt.Sprint(s.Loaded), fmt.Sprint(s.Duplicates), fmt.Sprint(s.Waiting), fmt.Sprint(s.Dead), fmt.Sprint(s.Suppressed), fmt.Sprint(s.Dropped)})
 			}
 			if err := table(c.env.Stdout, []string{"STAGE", "READY", "EVENTS BEHIND", "OLDEST", "DETAIL"}, stages); err != nil || len(sources) == 0 {
 				return err
 			}
 			c.say("")
-			return table(c.env.Stdout, []string{"SOURCE", "ACCEPTED", "LOADED", "REPEATED", "WAITING", "DEAD", "SUPPRESSED"}, sources)
+			return table(c.env.Stdout, []string{"SOURCE", "ACCEPTED", "LOADED", "REPEATED", "WAITING", "DEAD", "SUPPRESSED", "DROPPED"}, sources)
 		}),
 	}
 }

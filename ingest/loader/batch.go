@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/envelope"
 	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/internal/retry"
 )
 
@@ -21,13 +22,14 @@ var errStale = errors.New("the warehouse has changed")
 
 // batch is the events between two commits. Its memory is used again.
 type batch struct {
-	events []tidegate.Event
-	found  []peeked        // what is known of each
-	next   tidegate.Offset // after the last event
-	bytes  int
-	oldest time.Time // when the first frame was appended
-	chunks [][]byte  // memory of the payloads
-	used   int       // chunks in use
+	events   []tidegate.Event
+	found    []peeked        // what is known of each
+	verdicts []judge.Verdict // what was decided about each; empty when nobody judges
+	next     tidegate.Offset // after the last event
+	bytes    int
+	oldest   time.Time // when the first frame was appended
+	chunks   [][]byte  // memory of the payloads
+	used     int       // chunks in use
 }
 
 const chunkBytes = 1 << 20
@@ -44,10 +46,11 @@ func (b *batch) clear() {
 	clear(b.chunks[len(kept):])
 	b.chunks = kept
 	clear(b.events)
+	clear(b.verdicts)
 	if cap(b.events) > 4*len(b.events)+1024 {
-		b.events, b.found = nil, nil
+		b.events, b.found, b.verdicts = nil, nil, nil
 	}
-	b.events = b.events[:0]
+	b.events, b.verdicts = b.events[:0], b.verdicts[:0]
 	b.bytes, b.used = 0, 0
 	b.oldest = time.Time{}
 }

@@ -3,6 +3,7 @@ package loader
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -35,7 +36,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
 	if _, err := wh.Ensure(ctx, countsTable, schemaOf("source", tidegate.String, "accepted", tidegate.Int, "loaded", tidegate.Int,
-		"duplicate", tidegate.Int, "dead", tidegate.Int, "updated_at", tidegate.Timestamp)); err != nil {
+		"duplicate", tidegate.Int, "dead", tidegate.Int, "updated_at", tidegate.Timestamp, "suppressed", tidegate.Int, "dropped", tidegate.Int)); err != nil {
 		return fmt.Errorf("making sure of the counts' table: %w", err)
 	}
 	if _, err := wh.Ensure(ctx, seenTable, seenSchema()); err != nil {
@@ -120,16 +121,20 @@ func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.
 }
 
 // tally is what became of the events of one source in one batch.
-type tally struct{ loaded, duplicate, dead int64 }
+type tally struct{ loaded, duplicate, dead, suppressed, dropped int64 }
+
+func (t *tally) read() int64 { return t.loaded + t.duplicate + t.dead + t.suppressed + t.dropped }
 
 // count adds the tallies to the books. Invariant 2.
 func (l *Loader) count(ctx context.Context, tx warehouse.Tx, tallies map[string]*tally, at time.Time) error {
 	p := l.dialect.Placeholder
 	update := "UPDATE " + l.table(countsTable) + " SET accepted = accepted + " + p(1) + ", loaded = loaded + " + p(2) +
-		", duplicate = duplicate + " + p(3) + ", dead = dead + " + p(4) + ", updated_at = " + p(5) + " WHERE source = " + p(6)
-	insert := "INSERT INTO " + l.table(countsTable) + " (accepted, loaded, duplicate, dead, updated_at, source) VALUES (" + l.marks(6) + ")"
+		", duplicate = duplicate + " + p(3) + ", dead = dead + " + p(4) +
+		", suppressed = COALESCE(suppressed, 0) + " + p(5) + ", dropped = COALESCE(dropped, 0) + " + p(6) + // NULL where an older version counted
+		", updated_at = " + p(7) + " WHERE source = " + p(8)
+	insert := "INSERT INTO " + l.table(countsTable) + " (accepted, loaded, duplicate, dead, suppressed, dropped, updated_at, source) VALUES (" + l.marks(8) + ")"
 	for source, t := range tallies {
-		args := []any{t.loaded + t.duplicate + t.dead, t.loaded, t.duplicate, t.dead, at, source}
+		args := []any{t.read(), t.loaded, t.duplicate, t.dead, t.suppressed, t.dropped, at, source}
 		n, err := tx.Exec(ctx, string(update), args...)
 		if err == nil && n == 0 {
 			_, err = tx.Exec(ctx, string(insert), args...)
@@ -144,22 +149,32 @@ func (l *Loader) count(ctx context.Context, tx warehouse.Tx, tallies map[string]
 // Counts is what became of a source's events, over all time.
 type Counts struct {
 	Source    string `json:"source"`
-	Accepted  int64  `json:"accepted"` // read from the journal: loaded + duplicate + dead
+	Accepted  int64  `json:"accepted"` // read from the journal: the sum of all that follow
 	Loaded    int64  `json:"loaded"`
 	Duplicate int64  `json:"duplicate"`
 	Dead      int64  `json:"dead"`
+	// Suppressed are events of people of whom nothing may be kept, Dropped those that a
+	// rule left out.
+	Suppressed int64 `json:"suppressed"`
+	Dropped    int64 `json:"dropped"`
 }
 
 // ReadCounts reads the books of a warehouse that a Loader fills, by source.
 func ReadCounts(ctx context.Context, wh warehouse.Warehouse) ([]Counts, error) {
-	rows, err := wh.Query(ctx, `SELECT source, accepted, loaded, duplicate, dead FROM _tidegate.counts ORDER BY source`)
+	columns := "suppressed, dropped"
+	if schema, err := wh.Describe(ctx, countsTable); err != nil {
+		return nil, fmt.Errorf("describing the counts: %w", err)
+	} else if !slices.ContainsFunc(schema, func(c tidegate.Column) bool { return c.Name == "dropped" }) {
+		columns = "0, 0" // no loader of this version was here yet
+	}
+	rows, err := wh.Query(ctx, `SELECT source, accepted, loaded, duplicate, dead, `+columns+` FROM _tidegate.counts ORDER BY source`)
 	if err != nil {
 		return nil, fmt.Errorf("reading the counts: %w", err)
 	}
 	var all []Counts
 	err = drain(ctx, rows, func(row tidegate.Row) error {
 		source, _ := row[0].(string)
-		all = append(all, Counts{source, asInt(row[1]), asInt(row[2]), asInt(row[3]), asInt(row[4])})
+		all = append(all, Counts{source, asInt(row[1]), asInt(row[2]), asInt(row[3]), asInt(row[4]), asInt(row[5]), asInt(row[6])})
 		return nil
 	})
 	if closeErr := rows.Close(); err == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/warehouse"
 )
@@ -49,14 +50,15 @@ type rows struct {
 }
 
 // prepare makes the load of the first of events: of all, or of as many as it takes until
-// a table of the transaction has limit rows. found is what peekAll says about them.
-func (l *Loader) prepare(ctx context.Context, events []tidegate.Event, found []peeked, limit int) (*load, error) {
+// a table of the transaction has limit rows.
+func (l *Loader) prepare(ctx context.Context, ex examined, limit int) (*load, error) {
+	events := ex.events
 	ld := &load{
 		id: events[0].Offset.String(), at: l.opts.Now().UTC().Truncate(time.Microsecond), limit: limit,
 		byTable: make(map[*shape.Table]*sheet), users: make(map[*shape.Table]*users), tallies: make(map[string]*tally),
 	}
 	ld.once = fmt.Sprintf("load %s at %d", ld.id, ld.at.UnixMicro())
-	if err := l.shapeAll(ctx, ld, events, found); err != nil {
+	if err := l.shapeAll(ctx, ld, ex); err != nil {
 		return nil, err
 	}
 	for i := range events[:ld.events] {
@@ -103,7 +105,7 @@ type peeked struct {
 }
 
 // shapeAll turns events into the rows of ld, until that is full.
-func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event, found []peeked) (err error) {
+func (l *Loader) shapeAll(ctx context.Context, ld *load, ex examined) error {
 	batch := shape.Batch{LoadID: ld.id, LoadedAt: ld.at}
 	full := false
 	emit := func(row shape.Row) error {
@@ -112,12 +114,12 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 	}
 	var t *tally
 	var source string
-	for i := range events {
+	for i := range ex.events {
 		if full {
 			return nil
 		}
 		ld.events++
-		ev, p := &events[i], &found[i]
+		ev := &ex.events[i]
 		if t == nil || source != ev.Source {
 			source = ev.Source
 			if t = ld.tallies[source]; t == nil {
@@ -125,33 +127,72 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, events []tidegate.Event
 				ld.tallies[source] = t
 			}
 		}
-		var code, reason string
-		switch {
-		case ev.Refusal != "":
-			code, reason = ev.Refusal, "refused on arrival"
-		case p.err != nil:
-			code, reason = shape.DeadCode(p.err), p.err.Error()
-		case l.poison[ev.Offset] != "":
-			code, reason = shape.CodeUnloadable, l.poison[ev.Offset]
-		case p.again:
-			t.duplicate++
-			continue
-		default:
-			if code, reason, err = l.shapeOne(ctx, ev, p, batch, emit); err != nil {
-				return err
-			}
-		}
-		if code == "" {
-			t.loaded++
-			ld.prints = append(ld.prints, p.print)
-			continue
-		}
-		t.dead++
-		if err := l.shaper.Dead(ctx, ev, p.id, code, reason, batch, emit); err != nil {
+		if err := l.shapeJudged(ctx, ld, t, ev, &ex.found[i], ex.verdict(i), batch, emit); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// shapeJudged does with one event what is known and was decided about it, and counts that.
+func (l *Loader) shapeJudged(ctx context.Context, ld *load, t *tally, ev *tidegate.Event, p *peeked, v judge.Verdict, batch shape.Batch, emit func(shape.Row) error) (err error) {
+	var code, reason string
+	switch {
+	case ev.Refusal == judge.CodeSuppressed:
+		t.suppressed++
+		return nil
+	case ev.Refusal != "":
+		code, reason = ev.Refusal, "refused on arrival"
+	case p.err != nil:
+		code, reason = shape.DeadCode(p.err), p.err.Error()
+	case l.poison[ev.Offset] != "":
+		code, reason = shape.CodeUnloadable, l.poison[ev.Offset]
+	case p.again:
+		t.duplicate++
+		return nil
+	default:
+		if len(v.Violations) > 0 {
+			if err := l.shaper.Violations(ctx, ev, p.id, v.Violations, batch, emit); err != nil {
+				return err
+			}
+		}
+		switch v.Fate {
+		case judge.Suppress:
+			t.suppressed++
+			return nil
+		case judge.Drop:
+			t.dropped++
+			return nil
+		case judge.Dead:
+			code, reason = v.Code, v.Reason
+		case judge.Keep:
+			if code, reason, err = l.shapeOne(ctx, judged(ev, v), p, batch, emit); err != nil {
+				return err
+			}
+		}
+	}
+	if code == "" {
+		t.loaded++
+		ld.prints = append(ld.prints, p.print)
+		return nil
+	}
+	t.dead++
+	return l.shaper.Dead(ctx, ev, p.id, code, reason, batch, emit)
+}
+
+// judged is ev as v leaves it.
+func judged(ev *tidegate.Event, v judge.Verdict) *tidegate.Event {
+	if v.Event == nil && v.Route == "" {
+		return ev
+	}
+	changed := *ev
+	if v.Event != nil {
+		changed.Body, changed.Context, changed.Integrations = v.Event.Body, v.Event.Context, v.Event.Integrations
+	}
+	if v.Route != "" {
+		changed.Source = v.Route
+	}
+	return &changed
 }
 
 // shapeOne makes the rows of one event. When the event itself is at fault, code

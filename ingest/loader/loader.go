@@ -1,9 +1,9 @@
 // Package loader carries events from the journal into the warehouse.
 //
-//	journal ─▶ batch ─▶ repeats out ─▶ shape ─▶ Ensure ─▶ one transaction ─▶ … ─▶ checkpoint ─▶ the journal may trim
-//	           (time,     (ids of this   (rows,    (DDL,      (rows, users, seen ids,    (minutes)
-//	            size)      batch, then    dead      additive)  counts, cursor)
-//	                       of history)    letters)
+//	journal ─▶ batch ─▶ repeats out ─▶ judge ─▶ shape ─▶ Ensure ─▶ one transaction ─▶ … ─▶ checkpoint ─▶ the journal may trim
+//	           (time,     (ids of this   (plan,    (rows,    (DDL,      (rows, users, seen ids,    (minutes)
+//	            size)      batch, then    rules)    dead      additive)  counts, cursor)
+//	                       of history)              letters)
 //
 // What happens to a batch that fails:
 //
@@ -17,9 +17,9 @@
 // ends (Invariant 3). The cursor in the warehouse is the truth; the journal's own
 // cursor only says what may be trimmed and moves after a verified checkpoint, so
 // that a lost write-ahead log is loaded again. One message id of one source is
-// one event for ever; of equals the first in the journal counts. Every event
-// read is counted as loaded, duplicate or dead in the same transaction
-// (Invariant 2). A stranger's event never stops the loader (Invariant 7).
+// one event for ever; of equals the first in the journal
+// counts. Every event read is counted as loaded, duplicate, dead, suppressed or
+// dropped in the same transaction (Invariant 2). A stranger's event never stops the loader (Invariant 7).
 //
 // It does not accept events, does not decide what is valid, does not talk to an
 // engine except through the warehouse contract, and never narrows, renames or
@@ -44,6 +44,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/warehouse"
@@ -82,6 +83,8 @@ type Options struct {
 	// The loader waits for it, so it should only pass the news on.
 	OnLoad func(tables []warehouse.Table)
 
+	// Judge decides what is to become of each event that is no repeat; nil: all are kept.
+	Judge judge.Judge
 	// Shape says how events become rows. Reserved and MaxName are filled from the warehouse's dialect.
 	Shape shape.Options
 	// MaxTables bounds the tables of one source (default shape.DefaultMaxTables);
@@ -135,16 +138,18 @@ func setDefault[T comparable](field *T, value T) {
 
 // Stats is what a Loader has done since it was made, and how far behind it is.
 type Stats struct {
-	Position  tidegate.Offset // everything below is queryable
-	LagEvents int64           // events in the journal above Position; -1 when Options.Head is nil
-	LagAge    time.Duration   // since the oldest event of the batch at hand was appended; 0 when idle
-	Loaded    int64           // events that became rows
-	Duplicate int64           // events left out because their message id had been loaded
-	Dead      int64           // events that became dead letters
-	Rows      int64           // rows written to event tables
-	Batches   int64           // transactions committed
-	Gaps      int64           // events that the journal no longer had
-	LastLoad  time.Time       // of the last commit
+	Position   tidegate.Offset // everything below is queryable
+	LagEvents  int64           // events in the journal above Position; -1 when Options.Head is nil
+	LagAge     time.Duration   // since the oldest event of the batch at hand was appended; 0 when idle
+	Loaded     int64           // events that became rows
+	Duplicate  int64           // events left out because their message id had been loaded
+	Dead       int64           // events that became dead letters
+	Suppressed int64           // events of people of whom nothing may be kept
+	Dropped    int64           // events that a rule left out
+	Rows       int64           // rows written to event tables
+	Batches    int64           // transactions committed
+	Gaps       int64           // events that the journal no longer had
+	LastLoad   time.Time       // of the last commit
 	// Checkpointed is the offset below which the warehouse's own file holds everything.
 	Checkpointed tidegate.Offset
 	// Fault is why the last attempt failed, nil while all is well.

@@ -64,7 +64,7 @@ func TestEventsBecomeRows(t *testing.T) {
 		t.Errorf("OnLoad (-want +got):\n%s", diff)
 	}
 	counts, err := ReadCounts(t.Context(), wh)
-	if err != nil || len(counts) != 1 || counts[0] != (Counts{"web", 5, 2, 1, 2}) {
+	if err != nil || len(counts) != 1 || counts[0] != (Counts{Source: "web", Accepted: 5, Loaded: 2, Duplicate: 1, Dead: 2}) {
 		t.Errorf("ReadCounts = %+v, %v", counts, err)
 	}
 	// On the way out the loader checkpointed and let the journal go.

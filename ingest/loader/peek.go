@@ -2,8 +2,10 @@ package loader
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 )
 
@@ -55,4 +57,60 @@ func (l *Loader) peekAll(ctx context.Context, found []peeked, events []tidegate.
 		}
 	}
 	return found, nil
+}
+
+// examined is events with what was found out and decided about each.
+type examined struct {
+	events   []tidegate.Event
+	found    []peeked
+	verdicts []judge.Verdict // empty: all are kept
+}
+
+// from leaves out the first n.
+func (e examined) from(n int) examined {
+	e.events, e.found = e.events[n:], e.found[n:]
+	if len(e.verdicts) > 0 {
+		e.verdicts = e.verdicts[n:]
+	}
+	return e
+}
+
+// verdict is what was decided about event i.
+func (e examined) verdict(i int) judge.Verdict {
+	if len(e.verdicts) == 0 {
+		return judge.Verdict{}
+	}
+	return e.verdicts[i]
+}
+
+// judgeAll asks about the events that would be loaded, and appends to verdicts one for
+// each event. Repeats are not judged again: what the first of them became counts.
+func (l *Loader) judgeAll(ctx context.Context, verdicts []judge.Verdict, events []tidegate.Event, found []peeked) ([]judge.Verdict, error) {
+	if l.opts.Judge == nil {
+		return verdicts, nil
+	}
+	items := make([]judge.Item, 0, len(events))
+	at := make([]int, 0, len(events))
+	for i := range events {
+		if p := &found[i]; p.count && !p.again {
+			items = append(items, judge.Item{Event: &events[i], ID: p.id, Type: p.kind})
+			at = append(at, i)
+		}
+	}
+	said := make([]judge.Verdict, len(items))
+	if err := l.opts.Judge.Judge(ctx, items, said); err != nil {
+		return nil, fmt.Errorf("judging %d events: %w", len(items), err)
+	}
+	for range events {
+		verdicts = append(verdicts, judge.Verdict{})
+	}
+	for k, i := range at {
+		verdicts[i] = said[k]
+		if said[k].Event != nil { // the event may have become one of another type
+			if _, kind, err := shape.Peek(said[k].Event); err == nil {
+				found[i].kind = kind
+			}
+		}
+	}
+	return verdicts, nil
 }

@@ -104,11 +104,14 @@ func (l *Loader) prepareBatch(ctx context.Context, b *batch, before [][]fingerpr
 	if b.found, err = l.peekAll(ctx, b.found[:0], b.events, before); err != nil {
 		return nil, err
 	}
+	if b.verdicts, err = l.judgeAll(ctx, b.verdicts[:0], b.events, b.found); err != nil {
+		return nil, err
+	}
 	return l.preparePart(ctx, b, 0)
 }
 
 func (l *Loader) preparePart(ctx context.Context, b *batch, from int) (*part, error) {
-	ld, err := l.prepare(ctx, b.events[from:], b.found[from:], l.opts.TransactionRows)
+	ld, err := l.prepare(ctx, examined{b.events, b.found, b.verdicts}.from(from), l.opts.TransactionRows)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +217,11 @@ func (l *Loader) loadPart(ctx context.Context, events []tidegate.Event, next tid
 	if err != nil {
 		return err
 	}
-	ld, err := l.prepare(ctx, events, found, len(events)+1)
+	verdicts, err := l.judgeAll(ctx, nil, events, found)
+	if err != nil {
+		return err
+	}
+	ld, err := l.prepare(ctx, examined{events, found, verdicts}, len(events)+1)
 	if err != nil {
 		return err
 	}
@@ -295,6 +302,8 @@ func (l *Loader) committed(t *transaction) {
 			loaded.Loaded += n.loaded
 			loaded.Duplicate += n.duplicate
 			loaded.Dead += n.dead
+			loaded.Suppressed += n.suppressed
+			loaded.Dropped += n.dropped
 		}
 		loaded.Rows += ld.rows
 		ld.tables(named)
@@ -306,6 +315,8 @@ func (l *Loader) committed(t *transaction) {
 		s.Loaded += loaded.Loaded
 		s.Duplicate += loaded.Duplicate
 		s.Dead += loaded.Dead
+		s.Suppressed += loaded.Suppressed
+		s.Dropped += loaded.Dropped
 		s.Rows += loaded.Rows
 		s.Batches++
 		s.LastLoad = end.at

@@ -135,7 +135,7 @@ func apostrophe(s string) int {
 var takenTables = map[string]bool{
 	"tracks": true, "pages": true, "screens": true, "aliases": true, "groups": true,
 	"accounts": true, "users": true, "identifies": true,
-	DiscardsTable: true, DeadLettersTable: true,
+	DiscardsTable: true, DeadLettersTable: true, ViolationsTable: true,
 }
 
 // takenSchemas are schemas that belong to the engine or to Tidegate.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/clock"
+	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -362,4 +363,27 @@ func (s *Shaper) Dead(ctx context.Context, ev *tidegate.Event, id, code, reason 
 		s.give(t.base[i], v)
 	}
 	return s.finish(-1, emit)
+}
+
+// Violations gives emit the rows of tidegate_violations for the ways in which an event
+// breaks its plan. Whether the event becomes rows too is another matter.
+func (s *Shaper) Violations(ctx context.Context, ev *tidegate.Event, id string, list []judge.Violation, batch Batch, emit func(Row) error) error {
+	t, err := s.lookup(ctx, warehouse.Table{Schema: s.schemaName(ev.Source), Name: ViolationsTable})
+	if err != nil {
+		return fmt.Errorf("finding the violations of %s: %w", ev.Source, err)
+	}
+	s.begin()
+	for _, v := range list {
+		s.start(t)
+		for i, value := range []Value{
+			text(v.Plan), {Kind: tidegate.Int, Int: int64(v.Version), number: true}, text(v.Event), text(v.Kind), text(v.Path), text(v.Message), text(v.Action),
+			text(id), text(ev.Offset.String()), moment(ev.ReceivedAt), moment(batch.LoadedAt),
+		} {
+			s.give(t.base[i], value)
+		}
+		if err := s.finish(-1, emit); err != nil {
+			return err
+		}
+	}
+	return nil
 }

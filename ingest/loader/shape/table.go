@@ -19,6 +19,7 @@ const (
 	AliasesTable     = "aliases"
 	DiscardsTable    = "tidegate_discards"
 	DeadLettersTable = "tidegate_dead_letters"
+	ViolationsTable  = "tidegate_violations"
 )
 
 // The columns that every event table has for Tidegate's own use.
@@ -152,6 +153,8 @@ func layoutOf(table string) *layout {
 		columns = discardsColumns()
 	case DeadLettersTable:
 		columns = deadLettersColumns()
+	case ViolationsTable:
+		columns = violationsColumns()
 	case UsersTable:
 		columns = tidegate.Schema{
 			column("id", tidegate.String), column("received_at", tidegate.Timestamp),
@@ -186,6 +189,15 @@ func discardsColumns() tidegate.Schema {
 		column("table_name", tidegate.String), column("row_id", tidegate.String), column("column_name", tidegate.String),
 		column("column_value", tidegate.String), column("column_type", tidegate.String), column("value_type", tidegate.String),
 		column("reason", tidegate.String), column("message_id", tidegate.String), column("journal_offset", tidegate.String),
+		column("received_at", tidegate.Timestamp), column("uuid_ts", tidegate.Timestamp),
+	}
+}
+
+func violationsColumns() tidegate.Schema {
+	return tidegate.Schema{
+		column("plan", tidegate.String), column("plan_version", tidegate.Int), column("event", tidegate.String),
+		column("kind", tidegate.String), column("path", tidegate.String), column("message", tidegate.String), column("action", tidegate.String),
+		column("message_id", tidegate.String), column("journal_offset", tidegate.String),
 		column("received_at", tidegate.Timestamp), column("uuid_ts", tidegate.Timestamp),
 	}
 }
