@@ -40,6 +40,10 @@ func (h *Hub) activate(ctx context.Context, base *project.Project) error {
 	e := h.dbt.expand(base, Kinds())
 	next := index(e.project)
 	next.base, next.dbt = base, e.refs
+	rules, err := h.judge.compile(base)
+	if err != nil {
+		return err
+	}
 	if err := h.scheduler.Set(ctx, e.project.Syncs); err != nil {
 		return fmt.Errorf("activating the schedules: %w", err)
 	}
@@ -51,6 +55,7 @@ func (h *Hub) activate(ctx context.Context, base *project.Project) error {
 	}
 	h.active.Store(next)
 	h.sources.set(base.Sources)
+	h.judge.set(rules)
 	h.setAlerts(e.project)
 	h.writeExposures(next)
 	return nil

@@ -32,6 +32,7 @@ type Hub struct {
 	o       Options
 	runs    *store.Store
 	sources sources
+	judge   judges
 	retries retries
 	dbt     dbtProjects
 
@@ -111,7 +112,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return errors.Join(err, wh.Close())
 	}
 	options := loader.Options{
-		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{},
+		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{}, Judge: &h.judge,
 	}
 	if every, err := time.ParseDuration(p.Settings.CheckpointEvery); err == nil {
 		options.CheckpointEvery, options.CheckpointAfterDDL = every, min(every, 15*time.Second)
