@@ -13,7 +13,8 @@ import (
 const hashDigits = 10
 
 // Fit returns name when it is short enough, otherwise its beginning followed
-// by "_" and a hash of the whole name. A name that the engine keeps for a system
+// by "_" and a hash of the whole name. Where the engine takes not every character, it takes
+// all of the result, as a column, a table or a schema. A name that the engine keeps for a system
 // column gets a "_" at its end. Equal names always give equal results.
 func (d Dialect) Fit(name string) string {
 	if _, ok := d.system[fold(name)]; ok {
@@ -22,12 +23,29 @@ func (d Dialect) Fit(name string) string {
 	return d.fitTo(name, d.fitName)
 }
 
+// plainly returns name as the engine can have it everywhere.
+func (d Dialect) plainly(name string, limit int) string {
+	if d.plain == nil {
+		return name
+	}
+	plain, changed := d.plain(name)
+	if !changed {
+		return plain
+	}
+	return d.cut(plain, limit-hashDigits-1) + "_" + hashOf(name)
+}
+
+func hashOf(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])[:hashDigits]
+}
+
 func (d Dialect) fitTo(name string, limit int) string {
+	name = d.plainly(name, limit)
 	if d.length(name) <= limit {
 		return name
 	}
-	sum := sha256.Sum256([]byte(name))
-	return d.cut(name, limit-hashDigits-1) + "_" + hex.EncodeToString(sum[:])[:hashDigits]
+	return d.cut(name, limit-hashDigits-1) + "_" + hashOf(name)
 }
 
 // cut returns the longest beginning of name within limit that ends between two characters.

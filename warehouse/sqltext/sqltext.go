@@ -33,6 +33,7 @@ type Text string
 type Dialect struct {
 	name        string
 	quote       byte // the character around an identifier, doubled inside it
+	backslash   bool // inside it is escaped by a backslash instead, and so is a backslash
 	maxName     int  // longest identifier that the engine takes
 	fitName     int  // longest identifier that we make; at most maxName
 	maxBytes    bool // both count bytes rather than characters
@@ -44,10 +45,25 @@ type Dialect struct {
 	system      map[string]struct{} // names that every table has a column of already
 	indexes     bool                // large tables need indexes for looking rows up
 	placeholder func(n int) Text
+	// decimalOf names a decimal where not all of them have one name; nil: decimal is the name.
+	decimalOf func(precision, scale int) Text
+	// illegal says why the engine takes a name for none, quoted or not; "" when it takes it. nil: it takes all.
+	illegal func(what namePart, name string) string
+	// plain turns a name that illegal refuses somewhere into one that it takes everywhere.
+	plain func(name string) (plain string, changed bool)
 }
 
+// namePart is what a name is of; engines differ in what each may hold.
+type namePart uint8
+
+const (
+	columnName namePart = iota
+	tableName
+	schemaName
+)
+
 // dialects lists every dialect.
-func dialects() []Dialect { return []Dialect{DuckDB(), Postgres()} }
+func dialects() []Dialect { return []Dialect{BigQuery(), DuckDB(), Postgres()} }
 
 // Find returns the dialect that an Execer names ("duckdb").
 func Find(name string) (Dialect, bool) {
@@ -107,7 +123,9 @@ func (d Dialect) Placeholder(n int) Text { return d.placeholder(n) }
 
 // Check says whether name can be an identifier as it stands: a *tidegate.Fault
 // (Reject, code "sql.identifier") tells why not.
-func (d Dialect) Check(name string) error {
+func (d Dialect) Check(name string) error { return d.check(columnName, name) }
+
+func (d Dialect) check(what namePart, name string) error {
 	switch {
 	case name == "":
 		return nameFault(name, "is empty")
@@ -117,6 +135,11 @@ func (d Dialect) Check(name string) error {
 		return nameFault(name, "holds a control character")
 	case d.length(name) > d.maxName:
 		return nameFault(name, fmt.Sprintf("is longer than the %d that %s allows", d.maxName, d.name))
+	}
+	if d.illegal != nil {
+		if why := d.illegal(what, name); why != "" {
+			return nameFault(name, why)
+		}
 	}
 	return nil
 }
@@ -142,24 +165,29 @@ func nameFault(name, why string) error {
 }
 
 // Ident quotes name, refusing what Check refuses.
-func (d Dialect) Ident(name string) (Text, error) {
-	if err := d.Check(name); err != nil {
+func (d Dialect) Ident(name string) (Text, error) { return d.ident(columnName, name) }
+
+func (d Dialect) ident(what namePart, name string) (Text, error) {
+	if err := d.check(what, name); err != nil {
 		return "", err
 	}
 	q := string(d.quote)
+	if d.backslash {
+		return Text(q + strings.NewReplacer(`\`, `\\`, q, `\`+q).Replace(name) + q), nil
+	}
 	return Text(q + strings.ReplaceAll(name, q, q+q) + q), nil
 }
 
 // Table quotes a table's name with its schema; an empty schema is left out.
 func (d Dialect) Table(schema, name string) (Text, error) {
-	n, err := d.Ident(name)
+	n, err := d.ident(tableName, name)
 	if err != nil {
 		return "", err
 	}
 	if schema == "" {
 		return n, nil
 	}
-	s, err := d.Ident(schema)
+	s, err := d.ident(schemaName, schema)
 	if err != nil {
 		return "", err
 	}
@@ -188,6 +216,9 @@ func (d Dialect) Type(t tidegate.Type) (Text, error) {
 		}
 		if t.Precision < 1 || t.Precision > d.maxDecimal || t.Scale < 0 || t.Scale > t.Precision {
 			return "", fmt.Errorf("naming type %s: %s decimals have 1 to %d digits", t, d.name, d.maxDecimal)
+		}
+		if d.decimalOf != nil {
+			return d.decimalOf(t.Precision, t.Scale), nil
 		}
 		return Text(fmt.Sprintf("%s(%d,%d)", d.decimal, t.Precision, t.Scale)), nil
 	}
