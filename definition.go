@@ -19,6 +19,11 @@ type Source struct {
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
 	// EventsPerSecond is the rate above which requests are answered 429; 0 means the hub's own limit.
 	EventsPerSecond float64 `json:"events_per_second,omitempty" min:"0"`
+	// IP says what is kept of the senders' addresses: all (when empty), the network only, or nothing.
+	IP string `json:"ip,omitempty" enum:"keep,anonymize,drop"`
+	// Bots says what becomes of events from programs that read the web, such as search engines: they are
+	// kept (when empty), kept with `context_is_bot` and `context_bot_name`, or counted only.
+	Bots string `json:"bots,omitempty" enum:"keep,mark,drop"`
 	// Webhook makes events of another service's calls to `/v1/webhook?writeKey=`.
 	Webhook *WebhookSource `json:"webhook,omitempty"`
 }

@@ -30,6 +30,18 @@ func (t EventType) Valid() bool {
 	return false
 }
 
+// The refusals whose events were journaled without what they say: of the body the
+// messageId is left, and what they shared with other events is not theirs. To
+// the sender they were accepted.
+const (
+	RefusedSuppressed = "privacy.suppressed" // the person's events must not be kept
+	RefusedBot        = "event.bot"          // the source drops what programs that read the web send
+)
+
+// Withheld says whether an event refused with this code was journaled without
+// what it says.
+func Withheld(refusal string) bool { return refusal == RefusedSuppressed || refusal == RefusedBot }
+
 // Offset is the place of one event in the journal. Offsets order events within
 // one partition only. The local journal has the single partition 0; positions
 // count events (not bytes, not requests) from 0.

@@ -72,6 +72,33 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
+// nobody is a Suppression of nobody.
+type nobody struct{}
+
+func (nobody) Suppressed(string, string, string) bool { return false }
+
+// BenchmarkSuppression is BenchmarkHandler's batch with a list to ask.
+func BenchmarkSuppression(b *testing.B) {
+	for name, list := range map[string]Suppression{"none": nil, "empty": nobody{}} {
+		b.Run(name, func(b *testing.B) {
+			h := newHub(b, func(o *Options) { o.Journal, o.Now, o.Suppression = discard{}, time.Now, list })
+			text := benchBatch(100)
+			body := strings.NewReader(text)
+			r := httptest.NewRequest(http.MethodPost, "/v1/batch", body)
+			r.SetBasicAuth("WK", "")
+			w := &quietWriter{header: http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				body.Reset(text)
+				r.Body = io.NopCloser(body)
+				clear(w.header)
+				h.ServeHTTP(w, r)
+			}
+			b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
 // BenchmarkServer is the same over TCP, generator and server on one machine,
 // beside a server that reads the bodies and throws them away.
 func BenchmarkServer(b *testing.B) {

@@ -32,8 +32,9 @@ type request struct {
 	answer      []byte
 	reserved    int64 // of the budget
 
-	ok     int
-	errors []eventError
+	ok       int // accepted
+	withheld int // refused for reasons that are not the sender's business
+	errors   []eventError
 }
 
 // collect serves one path that takes events. byPath is the type that the path
@@ -47,7 +48,7 @@ func (s *surface) collect(byPath tidegate.EventType) http.HandlerFunc {
 		status := http.StatusOK
 		switch {
 		case p == nil:
-			req.answer = appendAccepted(req.answer[:0], len(req.env.Events), req.ok, req.errors)
+			req.answer = appendAccepted(req.answer[:0], len(req.env.Events), req.ok+req.withheld, req.errors)
 			writeAccepted(w, req.answer)
 		case s.mode == Segment && p.status == http.StatusUnauthorized:
 			writeAccepted(w, []byte(`{"success":true}`))
@@ -93,14 +94,18 @@ func (s *surface) takeBody(req *request, r *http.Request, body []byte, source ti
 		}
 	}
 	tally := s.counts.of(source)
-	if p = s.enclose(req, byPath); p != nil {
+	t := treatmentOf(req, r, source, byPath)
+	if p = s.enclose(req, &t); p != nil {
 		s.counts.refused(r.Context(), tally, req)
 		return p
 	}
 	if p := tally.admit(received, len(req.env.Events)); p != nil {
 		return p
 	}
-	req.env.Source, req.env.ReceivedAt, req.env.RequestIP = source.Name, received, s.clientIP(r)
+	req.env.Source, req.env.ReceivedAt = source.Name, received
+	if req.withheld < len(req.env.Events) {
+		req.env.RequestIP = t.requestIP(s.clientIP(r))
+	}
 	if p := s.append(r.Context(), req); p != nil {
 		return p
 	}
@@ -110,13 +115,13 @@ func (s *surface) takeBody(req *request, r *http.Request, body []byte, source ti
 
 // enclose judges the events of the scanned document and puts all of them into
 // the envelope. It refuses the request when none of them is valid.
-func (s *surface) enclose(req *request, byPath tidegate.EventType) *problem {
+func (s *surface) enclose(req *request, t *treatment) *problem {
 	d := &req.doc
-	req.ok, req.errors = 0, req.errors[:0]
+	req.ok, req.withheld, req.errors = 0, 0, req.errors[:0]
 	req.env = envelope.Envelope{Events: req.env.Events[:0]}
-	if byPath != "" {
-		s.add(req, &d.Event, byPath)
-		if req.ok > 0 {
+	if t.byPath != "" {
+		s.add(req, &d.Event, t)
+		if req.ok+req.withheld > 0 {
 			return nil
 		}
 		status, code := http.StatusBadRequest, req.env.Events[0].Refusal
@@ -131,30 +136,32 @@ func (s *surface) enclose(req *request, byPath tidegate.EventType) *problem {
 	case len(d.Events) == 0:
 		return refuse(http.StatusBadRequest, "request.empty_batch", `"batch" is empty`, "")
 	}
-	if sentAt, ok := d.SentAt.Text(); ok {
-		req.env.SentAt = string(sentAt)
-	}
-	if d.Context.IsObject() {
-		req.env.Context = d.Context
-	}
-	if d.Integrations.IsObject() {
-		req.env.Integrations = d.Integrations
-	}
 	for i := range d.Events {
-		s.add(req, &d.Events[i], "")
+		s.add(req, &d.Events[i], t)
 	}
-	if req.ok == 0 {
+	switch {
+	case req.ok+req.withheld == 0:
 		p := refuse(http.StatusBadRequest, "request.no_valid_event", "none of the events in the batch is valid: "+req.errors[0].Message, "")
 		p.events, p.errors = len(d.Events), req.errors
 		return p
+	case req.withheld < len(d.Events):
+		t.share(req)
 	}
 	return nil
 }
 
-// add puts one event into the envelope, judged.
-func (s *surface) add(req *request, ev *scan.Event, byPath tidegate.EventType) {
-	refusal, typ := s.limits.judge(ev, byPath)
-	kept := envelope.Event{Type: typ, Refusal: refusal, Body: ev.Raw}
+// add puts one event into the envelope, judged and treated.
+func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
+	if s.suppressed(t.source.Name, ev) {
+		s.withhold(req, ev, tidegate.RefusedSuppressed)
+		return
+	}
+	refusal, typ := s.limits.judge(ev, t.byPath)
+	if refusal == "" && t.source.Bots == botsDrop && t.botOf(ev) != "" {
+		s.withhold(req, ev, tidegate.RefusedBot)
+		return
+	}
+	kept := envelope.Event{Type: typ, Refusal: refusal, Body: t.treat(ev)}
 	if ev.MessageID.Empty() {
 		kept.MessageID = s.newID()
 	}

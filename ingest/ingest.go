@@ -64,6 +64,8 @@ type Options struct {
 	// Secret resolves the reference of a webhook's secret (`${env:NAME}`). Sources
 	// with webhooks are refused when it is nil.
 	Secret func(reference string) (string, error)
+	// Suppression says whose events must not be kept. Nobody's when nil.
+	Suppression Suppression
 	// Meter counts accepted, refused, bytes and answers. Nothing is counted when nil.
 	Meter metric.Meter
 }
@@ -142,6 +144,8 @@ type surface struct {
 	secret    func(reference string) (string, error)
 	receivers sync.Map // name of a source → *receiver; bounded by the defined sources
 	paths     *chi.Mux
+
+	suppression Suppression
 }
 
 // New returns the handler of the whole ingest surface. It starts no goroutine
@@ -150,7 +154,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Journal == nil || o.Sources == nil || o.Now == nil || o.NewID == nil {
 		return nil, errors.New("ingest needs Journal, Sources, Now and NewID")
 	}
-	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies, secret: o.Secret}
+	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies, secret: o.Secret, suppression: o.Suppression}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,7 +4,8 @@
 // Invariants: Decode(Append(nil, e)) gives e back byte for byte, packed or not; Decode
 // of arbitrary bytes returns an error or a value, it never panics and never
 // allocates more than the input's length would allow, or 64 MiB when it is packed. The
-// bytes of an event are kept as the client sent them; nothing here parses JSON.
+// bytes of an event are kept as the client sent them; nothing here parses JSON. An
+// event that was withheld (tidegate.Withheld) comes out without what its request shared.
 //
 //	packed  := version(2) s2 block of a payload
 //	payload := version(1) receivedAt(varint µs) source sentAt requestIP context integrations count event*
@@ -115,6 +116,9 @@ func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tide
 		ev.MessageID = string(d.bytes())
 		ev.Refusal = string(d.bytes())
 		ev.Body = d.bytes()
+		if tidegate.Withheld(ev.Refusal) { // what others of its request said is no more to be kept with it than its own
+			ev.SentAt, ev.RequestIP, ev.Context, ev.Integrations = "", "", nil, nil
+		}
 		if d.err == nil {
 			dst = append(dst, ev)
 		}

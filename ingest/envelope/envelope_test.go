@@ -157,3 +157,25 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What an envelope's events share is not told with one that was withheld.
+func TestWithheldEventsShareNothing(t *testing.T) {
+	t.Parallel()
+	e := Envelope{
+		Source: "web", ReceivedAt: time.UnixMicro(1).UTC(), SentAt: "s", RequestIP: "203.0.113.7", Context: []byte(`{"traits":{}}`), Integrations: []byte(`{"All":true}`),
+		Events: []Event{{Body: []byte(`{"n":1}`)}, {Body: []byte(`{}`), Refusal: tidegate.RefusedSuppressed}, {Body: []byte(`{}`), Refusal: tidegate.RefusedBot}, {Body: []byte(`{}`), Refusal: "event.no_name"}},
+	}
+	got, err := Decode(nil, Append(nil, &e), tidegate.Offset{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, shares := range []bool{true, false, false, true} {
+		ev := got[i]
+		if ev.Source != "web" || !ev.ReceivedAt.Equal(e.ReceivedAt) {
+			t.Errorf("event %d lost its source or time: %+v", i, ev)
+		}
+		if told := ev.SentAt != "" || ev.RequestIP != "" || ev.Context != nil || ev.Integrations != nil; told != shares {
+			t.Errorf("event %d tells what it shares: %v, want %v", i, told, shares)
+		}
+	}
+}

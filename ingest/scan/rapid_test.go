@@ -25,7 +25,7 @@ var (
 	spaces = rapid.SampledFrom([]string{"", "", "", " ", "\n", "\t \r\n"})
 	names  = rapid.SampledFrom([]string{
 		`"type"`, `"messageId"`, `"userId"`, `"anonymousId"`, `"event"`, `"batch"`, `"batch"`, `"writeKey"`, `"sentAt"`, `"context"`, `"integrations"`,
-		`"properties"`, `"\u0074ype"`, `"bat\u0063h"`, `"userid"`, `""`, `"\\"`, `"\""`, `"ключ"`, `"\ud83d\ude00"`,
+		`"properties"`, `"ip"`, `"userAgent"`, `"previousId"`, `"context"`, `"c\u006fntext"`, `"\u0069p"`, `"\u0074ype"`, `"bat\u0063h"`, `"userid"`, `""`, `"\\"`, `"\""`, `"ключ"`, `"\ud83d\ude00"`,
 	})
 	scalars = rapid.SampledFrom([]string{
 		"0", "-0", "1", "-12.5", "1e3", "1E-7", "12345678901234567890", "true", "false", "null", `""`, `"track"`, `"\u0000"`, `"\ud800"`, `"é€😀"`, `"\\\"\/\b\f\n\r\t"`,

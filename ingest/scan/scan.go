@@ -46,7 +46,10 @@ type Event struct {
 	MessageID   Value
 	UserID      Value
 	AnonymousID Value
+	PreviousID  Value
 	Name        Value // "event", the name of a tracked event
+	IP          Value // "ip" in "context"
+	UserAgent   Value // "userAgent" in "context"
 	// Depth is how many objects and arrays lie inside each other in Raw, itself included.
 	Depth int
 }
@@ -105,9 +108,12 @@ func (s *scanner) fields(i, depth int, ev *Event, top *Document) int {
 			return -1
 		}
 		var end int
-		if top != nil && s.at(valueStart) == '[' && isName(s.b[nameStart+1:afterName-1], "batch") {
+		switch c := s.at(valueStart); {
+		case c == '[' && top != nil && isName(s.b[nameStart+1:afterName-1], "batch"):
 			end = s.items(valueStart, depth+1, top)
-		} else {
+		case c == '{' && isName(s.b[nameStart+1:afterName-1], "context"):
+			end = s.context(valueStart, depth+1, ev)
+		default:
 			end = s.value(valueStart, depth+1)
 		}
 		if end < 0 {
@@ -125,6 +131,41 @@ func (s *scanner) fields(i, depth int, ev *Event, top *Document) int {
 	ev.Depth = s.deepest - depth + 1
 	s.deepest = max(s.deepest, outer)
 	return i + 1
+}
+
+// context scans the object that begins at i like any other, and keeps what of it
+// decides about its event.
+func (s *scanner) context(i, depth int, ev *Event) int {
+	if !s.enter(i, depth) {
+		return -1
+	}
+	i = s.space(i + 1)
+	if s.at(i) == '}' {
+		return i + 1
+	}
+	for {
+		nameStart := i
+		afterName, valueStart := s.name(i)
+		if valueStart < 0 {
+			return -1
+		}
+		if i = s.value(valueStart, depth+1); i < 0 {
+			return -1
+		}
+		switch first := s.at(nameStart + 1); {
+		case first != 'i' && first != 'u' && first != '\\': // most
+		case isName(s.b[nameStart+1:afterName-1], "ip"):
+			ev.IP = s.b[valueStart:i:i]
+		case isName(s.b[nameStart+1:afterName-1], "userAgent"):
+			ev.UserAgent = s.b[valueStart:i:i]
+		}
+		if i = s.space(i); s.at(i) == '}' {
+			return i + 1
+		}
+		if i = s.comma(i, "object"); i < 0 {
+			return -1
+		}
+	}
 }
 
 // items scans the array that begins at i and notes each of its items in d. A
@@ -173,6 +214,8 @@ func (ev *Event) keep(name, value []byte, top *Document) {
 		ev.UserID = value
 	case "anonymousId":
 		ev.AnonymousID = value
+	case "previousId":
+		ev.PreviousID = value
 	case "event":
 		ev.Name = value
 	default:
@@ -201,7 +244,15 @@ func (d *Document) keepShared(name, value []byte) {
 	}
 }
 
-// isName says whether the raw name means want.
+// isName says whether the raw name means want, which has letters only: an escape
+// for one of them is five bytes longer than the letter.
 func isName(raw []byte, want string) bool {
-	return string(raw) == want || bytes.IndexByte(raw, '\\') >= 0 && string(unescape(nil, raw)) == want
+	if len(raw) == len(want) {
+		return string(raw) == want
+	}
+	return len(raw) >= len(want)+5 && isEscaped(raw, want)
+}
+
+func isEscaped(raw []byte, want string) bool {
+	return bytes.IndexByte(raw, '\\') >= 0 && string(unescape(nil, raw)) == want
 }

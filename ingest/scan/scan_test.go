@@ -229,12 +229,13 @@ func agreeWith(t *testing.T, d *Document, body []byte) {
 	}
 	for name, got := range map[string]Value{
 		"type": d.Type, "messageId": d.MessageID, "userId": d.UserID, "anonymousId": d.AnonymousID, "event": d.Name,
-		"writeKey": d.WriteKey, "sentAt": d.SentAt, "context": d.Context, "integrations": d.Integrations, "batch": d.Batch,
+		"previousId": d.PreviousID, "writeKey": d.WriteKey, "sentAt": d.SentAt, "context": d.Context, "integrations": d.Integrations, "batch": d.Batch,
 	} {
 		if want := top[name]; string(want) != string(got) {
 			t.Fatalf("%q: %s is %q, want %q", body, name, got, want)
 		}
 	}
+	agreeOnContext(t, &d.Event)
 	if text, ok := d.UserID.Text(); ok {
 		var want string
 		if err := json.Unmarshal(d.UserID, &want); err != nil || want != string(text) {
@@ -265,10 +266,36 @@ func agreeOnItems(t *testing.T, d *Document, batch json.RawMessage) {
 				t.Fatal(err)
 			}
 		}
-		got := fmt.Sprintf("%s|%s|%s|%s|%s", ev.Type, ev.MessageID, ev.UserID, ev.AnonymousID, ev.Name)
-		if want := fmt.Sprintf("%s|%s|%s|%s|%s", fields["type"], fields["messageId"], fields["userId"], fields["anonymousId"], fields["event"]); got != want {
+		agreeOnContext(t, &ev)
+		got := fmt.Sprintf("%s|%s|%s|%s|%s|%s", ev.Type, ev.MessageID, ev.UserID, ev.AnonymousID, ev.PreviousID, ev.Name)
+		if want := fmt.Sprintf("%s|%s|%s|%s|%s|%s", fields["type"], fields["messageId"], fields["userId"], fields["anonymousId"], fields["previousId"], fields["event"]); got != want {
 			t.Fatalf("item %d: fields %s, want %s", i, got, want)
 		}
+	}
+}
+
+// agreeOnContext holds what was found in contexts to encoding/json. A repeated
+// context adds to the one before it, as it does for the loader.
+func agreeOnContext(t *testing.T, ev *Event) {
+	t.Helper()
+	var ip, userAgent json.RawMessage
+	for name, value := range ev.Raw.Members {
+		if string(name) != "context" || !value.IsObject() {
+			continue
+		}
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(value, &fields); err != nil {
+			t.Fatal(err)
+		}
+		if v, ok := fields["ip"]; ok {
+			ip = v
+		}
+		if v, ok := fields["userAgent"]; ok {
+			userAgent = v
+		}
+	}
+	if string(ev.IP) != string(ip) || string(ev.UserAgent) != string(userAgent) {
+		t.Fatalf("%q: context.ip is %q and userAgent %q, want %q and %q", ev.Raw, ev.IP, ev.UserAgent, ip, userAgent)
 	}
 }
 
@@ -286,6 +313,7 @@ func FuzzScan(f *testing.F) {
 			f.Add([]byte(part))
 		}
 	}
+	f.Add([]byte(`{"context":{"ip":1,"user\u0041gent":"a","ip":{}},"batch":[{"previousId":"p","context":{"ip":"0.0.0.0"},"context":{ },"c\u006fntext":{"userAgent":[]}}]}`))
 	f.Add([]byte(`{"user\u0049d":"\ud83d\u0041","batch":[{"type":1},[],null],"batch":[{}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) { agree(t, body) })
 }
