@@ -177,6 +177,8 @@ type Audiencer interface {
 type Cost struct {
 	Unit   string `json:"unit"`
 	Amount int64  `json:"amount"`
+	// Left is how much of the unit the account has left, as far as the destination has said; nil: unknown.
+	Left *int64 `json:"left,omitempty"`
 }
 
 // Spending is what a plan would send.

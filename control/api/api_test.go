@@ -475,7 +475,7 @@ func TestSyncVerbs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ctx := t.Context()
-	if plan, err := r.admin.SyncPlan(ctx, "crm", 5); err != nil || plan.Sync != "crm" || plan.Summary.Added != 5 || len(plan.Sample) != 1 {
+	if plan, err := r.admin.SyncPlan(ctx, "crm", 5, false); err != nil || plan.Sync != "crm" || plan.Summary.Added != 5 || len(plan.Sample) != 1 {
 		t.Errorf("%+v, %v", plan, err)
 	}
 	if runs, err := r.admin.Runs(ctx, "crm", 10); err != nil || len(runs) != 1 || runs[0].Sync != "crm" {

@@ -194,8 +194,8 @@ func (c *Client) Sync(ctx context.Context, name string) (SyncStatus, error) {
 }
 
 // SyncPlan computes what a run would send.
-func (c *Client) SyncPlan(ctx context.Context, name string, sample int) (SyncPlan, error) {
-	return post[SyncPlan](ctx, c, syncPath(name, "/plan"), url.Values{"sample": {strconv.Itoa(sample)}}, nil)
+func (c *Client) SyncPlan(ctx context.Context, name string, sample int, fresh bool) (SyncPlan, error) {
+	return post[SyncPlan](ctx, c, syncPath(name, "/plan"), url.Values{"sample": {strconv.Itoa(sample)}, "fresh": {strconv.FormatBool(fresh)}}, nil)
 }
 
 // SyncRun starts a run.

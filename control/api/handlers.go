@@ -213,10 +213,11 @@ func (s *server) getSync(ctx context.Context, in *SyncAddress) (*body[SyncStatus
 
 func (s *server) planSync(ctx context.Context, in *struct {
 	SyncAddress
-	Sample int `query:"sample" default:"20" minimum:"0" maximum:"1000" doc:"How many changes to show."`
+	Sample int  `query:"sample" default:"20" minimum:"0" maximum:"1000" doc:"How many changes to show."`
+	Fresh  bool `query:"fresh" doc:"Plan anew although a run is held, whose plan is shown otherwise."`
 },
 ) (*body[SyncPlan], error) {
-	return answer(s.o.Hub.SyncPlan(ctx, in.Name, in.Sample))
+	return answer(s.o.Hub.SyncPlan(ctx, in.Name, in.Sample, in.Fresh))
 }
 
 func (s *server) startRun(ctx context.Context, in *SyncAddress) (*body[tidegate.Run], error) {

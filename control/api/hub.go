@@ -51,8 +51,9 @@ type Hub interface {
 	Syncs(ctx context.Context) ([]SyncStatus, error)
 	// Sync returns one sync's status; fault "sync.not_found" when there is none.
 	Sync(ctx context.Context, name string) (SyncStatus, error)
-	// SyncPlan computes what a run would send and sends nothing; at most sample changes are shown.
-	SyncPlan(ctx context.Context, name string, sample int) (SyncPlan, error)
+	// SyncPlan computes what a run would send and sends nothing; at most sample changes are shown. The plan of a
+	// run that is held is shown as it stands, unless fresh.
+	SyncPlan(ctx context.Context, name string, sample int, fresh bool) (SyncPlan, error)
 	// StorePlan stores a plan as a held run, which Approve applies; a run that finds nothing to send ends at once.
 	StorePlan(ctx context.Context, name string) (tidegate.Run, error)
 	// Revert begins a run that takes back what a finished one delivered.
@@ -239,7 +240,11 @@ type Progress struct {
 
 // SyncPlan is what a run would send.
 type SyncPlan struct {
-	Sync    string         `json:"sync"`
+	Sync string `json:"sync"`
+	// RunID is the held run whose plan this is; empty when it was made to be looked at.
+	RunID string `json:"run_id,omitempty"`
+	// Beside is the run that has not finished meanwhile: what it sends counts as not sent here.
+	Beside  *tidegate.Run  `json:"beside,omitempty"`
 	Summary ledger.Summary `json:"summary"`
 	// Held is the guard that would hold the plan, nil when none would.
 	Held *tidegate.RunFault `json:"held,omitempty"`

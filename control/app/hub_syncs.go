@@ -316,12 +316,12 @@ func (h *Hub) ledgerSize(ctx context.Context, name string, out *api.SyncStatus) 
 }
 
 // SyncPlan computes what a run would send.
-func (h *Hub) SyncPlan(ctx context.Context, name string, sample int) (api.SyncPlan, error) {
-	p, err := h.runner.Plan(ctx, name, sample)
+func (h *Hub) SyncPlan(ctx context.Context, name string, sample int, fresh bool) (api.SyncPlan, error) {
+	p, err := h.runner.Plan(ctx, name, sample, fresh)
 	if err != nil {
 		return api.SyncPlan{}, err
 	}
-	out := api.SyncPlan{Sync: name, Summary: p.Summary, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Sample: []api.SampleChange{}}
+	out := api.SyncPlan{Sync: name, RunID: p.RunID, Beside: p.Beside, Summary: p.Summary, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Sample: []api.SampleChange{}}
 	if p.Hold != nil {
 		out.Held = tidegate.StoredFault(p.Hold)
 	}

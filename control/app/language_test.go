@@ -121,7 +121,7 @@ func TestTheMappingLanguage(t *testing.T) {
 	if _, err := a.Hub.SuggestMapping(ctx, "active", "crm", "contact"); tidegate.FaultOf(err).Code != "sync.object" {
 		t.Error(err)
 	}
-	plan, err := a.Hub.SyncPlan(ctx, "people_to_crm", 10)
+	plan, err := a.Hub.SyncPlan(ctx, "people_to_crm", 10, false)
 	if err != nil || plan.Summary.Added != 2 {
 		t.Fatalf("%+v, %v", plan, err)
 	}

@@ -20,11 +20,11 @@ func (c *command) storePlan(ctx context.Context, client *api.Client, name string
 		return err
 	}
 	if run.State == tidegate.RunHeld && !c.json {
-		plan, err := client.SyncPlan(ctx, name, sample)
+		plan, err := client.SyncPlan(ctx, name, sample, false)
 		if err != nil {
 			return err
 		}
-		plan.Held = nil // it is held, and the run says why
+		plan.Held, plan.RunID = nil, "" // it is held, and the run says why and what to do
 		if err := c.showSyncPlan(plan); err != nil {
 			return err
 		}

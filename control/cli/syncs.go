@@ -95,15 +95,15 @@ func (c *command) showSync(s api.SyncStatus) error {
 
 func (c *command) syncPlan() *cobra.Command {
 	var sample int
-	var store bool
+	var store, fresh bool
 	cmd := &cobra.Command{
 		Use: "plan NAME", Short: "Show what a run would send, and send nothing", Args: cobra.ExactArgs(1),
-		Long: "Plan shows what a run would send. With --store the plan is kept as a held run: `tidegate sync apply RUN` then sends exactly that plan. A run that is held already is shown as it stands.",
+		Long: "Plan shows what a run would send. With --store the plan is kept as a held run: `tidegate sync apply RUN` then sends exactly that plan. The plan of a run that is held already is shown as it stands; with --fresh, what a new run would send instead. Looking stands in no run's way.",
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 			if store {
 				return c.storePlan(ctx, client, args[0], sample)
 			}
-			plan, err := client.SyncPlan(ctx, args[0], sample)
+			plan, err := client.SyncPlan(ctx, args[0], sample, fresh)
 			if err != nil {
 				return err
 			}
@@ -115,6 +115,8 @@ func (c *command) syncPlan() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&sample, "sample", 20, "how many changes to show")
 	cmd.Flags().BoolVar(&store, "store", false, "keep the plan, to be applied as it is")
+	cmd.Flags().BoolVar(&fresh, "fresh", false, "plan anew although a run is held")
+	cmd.MarkFlagsMutuallyExclusive("store", "fresh")
 	return cmd
 }
 
@@ -137,9 +139,27 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 		s.Read, s.Unchanged, s.Added, s.Changed, s.Removed, s.BadKeys, s.BadRows, s.Retries)
 	c.say("About %s and %s.", plural(p.Calls, "call"), time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, cost := range p.Costs {
-		c.say("It costs about %d %s.", cost.Amount, cost.Unit)
+		switch {
+		case cost.Left == nil:
+			c.say("It costs about %d %s.", cost.Amount, cost.Unit)
+		case cost.Amount > *cost.Left:
+			c.say("It costs about %d %s, MORE than the %d that are left.", cost.Amount, cost.Unit, *cost.Left)
+		default:
+			c.say("It costs about %d %s, of which %d are left.", cost.Amount, cost.Unit, *cost.Left)
+		}
 	}
-	if p.Held != nil {
+	switch {
+	case p.RunID != "":
+		c.say("This is the plan of run %s, which is held; `tidegate sync plan %s --fresh` shows what the model says now.", p.RunID, p.Sync)
+	case p.Beside != nil && p.Beside.State == tidegate.RunHeld:
+		c.say("Run %s is held and has a plan of its own: `tidegate sync plan %s`.", p.Beside.ID, p.Sync)
+	case p.Beside != nil:
+		c.say("Run %s is %s: what it sends counts as not sent here.", p.Beside.ID, p.Beside.State)
+	}
+	switch {
+	case p.Held != nil && p.RunID != "":
+		c.say("It is held: %s (%s)", p.Held.Message, p.Held.Hint)
+	case p.Held != nil:
 		c.say("A run would be held: %s (%s)", p.Held.Message, p.Held.Hint)
 	}
 	return nil

@@ -93,7 +93,7 @@ func (d *demo) showTables(ctx context.Context) error {
 
 // showPlan prints the first changes field by field, before anything is sent.
 func (d *demo) showPlan(ctx context.Context) error {
-	plan, err := d.app.Hub.SyncPlan(ctx, syncName, 5)
+	plan, err := d.app.Hub.SyncPlan(ctx, syncName, 5, false)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,13 @@
 //     MANUAL or SNAPSHOT list take an array of record ids, ignore members that are
 //     there already, and list ids without a record as recordIdsMissing.
 //   - X-HubSpot-RateLimit-Max, -Remaining and -Interval-Milliseconds tell the
-//     limit of the ten seconds (not that of the day).
+//     limit of the ten seconds, X-HubSpot-RateLimit-Daily and -Daily-Remaining that
+//     of the day (250,000, 625,000 or 1,000,000 calls of the whole account), which
+//     the calls of OAuth apps do not have.
+//   - the search takes 5 calls a second of an account, 3,000 characters a call, 100
+//     values after IN, 5 groups of 6 filters; it gives 200 records a page and
+//     10,000 in all, no limits in its answers, and lags behind what was written.
+//   - a company's domain is not unique: batch endpoints refuse to match by it.
 //   - a property is cleared by the empty text; all values travel as text.
 //
 // Invariants: an outcome is Delivered only when a result of the answer names
@@ -36,6 +42,9 @@
 // absent only by a read that was complete and met no other error. The token appears in
 // the Authorization header and nowhere else (Invariant 9).
 //
-// It does not retry, wait or split batches: the runner does. A Destination is
+// A property that is not unique finds records to be updated, never to be created
+// or removed, and what it finds twice is rejected.
+//
+// It does not retry, wait (save before a search) or split batches: the runner does. A Destination is
 // safe for concurrent use and starts no goroutine.
 package hubspot

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/internal/egress"
@@ -38,9 +40,13 @@ type Destination struct {
 	base   string
 	closed atomic.Bool
 
-	mu      sync.Mutex
-	objects []destinations.Object
-	readAt  time.Time
+	// pace spaces searches out: their limit stands beside that of all other calls.
+	pace *rate.Limiter
+
+	mu        sync.Mutex
+	objects   []destinations.Object
+	readAt    time.Time
+	leftOfDay int64 // calls, -1 unknown
 }
 
 var (
@@ -49,6 +55,7 @@ var (
 	_ destinations.Reader      = (*Destination)(nil)
 	_ destinations.Provisioner = (*Destination)(nil)
 	_ destinations.Audiencer   = (*Destination)(nil)
+	_ destinations.Coster      = (*Destination)(nil)
 )
 
 func open(cfg Config, env destinations.Env) (*Destination, error) {
@@ -67,11 +74,12 @@ func open(cfg Config, env destinations.Env) (*Destination, error) {
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = 4
 	}
-	return &Destination{cfg: cfg, env: env, base: strings.TrimSuffix(cfg.BaseURL, "/")}, nil
+	return &Destination{cfg: cfg, env: env, base: strings.TrimSuffix(cfg.BaseURL, "/"), pace: rate.NewLimiter(searchRate, 1), leftOfDay: -1}, nil
 }
 
 // allow passes on what an answer says about the account's limit.
 func (d *Destination) allow(h http.Header) {
+	d.noteDay(h)
 	limit, err := strconv.Atoi(h.Get("X-HubSpot-RateLimit-Max"))
 	remaining, err2 := strconv.Atoi(h.Get("X-HubSpot-RateLimit-Remaining"))
 	window, err3 := strconv.Atoi(h.Get("X-HubSpot-RateLimit-Interval-Milliseconds"))
@@ -142,7 +150,7 @@ func (d *Destination) object(name string, properties []property) destinations.Ob
 	}
 	hasID := false
 	for _, p := range properties {
-		identifier := p.HasUniqueValue || p.Name == recordID || name == "contacts" && p.Name == "email"
+		identifier := p.HasUniqueValue || p.Name == recordID || name == "contacts" && p.Name == "email" || searched(name, p.Name)
 		hasID = hasID || p.Name == recordID
 		o.Fields = append(o.Fields, destinations.Field{
 			Name: p.Name, Label: p.Label, Type: typeOf(p.Type), Identifier: identifier, ReadOnly: p.Modification.ReadOnlyValue && p.Name != recordID,
@@ -227,8 +235,13 @@ func (d *Destination) Read(ctx context.Context, object, identifierField string, 
 	return out, nil
 }
 
-// read returns records by folded identifier value.
+// read returns records by folded identifier value. batch/read shows what was
+// written last; only where it does not know the property as unique the search,
+// which lags behind and is let a few calls a second, has to find the records.
 func (d *Destination) read(ctx context.Context, object, identifierField string, ids, properties []string) (map[string]result, error) {
+	if searched(object, identifierField) {
+		return d.readSearched(ctx, object, identifierField, ids, properties)
+	}
 	body := map[string]any{"properties": properties}
 	if identifierField != recordID {
 		body["idProperty"] = identifierField
@@ -272,9 +285,9 @@ func (d *Destination) unread(a batchAnswer) *tidegate.Fault {
 	return nil
 }
 
-// fold makes values comparable: HubSpot stores e-mail addresses in lower case.
+// fold makes values comparable: HubSpot stores e-mail addresses and domains in lower case.
 func fold(identifierField, value string) string {
-	if identifierField == "email" {
+	if identifierField == "email" || identifierField == "domain" {
 		return strings.ToLower(strings.TrimSpace(value))
 	}
 	return value

@@ -240,7 +240,7 @@ func TestObjectsAreLive(t *testing.T) {
 			}
 		}
 	}
-	want := map[string][]string{"contacts": {"email", "hs_object_id"}, "companies": {"crm_key", "hs_object_id"}, "deals": {"hs_object_id"}}
+	want := map[string][]string{"contacts": {"email", "hs_object_id"}, "companies": {"crm_key", "domain", "hs_object_id"}, "deals": {"hs_object_id"}}
 	if diff := cmp.Diff(want, identifiers); diff != "" {
 		t.Error(diff)
 	}

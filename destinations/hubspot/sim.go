@@ -28,6 +28,10 @@ type SimulatorOptions struct {
 	Path string `json:"path,omitempty"`
 	// CallsPerTenSeconds is the account's limit; 0: 190.
 	CallsPerTenSeconds int `json:"calls_per_ten_seconds,omitempty"`
+	// CallsPerDay is the account's limit of a day, all apps together; 0: 625,000, that of Professional.
+	CallsPerDay int `json:"calls_per_day,omitempty"`
+	// SearchLagMS is how long the search does not find what was written; 0: it always does.
+	SearchLagMS int `json:"search_lag_ms,omitempty"`
 	// Token, when set, is the only one that is let in; otherwise any is.
 	Token string `json:"token,omitempty"`
 	// LatencyMS delays every answer.
@@ -39,7 +43,7 @@ type SimulatorOptions struct {
 }
 
 // Simulator is a HubSpot account that remembers. It has the API's own limits
-// (100 inputs a call, calls in ten seconds), checks names and types of
+// (100 inputs a call, calls in ten seconds and in a day, searches in a second), checks names and types of
 // properties, and refuses as HubSpot does: single records in a 207 where every
 // input carries a trace id, else the whole call with a 400.
 type Simulator struct {
@@ -51,6 +55,9 @@ type Simulator struct {
 	lists   map[string]*simList // by id
 	nextID  int64
 	recent  []time.Time // of the calls of the last ten seconds
+	looked  []time.Time // of the searches of the last second
+	day     string      // on which the account's calls are counted
+	ofDay   int         // how many there were
 	arrived int64       // calls of any kind
 	calls   int64
 	carried int64
@@ -61,6 +68,7 @@ type simObject struct {
 	properties map[string]property
 	records    map[string]map[string]string // by record id
 	index      map[string]map[string]string // property that identifies → its folded value → record id
+	changed    map[string]time.Time         // by record id, where the search lags
 }
 
 // identifies says whether records are found by a property.
@@ -122,8 +130,11 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 	if s.o.CallsPerTenSeconds <= 0 {
 		s.o.CallsPerTenSeconds = 190
 	}
+	if s.o.CallsPerDay <= 0 {
+		s.o.CallsPerDay = 625_000
+	}
 	for name, list := range standardProperties() {
-		o := &simObject{properties: map[string]property{}, records: map[string]map[string]string{}, index: map[string]map[string]string{}}
+		o := &simObject{properties: map[string]property{}, records: map[string]map[string]string{}, index: map[string]map[string]string{}, changed: map[string]time.Time{}}
 		for _, p := range list {
 			o.properties[p.Name] = p
 		}
@@ -137,6 +148,7 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 	s.mux.HandleFunc("POST /crm/v3/properties/{object}", s.api(s.createProperty))
 	s.mux.HandleFunc("GET /crm/v3/objects/{object}", s.api(s.list))
 	s.mux.HandleFunc("POST /crm/v3/objects/{object}/batch/{verb}", s.api(s.batch))
+	s.mux.HandleFunc("POST /crm/v3/objects/{object}/search", s.searchAPI(s.search))
 	s.mux.HandleFunc("GET /crm/v3/lists/object-type-id/{type}/name/{name}", s.guarded(s.findList))
 	s.mux.HandleFunc("POST /crm/v3/lists", s.guarded(s.createList))
 	s.mux.HandleFunc("PUT /crm/v3/lists/{list}/memberships/{verb}", s.guarded(s.changeMembers))
@@ -286,62 +298,20 @@ func (s *Simulator) Calls() (calls, records int64) {
 }
 
 // api wraps a handler with what every call of the API goes through.
-func (s *Simulator) api(handle func(w http.ResponseWriter, r *http.Request, o *simObject)) http.HandlerFunc {
-	return s.guarded(func(w http.ResponseWriter, r *http.Request) {
+func (s *Simulator) api(handle objectHandler) http.HandlerFunc { return s.guarded(s.of(handle)) }
+
+type objectHandler func(w http.ResponseWriter, r *http.Request, o *simObject)
+
+// of finds the object that a path names.
+func (s *Simulator) of(handle objectHandler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		o := s.objects[r.PathValue("object")]
 		if o == nil {
 			refuse(w, http.StatusNotFound, "OBJECT_NOT_FOUND", "Unable to infer object type from: "+r.PathValue("object"))
 			return
 		}
 		handle(w, r, o)
-	})
-}
-
-// guarded wraps a handler with token, limit and planned failures; it holds the lock.
-func (s *Simulator) guarded(handle http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if s.o.LatencyMS > 0 {
-			wait := time.NewTimer(time.Duration(s.o.LatencyMS) * time.Millisecond)
-			defer wait.Stop()
-			select {
-			case <-wait.C:
-			case <-r.Context().Done():
-				return
-			}
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.arrived++
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		switch {
-		case !ok || token == "" || s.o.Token != "" && token != s.o.Token:
-			refuse(w, http.StatusUnauthorized, "INVALID_AUTHENTICATION", "Authentication credentials not found or not valid.")
-		case !s.allow(w):
-		case s.o.FailEvery > 0 && s.arrived%int64(s.o.FailEvery) == 0:
-			refuse(w, http.StatusInternalServerError, "INTERNAL_ERROR", "internal error")
-		default:
-			handle(w, r)
-		}
 	}
-}
-
-// allow counts the call against the rolling limit.
-func (s *Simulator) allow(w http.ResponseWriter) bool {
-	now := time.Now() //nolint:forbidigo // a vendor has its own clock
-	s.recent = slices.DeleteFunc(s.recent, func(t time.Time) bool { return now.Sub(t) > 10*time.Second })
-	limit := s.o.CallsPerTenSeconds
-	w.Header().Set("X-HubSpot-RateLimit-Max", strconv.Itoa(limit))
-	w.Header().Set("X-HubSpot-RateLimit-Interval-Milliseconds", "10000")
-	w.Header().Set("X-HubSpot-RateLimit-Remaining", strconv.Itoa(max(limit-len(s.recent)-1, 0)))
-	if len(s.recent) < limit {
-		s.recent = append(s.recent, now)
-		return true
-	}
-	answer(w, http.StatusTooManyRequests, map[string]string{
-		"status": "error", "message": "You have reached your ten_secondly_rolling limit.", "errorType": "RATE_LIMIT",
-		"correlationId": "c033cdaa-2c40-4a64-ae48-b4cec88dad24", "policyName": "TEN_SECONDLY_ROLLING",
-	})
-	return false
 }
 
 func refuse(w http.ResponseWriter, status int, category, message string) {

@@ -111,6 +111,9 @@ func (s *Simulator) batchWrite(w http.ResponseWriter, object, verb string, o *si
 		c := s.changeOf(object, id, o, in, isNew)
 		list = append(list, c)
 		s.apply(c) // a later input of the call sees it
+		if s.o.SearchLagMS > 0 {
+			o.changed[id] = time.Now() //nolint:forbidigo // a vendor has its own clock
+		}
 		r := o.result(id, append(slices.Collect(maps.Keys(in.Properties)), in.IDProperty), in.ObjectWriteTraceID)
 		r.New = isNew
 		results = append(results, r)

@@ -92,7 +92,12 @@ func (d *Destination) Write(ctx context.Context, b destinations.Batch) ([]destin
 	if len(b.Items) > maxInputs {
 		return nil, &tidegate.Fault{Action: tidegate.Reject, Code: "hubspot.batch_size", Message: fmt.Sprintf("%d records in one call, the API takes %d", len(b.Items), maxInputs)}
 	}
+	if f := onlyUpdate(b); f != nil {
+		return nil, f
+	}
 	switch {
+	case searched(b.Object, b.IdentifierField):
+		return d.updateSearched(ctx, b)
 	case b.Mode == tidegate.Audience:
 		return d.member(ctx, b)
 	case b.Items[0].Op == tidegate.Removed && b.Removal == tidegate.Clear:

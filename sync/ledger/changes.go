@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"reflect"
-	"slices"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/model"
@@ -61,16 +59,11 @@ func (r *pages) Next(ctx context.Context) (Planned, error) {
 func (r *pages) turn(ctx context.Context) error {
 	to := min(r.next+pageRows, r.end)
 	page := make([]Planned, 0, to-r.next)
-	err := r.l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		if _, err := r.l.live(ctx, tx, r.runID); err != nil {
-			return err
+	err := r.l.read(ctx, func(ctx context.Context, tx warehouse.Tx) (err error) {
+		if _, err = r.l.live(ctx, tx, r.runID); err == nil {
+			page, err = r.l.planned(ctx, tx, r.runID, page, "ordinal >= $1 AND ordinal < $2 ORDER BY ordinal", r.next, to)
 		}
-		sql := "SELECT " + plannedColumns + " FROM " + r.l.sql.ofRun(r.runID, "plan") + " WHERE ordinal >= $1 AND ordinal < $2 ORDER BY ordinal"
-		return each(ctx, tx, string(sql), []any{r.next, to}, func(row tidegate.Row) error {
-			p, err := plannedOf(row)
-			page = append(page, p)
-			return err
-		})
+		return err
 	})
 	if err != nil {
 		return err
@@ -110,85 +103,4 @@ func plannedOf(row tidegate.Row) (Planned, error) {
 		p.Fault = &tidegate.Fault{Action: tidegate.Reject, Code: fault.Code, Subject: fault.Subject, Message: fault.Message, Hint: fault.Hint}
 	}
 	return p, nil
-}
-
-// Preview is one change of a plan with the fields that differ.
-type Preview struct {
-	Op  tidegate.Op  `json:"op"`
-	Key tidegate.Key `json:"key"`
-	// Fields are sorted by name. A field that one side lacks is null there.
-	Fields []FieldChange      `json:"fields"`
-	Fault  *tidegate.RunFault `json:"fault,omitempty"`
-}
-
-// FieldChange is one field's old and new value.
-type FieldChange struct {
-	Field  string `json:"field"`
-	Before any    `json:"before"`
-	After  any    `json:"after"`
-}
-
-// Sample returns up to n changes of a stored plan, of every operation in turn,
-// so that a few removals are not hidden behind many additions.
-func (l *Ledger) Sample(ctx context.Context, runID string, n int) ([]Preview, error) {
-	var lanes [][]Preview
-	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		if _, err := l.live(ctx, tx, runID); err != nil {
-			return err
-		}
-		sql := "SELECT " + plannedColumns + " FROM " + l.sql.ofRun(runID, "plan") + " WHERE ordinal >= 0 AND op = $1 ORDER BY ordinal LIMIT " + number(int64(n))
-		for _, op := range []tidegate.Op{tidegate.Removed, tidegate.Changed, tidegate.Added} {
-			var lane []Preview
-			err := each(ctx, tx, string(sql), []any{string(op)}, func(row tidegate.Row) error {
-				p, err := plannedOf(row)
-				lane = append(lane, previewOf(p))
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			lanes = append(lanes, lane)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("sampling the plan of run %s: %w", runID, err)
-	}
-	var out []Preview
-	for i := 0; len(out) < n; i++ {
-		before := len(out)
-		for _, lane := range lanes {
-			if i < len(lane) && len(out) < n {
-				out = append(out, lane[i])
-			}
-		}
-		if len(out) == before {
-			break
-		}
-	}
-	return out, nil
-}
-
-func previewOf(p Planned) Preview {
-	v := Preview{Op: p.Op, Key: p.Key}
-	if p.Fault != nil {
-		v.Fault = tidegate.StoredFault(p.Fault)
-	}
-	fields := make([]string, 0, len(p.Before)+len(p.After))
-	for name := range p.Before {
-		fields = append(fields, name)
-	}
-	for name := range p.After {
-		if _, both := p.Before[name]; !both {
-			fields = append(fields, name)
-		}
-	}
-	slices.Sort(fields)
-	for _, name := range fields {
-		before, after := p.Before[name], p.After[name]
-		if p.Op != tidegate.Changed || !reflect.DeepEqual(before, after) {
-			v.Fields = append(v.Fields, FieldChange{Field: name, Before: before, After: after})
-		}
-	}
-	return v
 }

@@ -51,12 +51,15 @@ func TestOnlyChangedRowsArePlanned(t *testing.T) {
 	}
 	s.BadRows = 0
 	want(t, s, Summary{Read: 3, Added: 1, Changed: 2, Removed: 1, LedgerRows: 3})
-	sample, err := w.l.Sample(w.ctx, id, 10)
+	look, err := w.l.Look(w.ctx, w.request(id), 10)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if look.Summary.Added != 1 || len(look.First) != 4 {
+		t.Errorf("%+v, %d changes", look.Summary, len(look.First))
+	}
 	got := map[tidegate.Key]Preview{}
-	for _, p := range sample {
+	for _, p := range look.Sample {
 		got[p.Key] = p
 	}
 	wantFields := []FieldChange{{Field: "age", Before: int64(10), After: int64(11)}}

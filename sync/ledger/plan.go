@@ -171,6 +171,9 @@ func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing w
 	if s.Unchanged < 0 {
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "model.unstable", Subject: "model " + p.req.Model.Name, Message: "the query returned other rows when it was read again to find repeated keys", Hint: "make the query deterministic: no random values, and an ORDER BY with every LIMIT"}
 	}
+	if w.looking {
+		return nil
+	}
 	return p.note(ctx, writing)
 }
 
@@ -342,17 +345,14 @@ type planWriter struct {
 	next              int64 // the next ordinal
 	house             int64 // rows that are not changes
 	refreshes         bool  // some of them change the ledger
+	looking           bool  // nothing of it is kept
 	stats             stats
 	keyText           []byte // reused
 }
 
 // write is the transaction that stores the plan.
 func (w *planWriter) write(ctx context.Context, tx warehouse.Tx, epoch int64, p producer) error {
-	if _, err := tx.Ensure(ctx, w.names.ofRun(w.runID, "plan"), planSchema()); err != nil {
-		return fmt.Errorf("creating the plan: %w", err)
-	}
-	err := w.read(ctx, func(ctx context.Context, reading warehouse.Tx) error { return p.produce(ctx, w, reading, tx) })
-	if err != nil {
+	if err := w.find(ctx, tx, p); err != nil {
 		return err
 	}
 	if w.refreshes {
@@ -360,7 +360,6 @@ func (w *planWriter) write(ctx context.Context, tx warehouse.Tx, epoch int64, p 
 			return err
 		}
 	}
-	w.stats.fill(&w.sum)
 	text, err := json.Marshal(w.sum)
 	if err != nil {
 		return fmt.Errorf("writing the summary: %w", err)
@@ -371,6 +370,19 @@ func (w *planWriter) write(ctx context.Context, tx warehouse.Tx, epoch int64, p 
 	if err != nil {
 		return fmt.Errorf("completing the plan: %w", err)
 	}
+	return nil
+}
+
+// find fills the table of the plan and its summary.
+func (w *planWriter) find(ctx context.Context, tx warehouse.Tx, p producer) error {
+	if _, err := tx.Ensure(ctx, w.names.ofRun(w.runID, "plan"), planSchema()); err != nil {
+		return fmt.Errorf("creating the plan: %w", err)
+	}
+	err := w.read(ctx, func(ctx context.Context, reading warehouse.Tx) error { return p.produce(ctx, w, reading, tx) })
+	if err != nil {
+		return err
+	}
+	w.stats.fill(&w.sum)
 	return nil
 }
 

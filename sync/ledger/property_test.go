@@ -199,7 +199,7 @@ func naiveDiff(t testing.TB, place string, from uint64, seeds int, plant func(en
 		confirmed := map[string]string{}
 		for range 6 {
 			w.mutate()
-			id, s := w.plan()
+			id, s := w.lookAndPlan()
 			rows, bad, badRows := w.good()
 			wantOps := map[string]string{}
 			for k, after := range rows {

@@ -13,6 +13,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/mapping"
@@ -188,6 +191,36 @@ func (w *world) plan() (string, Summary) {
 		w.t.Fatal(err)
 	}
 	w.check(id, s)
+	return id, s
+}
+
+// lookAndPlan plans what it has looked at before, and holds the two to each other.
+func (w *world) lookAndPlan() (string, Summary) {
+	w.t.Helper()
+	id := w.newRun()
+	tables := w.tablesOfRuns()
+	look, err := w.l.Look(w.ctx, w.request(id), 1000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if n := w.tablesOfRuns(); n != tables {
+		w.t.Fatalf("%d tables of runs before a look, %d after it", tables, n)
+	}
+	s, err := w.l.Plan(w.ctx, w.request(id))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.check(id, s)
+	if d := cmp.Diff(s, look.Summary); d != "" {
+		w.t.Fatalf("the look saw another plan (-plan +look):\n%s", d)
+	}
+	all := w.changes(id)
+	if d := cmp.Diff(all, look.First, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Planned{}, "Ordinal"), cmpopts.SortSlices(func(a, b Planned) bool { return a.Key < b.Key })); d != "" {
+		w.t.Fatalf("the look saw other changes (-plan +look):\n%s", d)
+	}
+	if len(look.Sample) != len(all) {
+		w.t.Fatalf("the look showed %d of %d changes", len(look.Sample), len(all))
+	}
 	return id, s
 }
 

@@ -120,10 +120,12 @@ func (l *flatLedger) Plan(context.Context, ledger.PlanRequest) (ledger.Summary, 
 func (l *flatLedger) Changes(_ context.Context, _ string, from int64) (ledger.PlannedReader, error) {
 	return &planReader{changes: l.changes[from:]}, nil
 }
-func (l *flatLedger) Intend(context.Context, string, int64, int64, int64) error     { return nil }
-func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) error  { return nil }
-func (l *flatLedger) Finish(context.Context, string) error                          { return nil }
-func (l *flatLedger) Sample(context.Context, string, int) ([]ledger.Preview, error) { return nil, nil }
+func (l *flatLedger) Intend(context.Context, string, int64, int64, int64) error    { return nil }
+func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) error { return nil }
+func (l *flatLedger) Finish(context.Context, string) error                         { return nil }
+func (l *flatLedger) Look(context.Context, ledger.PlanRequest, int) (ledger.Look, error) {
+	return ledger.Look{}, nil
+}
 
 func (l *flatLedger) PlanRevert(context.Context, ledger.RevertRequest) (ledger.Summary, error) {
 	return ledger.Summary{}, nil

@@ -21,12 +21,16 @@ func conflict(run tidegate.Run, what, hint string) *tidegate.Fault {
 	}
 }
 
+func goingDown() *tidegate.Fault {
+	return &tidegate.Fault{Code: "runner.closed", Message: "the runner is going down", Hint: "try again when it is up"}
+}
+
 // reserve makes a the one run of its sync in this process.
 func (r *Runner) reserve(a *active) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return &tidegate.Fault{Code: "runner.closed", Message: "the runner is going down", Hint: "try again when it is up"}
+		return goingDown()
 	}
 	if other := r.active[a.sync]; other != nil {
 		return conflict(other.current(), "is going on", "wait for it, or cancel it")

@@ -133,6 +133,12 @@ func (l *modelLedger) Plan(_ context.Context, req ledger.PlanRequest) (ledger.Su
 		}
 	}
 	l.adopt()
+	p := l.compute(req)
+	l.plans[req.RunID] = p
+	return p.summary, nil
+}
+
+func (l *modelLedger) compute(req ledger.PlanRequest) *storedPlan {
 	p := newPlan()
 	p.summary = ledger.Summary{RunID: req.RunID, PlannedAt: l.now(), BadKeys: l.src.bad, Read: l.src.bad}
 	for _, h := range l.keys {
@@ -148,8 +154,7 @@ func (l *modelLedger) Plan(_ context.Context, req ledger.PlanRequest) (ledger.Su
 			l.planRemoval(p, key)
 		}
 	}
-	l.plans[req.RunID] = p
-	return p.summary, nil
+	return p
 }
 
 // adopt takes what older runs intended and never settled as in doubt.
@@ -242,14 +247,21 @@ func (l *modelLedger) Changes(_ context.Context, runID string, from int64) (ledg
 	return &planReader{changes: p.changes[min(from, int64(len(p.changes))):]}, nil
 }
 
-func (l *modelLedger) Sample(_ context.Context, runID string, n int) ([]ledger.Preview, error) {
+func (l *modelLedger) Look(_ context.Context, req ledger.PlanRequest, n int) (ledger.Look, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []ledger.Preview
-	for _, c := range l.plans[runID].changes[:min(n, len(l.plans[runID].changes))] {
-		out = append(out, ledger.Preview{Op: c.Op, Key: c.Key})
+	p := l.plans[req.RunID]
+	if p == nil {
+		keys := l.keys
+		l.keys = maps.Clone(keys)
+		p = l.compute(req)
+		l.keys = keys
 	}
-	return out, nil
+	look := ledger.Look{Summary: p.summary, First: p.changes[:min(100, len(p.changes))]}
+	for _, c := range p.changes[:min(n, len(p.changes))] {
+		look.Sample = append(look.Sample, ledger.Preview{Op: c.Op, Key: c.Key})
+	}
+	return look, nil
 }
 
 type planReader struct{ changes []ledger.Planned }

@@ -24,8 +24,8 @@ type Ledger interface {
 	Record(ctx context.Context, runID string, epoch int64, results []ledger.Result) error
 	Progress(ctx context.Context, runID string) (ledger.Progress, error)
 	Finish(ctx context.Context, runID string) error
-	// Sample returns up to n changes of a stored plan, field by field.
-	Sample(ctx context.Context, runID string, n int) ([]ledger.Preview, error)
+	// Look shows the plan that is stored for req.RunID, or what Plan would store, and keeps nothing.
+	Look(ctx context.Context, req ledger.PlanRequest, n int) (ledger.Look, error)
 	// PlanRevert stores the plan that takes another run back, PlanDrift the one that writes
 	// confirmed values again; both are then found like any plan.
 	PlanRevert(ctx context.Context, req ledger.RevertRequest) (ledger.Summary, error)

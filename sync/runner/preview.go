@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -15,11 +14,16 @@ import (
 // assumedLatency stands for the time of one call in estimates.
 const assumedLatency = 200 * time.Millisecond
 
+// lookers is how many plans may be looked at at once: each reads a whole model.
+const lookers = 2
+
 // Preview is what a run would do.
 type Preview struct {
 	Sync string `json:"sync"`
 	// RunID is the held run whose plan this is; empty when it was made to be looked at.
-	RunID   string         `json:"run_id,omitempty"`
+	RunID string `json:"run_id,omitempty"`
+	// Beside is the run that is not finished meanwhile: what it sends is not known to this plan.
+	Beside  *tidegate.Run  `json:"beside,omitempty"`
 	Summary ledger.Summary `json:"summary"`
 	// Hold is the guard that would hold the plan, nil when none would.
 	Hold *tidegate.Fault `json:"hold,omitempty"`
@@ -33,68 +37,68 @@ type Preview struct {
 	Sample []ledger.Preview    `json:"sample"`
 }
 
-// Plan computes what a run of sync would do, shows at most sample changes and
-// sends nothing. While a run is held it shows that run's stored plan, which is
-// what Approve would deliver. It takes the sync's lease meanwhile, so that it
-// fails with "run.conflict" while a run is going on.
-func (r *Runner) Plan(ctx context.Context, sync string, sample int) (Preview, error) {
-	now := r.now()
-	run := tidegate.Run{ID: "plan_" + newRunID(now, r.opts.Random)[len("run_"):], Workspace: r.opts.Workspace, Sync: sync, State: tidegate.RunRunning, CreatedAt: now}
-	unfinished, err := r.unfinished(ctx, sync)
+// Plan computes what a run of sync would do, shows at most sample changes, sends
+// nothing and keeps nothing. It takes no lease, so that it stands in no run's way
+// and no run in its. While a run is held it shows that run's stored plan, which is what
+// Approve would deliver, unless fresh asks for what the model says now.
+func (r *Runner) Plan(ctx context.Context, sync string, sample int, fresh bool) (p Preview, err error) {
+	end, err := r.beginLook(ctx)
 	if err != nil {
 		return Preview{}, err
 	}
-	if unfinished != nil {
-		run = *unfinished
-	}
-	a := newActive(run, func() {})
-	if err := r.reserve(a); err != nil {
-		return Preview{}, err
-	}
-	defer r.free(a)
-	if unfinished != nil && unfinished.State != tidegate.RunHeld {
-		return Preview{}, conflict(run, "waits to be resumed", "try again when it has ended")
-	}
-	lease, err := r.lease(ctx, sync)
+	defer end()
+	unfinished, err := r.unfinished(ctx, sync)
 	if err != nil {
 		return Preview{}, err
 	}
 	opened, err := r.open(ctx, sync)
 	if err != nil {
-		return Preview{}, errors.Join(fmt.Errorf("opening sync %s: %w", sync, err), r.release(ctx, lease))
+		return Preview{}, fmt.Errorf("opening sync %s: %w", sync, err)
 	}
-	p, err := preview(ctx, opened, run.ID, lease.Epoch, sample)
-	after := context.WithoutCancel(ctx)
-	if unfinished == nil { // the plan goes whatever happened, and although ctx may have ended
-		err = errors.Join(err, opened.Ledger.Finish(after, run.ID))
-	} else {
-		p.RunID = run.ID
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	id := "plan_" + newRunID(r.now(), r.opts.Random)[len("run_"):]
+	held := unfinished != nil && unfinished.State == tidegate.RunHeld && !fresh
+	if held {
+		id = unfinished.ID
 	}
-	err = errors.Join(err, opened.Close(), r.release(after, lease))
-	if err != nil {
+	if p, err = preview(ctx, opened, id, sample); err != nil {
 		return Preview{}, fmt.Errorf("previewing sync %s: %w", sync, err)
+	}
+	if held {
+		p.RunID = id
+	} else {
+		p.Beside = unfinished
 	}
 	return p, nil
 }
 
-func preview(ctx context.Context, o *Opened, runID string, epoch int64, sample int) (Preview, error) {
+// beginLook waits until there is room for one more look, which Close waits for.
+func (r *Runner) beginLook(ctx context.Context) (end func(), err error) {
+	select {
+	case r.looks <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		<-r.looks
+		return nil, goingDown()
+	}
+	r.wg.Add(1)
+	return func() { <-r.looks; r.wg.Done() }, nil
+}
+
+func preview(ctx context.Context, o *Opened, runID string, sample int) (Preview, error) {
 	req := o.Request
-	req.RunID, req.Epoch, req.Mode = runID, epoch, o.Sync.Mode
-	sum, err := o.Ledger.Plan(ctx, req)
+	req.RunID, req.Mode = runID, o.Sync.Mode
+	look, err := o.Ledger.Look(ctx, req, sample)
 	if err != nil {
 		return Preview{}, fmt.Errorf("planning: %w", err)
 	}
-	p := Preview{Sync: o.Sync.Name, Summary: sum, Hold: Guard(sum, o.Sync.Guards, o.Sync.Mode)}
-	if p.Sample, err = o.Ledger.Sample(ctx, runID, sample); err != nil {
-		return Preview{}, fmt.Errorf("sampling the plan: %w", err)
-	}
-	size := 0
-	if o.Object.Limit.Bytes > 0 {
-		if size, err = meanSize(ctx, o.Ledger, runID); err != nil {
-			return Preview{}, err
-		}
-	}
-	p.Calls, p.Seconds = estimate(sum, o.Sync.Mode, o.Object.Limit, size)
+	sum := look.Summary
+	p := Preview{Sync: o.Sync.Name, Summary: sum, Hold: Guard(sum, o.Sync.Guards, o.Sync.Mode), Sample: look.Sample}
+	p.Calls, p.Seconds = estimate(sum, o.Sync.Mode, o.Object.Limit, meanSize(look.First))
 	for op, n := range map[tidegate.Op]int64{tidegate.Added: sum.Added, tidegate.Changed: sum.Changed, tidegate.Removed: sum.Removed} {
 		if !o.Sync.Mode.Lets(op) {
 			p.Excluded += n
@@ -108,26 +112,13 @@ func preview(ctx context.Context, o *Opened, runID string, epoch int64, sample i
 	return p, nil
 }
 
-// meanSize is the mean encoded size of the first changes of a plan.
-func meanSize(ctx context.Context, led Ledger, runID string) (size int, err error) {
-	reader, err := led.Changes(ctx, runID, 0)
-	if err != nil {
-		return 0, fmt.Errorf("opening the plan: %w", err)
-	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	const enough = 100
+// meanSize is the mean encoded size of changes, 0 when there are none.
+func meanSize(changes []ledger.Planned) int {
 	total := 0
-	for n := range enough {
-		c, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return total / max(n, 1), nil
-		}
-		if err != nil {
-			return 0, fmt.Errorf("reading the plan: %w", err)
-		}
-		total += itemSize(&unit{Planned: &c})
+	for i := range changes {
+		total += itemSize(&unit{Planned: &changes[i]})
 	}
-	return total / enough, nil
+	return total / max(len(changes), 1)
 }
 
 // estimate says how many calls a delivery takes and how long, at the limit's

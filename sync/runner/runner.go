@@ -49,6 +49,7 @@ type Runner struct {
 	meters   *meters
 	quotas   Quotas
 	breakers breakers
+	looks    chan struct{} // one for every plan that is being looked at
 
 	mu     sync.Mutex
 	active map[string]*active // by sync; one run of a sync at a time
@@ -143,7 +144,7 @@ func New(opts Options) (*Runner, error) {
 	return &Runner{
 		opts: opts, log: log, meters: m,
 		quotas: opts.Quotas, breakers: breakers{now: opts.Now, of: map[string]*breaker{}},
-		active: map[string]*active{},
+		looks: make(chan struct{}, lookers), active: map[string]*active{},
 	}, nil
 }
 

@@ -286,11 +286,15 @@ func TestHeldPlanWaitsForApproval(t *testing.T) {
 			if _, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual); tidegate.FaultOf(err).Code != "run.conflict" {
 				t.Errorf("starting beside a held run: %v", err)
 			}
-			p, err := w.runner.Plan(t.Context(), "contacts", 3)
+			p, err := w.runner.Plan(t.Context(), "contacts", 3, false)
 			if err != nil || p.RunID != run.ID || p.Summary.Removed != 150 || p.Hold == nil || len(p.Sample) != 3 {
 				t.Errorf("the held plan is shown as %+v, %v", p, err)
 			}
 			w.src.remove("[199]") // is no part of the plan that was looked at
+			p, err = w.runner.Plan(t.Context(), "contacts", 3, true)
+			if err != nil || p.RunID != "" || p.Beside == nil || p.Beside.ID != run.ID || p.Summary.Removed != 151 {
+				t.Errorf("what the model says beside a held plan is %+v, %v", p, err)
+			}
 			if _, err := w.runner.Approve(t.Context(), run.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -444,7 +448,7 @@ func TestPreviewSendsNothing(t *testing.T) {
 		w.src.remove("[4]")
 		w.src.put("[77]", "id77")
 		w.opened.Object.Limit.Bytes = 100 // one record a call
-		p, err := w.runner.Plan(t.Context(), "contacts", 2)
+		p, err := w.runner.Plan(t.Context(), "contacts", 2, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -460,6 +464,44 @@ func TestPreviewSendsNothing(t *testing.T) {
 		}
 		if run := w.do(t); run.Counts.Delivered != 3 {
 			t.Errorf("the run after the preview delivered %d", run.Counts.Delivered)
+		}
+	})
+}
+
+// TestPreviewBesideARun looks at a plan while a run is delivered, as often as there
+// is room, and none stands in the other's way.
+func TestPreviewBesideARun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorkbench(t, 30)
+		w.crm.latency = time.Hour
+		w.runner.opts.CallTimeout = 2 * time.Hour
+		run, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // until its calls are under way
+		var group sync.WaitGroup
+		for range 3 * lookers {
+			group.Go(func() {
+				p, err := w.runner.Plan(t.Context(), "contacts", 2, false)
+				if err != nil || p.RunID != "" || p.Beside == nil || p.Beside.ID != run.ID || p.Beside.State != tidegate.RunRunning || p.Summary.Added != 30 {
+					t.Errorf("beside a run: %+v, %v", p, err)
+				}
+			})
+		}
+		group.Wait()
+		if run, err = w.runner.Wait(t.Context(), run.ID); err != nil || run.State != tidegate.RunSucceeded || run.Counts.Delivered != 30 {
+			t.Errorf("the run is %s: %+v %+v, %v", run.State, run.Fault, run.Counts, err)
+		}
+		if p, err := w.runner.Plan(t.Context(), "contacts", 2, false); err != nil || p.Beside != nil || p.Summary.Unchanged != 30 {
+			t.Errorf("after the run: %+v, %v", p, err)
+		}
+		if err := w.runner.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.runner.Plan(t.Context(), "contacts", 2, false); tidegate.FaultOf(err).Code != "runner.closed" {
+			t.Errorf("after the end: %v", err)
 		}
 	})
 }

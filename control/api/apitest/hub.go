@@ -170,7 +170,7 @@ func (h *Hub) SuggestMapping(_ context.Context, model, destination, object strin
 }
 
 // SyncPlan implements api.Hub.
-func (h *Hub) SyncPlan(_ context.Context, name string, sample int) (api.SyncPlan, error) {
+func (h *Hub) SyncPlan(_ context.Context, name string, sample int, _ bool) (api.SyncPlan, error) {
 	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
 }
 
