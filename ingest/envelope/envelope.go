@@ -129,19 +129,31 @@ func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tide
 	return dst, d.err
 }
 
-// Source returns the source of a payload without reading its events.
-func Source(payload []byte) (string, error) {
+// Head is what the events of a payload share, as far as books are kept by it.
+type Head struct {
+	Source     string
+	ReceivedAt time.Time
+}
+
+// ReadHead reads the head of a payload without its events.
+func ReadHead(payload []byte) (Head, error) {
 	payload, err := plain(payload)
 	if err != nil {
-		return "", err
+		return Head{}, err
 	}
 	d := decoder{b: payload}
 	if v := d.byte(); d.err == nil && v != version {
-		return "", fmt.Errorf("%w: version %d", ErrFormat, v)
+		return Head{}, fmt.Errorf("%w: version %d", ErrFormat, v)
 	}
-	d.varint()
+	received := d.varint()
 	source := d.bytes()
-	return string(source), d.err
+	return Head{string(source), time.UnixMicro(received).UTC()}, d.err
+}
+
+// Source returns the source of a payload without reading its events.
+func Source(payload []byte) (string, error) {
+	head, err := ReadHead(payload)
+	return head.Source, err
 }
 
 type decoder struct {

@@ -14,10 +14,26 @@ import (
 
 // The loader's own tables, in the schema `_tidegate` beside the rows that they
 // speak of, so that both are lost or kept together.
-var (
-	cursorTable = warehouse.Table{Schema: "_tidegate", Name: "cursor"}
-	countsTable = warehouse.Table{Schema: "_tidegate", Name: "counts"}
+const (
+	cursorName     = "cursor"
+	countsName     = "counts"
+	seenName       = "seen"
+	hourlyName     = "hourly"
+	hourlyRowsName = "hourly_rows"
 )
+
+// BooksSchema is where a hub's own loader keeps its tables.
+const BooksSchema = "_tidegate"
+
+var (
+	cursorTable = warehouse.Table{Schema: BooksSchema, Name: cursorName}
+	countsTable = warehouse.Table{Schema: BooksSchema, Name: countsName}
+)
+
+// own names one of this loader's own tables.
+func (l *Loader) own(name string) warehouse.Table {
+	return warehouse.Table{Schema: l.opts.Books, Name: name}
+}
 
 func schemaOf(pairs ...any) tidegate.Schema {
 	var s tidegate.Schema
@@ -31,18 +47,21 @@ func schemaOf(pairs ...any) tidegate.Schema {
 // place in the journal. The cursor in the warehouse wins over the journal's own.
 func (l *Loader) openWarehouse(ctx context.Context) error {
 	wh := l.opts.Warehouse
-	if _, err := wh.Ensure(ctx, cursorTable, schemaOf("partition", tidegate.Int, "next_position", tidegate.Int,
+	if _, err := wh.Ensure(ctx, l.own(cursorName), schemaOf("partition", tidegate.Int, "next_position", tidegate.Int,
 		"load_id", tidegate.String, "updated_at", tidegate.Timestamp)); err != nil {
 		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
-	if _, err := wh.Ensure(ctx, countsTable, schemaOf("source", tidegate.String, "accepted", tidegate.Int, "loaded", tidegate.Int,
+	if _, err := wh.Ensure(ctx, l.own(countsName), schemaOf("source", tidegate.String, "accepted", tidegate.Int, "loaded", tidegate.Int,
 		"duplicate", tidegate.Int, "dead", tidegate.Int, "updated_at", tidegate.Timestamp, "suppressed", tidegate.Int, "dropped", tidegate.Int)); err != nil {
 		return fmt.Errorf("making sure of the counts' table: %w", err)
 	}
-	if _, err := wh.Ensure(ctx, seenTable, seenSchema()); err != nil {
+	if _, err := wh.Ensure(ctx, l.own(seenName), seenSchema()); err != nil {
 		return fmt.Errorf("making sure of the message ids' table: %w", err)
 	}
-	index, err := l.dialect.Index("_tidegate_seen_hi", seenTable.Schema, seenTable.Name, "hi")
+	if err := l.openHourly(ctx); err != nil {
+		return err
+	}
+	index, err := l.dialect.Index("_tidegate_seen_hi", l.opts.Books, seenName, "hi")
 	if err == nil && index != "" {
 		_, err = wh.Exec(ctx, string(index))
 	}
@@ -54,7 +73,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 		return err
 	}
 	if !found {
-		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(cursorTable)+" (partition, next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
+		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" (partition, next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
 			int64(0), int64(0), "", l.opts.Now().UTC())
 		if err != nil {
 			return fmt.Errorf("setting the cursor for the first time: %w", err)
@@ -84,7 +103,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 }
 
 func (l *Loader) readCursor(ctx context.Context) (at tidegate.Offset, found bool, err error) {
-	err = l.eachRow(ctx, string("SELECT next_position FROM "+l.table(cursorTable)+" WHERE partition = 0"), nil, func(row tidegate.Row) error {
+	err = l.eachRow(ctx, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE partition = 0"), nil, func(row tidegate.Row) error {
 		at.Position, found = asInt(row[0]), true
 		return nil
 	})
@@ -107,7 +126,7 @@ func (l *Loader) marks(n int) sqltext.Text {
 // Another loader that moved it meanwhile makes this one start again.
 func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.Offset, ld *load) error {
 	p := l.dialect.Placeholder
-	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(cursorTable)+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
+	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(l.own(cursorName))+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
 		" WHERE partition = 0 AND next_position = "+p(4)), ld.next.Position, ld.id, ld.at, from.Position)
 	if err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
@@ -123,16 +142,16 @@ func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.
 // tally is what became of the events of one source in one batch.
 type tally struct{ loaded, duplicate, dead, suppressed, dropped int64 }
 
-func (t *tally) read() int64 { return t.loaded + t.duplicate + t.dead + t.suppressed + t.dropped }
+func (t tally) read() int64 { return t.loaded + t.duplicate + t.dead + t.suppressed + t.dropped }
 
 // count adds the tallies to the books. Invariant 2.
-func (l *Loader) count(ctx context.Context, tx warehouse.Tx, tallies map[string]*tally, at time.Time) error {
+func (l *Loader) count(ctx context.Context, tx warehouse.Tx, tallies map[string]tally, at time.Time) error {
 	p := l.dialect.Placeholder
-	update := "UPDATE " + l.table(countsTable) + " SET accepted = accepted + " + p(1) + ", loaded = loaded + " + p(2) +
+	update := "UPDATE " + l.table(l.own(countsName)) + " SET accepted = accepted + " + p(1) + ", loaded = loaded + " + p(2) +
 		", duplicate = duplicate + " + p(3) + ", dead = dead + " + p(4) +
 		", suppressed = COALESCE(suppressed, 0) + " + p(5) + ", dropped = COALESCE(dropped, 0) + " + p(6) + // NULL where an older version counted
 		", updated_at = " + p(7) + " WHERE source = " + p(8)
-	insert := "INSERT INTO " + l.table(countsTable) + " (accepted, loaded, duplicate, dead, suppressed, dropped, updated_at, source) VALUES (" + l.marks(8) + ")"
+	insert := "INSERT INTO " + l.table(l.own(countsName)) + " (accepted, loaded, duplicate, dead, suppressed, dropped, updated_at, source) VALUES (" + l.marks(8) + ")"
 	for source, t := range tallies {
 		args := []any{t.read(), t.loaded, t.duplicate, t.dead, t.suppressed, t.dropped, at, source}
 		n, err := tx.Exec(ctx, string(update), args...)
@@ -214,6 +233,9 @@ func (c *checkpoint) due(now time.Time) bool { return c.dirty && !now.Before(c.n
 // runCheckpoint makes everything loaded durable in the warehouse's own file and
 // then lets the journal go up to there.
 func (l *Loader) runCheckpoint(ctx context.Context) error {
+	if err := l.compactHourly(ctx); err != nil {
+		return err
+	}
 	position := l.position
 	if r, ok := l.opts.Warehouse.(warehouse.Recoverer); ok {
 		if err := r.Checkpoint(ctx); err != nil {

@@ -20,6 +20,7 @@ type sheet struct {
 	columns []*cells // as table.Columns; nil while no row has a value
 	rows    int
 	room    int // rows that the transaction takes of the table
+	hourly  hourly
 }
 
 // cells is one column of a sheet, laid out as Arrow does. Rows without a value become
@@ -186,7 +187,7 @@ func (s *spare) take(t *shape.Table) *sheet {
 		return &sheet{table: t}
 	}
 	delete(*s, t)
-	sh.rows = 0
+	sh.rows, sh.hourly = 0, sh.hourly[:0]
 	for _, c := range sh.columns {
 		if c != nil {
 			c.clear()

@@ -424,7 +424,7 @@ func TestTablesOfASourceAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(tables) > 10+4 { // and the loader's own
+	if len(tables) > 10+6 { // and the loader's own
 		t.Errorf("%d tables", len(tables))
 	}
 	if got := table(t, wh, "SELECT count(*) AS n, count(_unmapped) AS kept FROM web.tracks"); got[0] != "n=30 kept=21" {

@@ -27,7 +27,9 @@ type load struct {
 	missing   []missing
 	sheetsOut []rows
 	prints    []fingerprint // of the loaded events
-	tallies   map[string]*tally
+	tallies   map[sourceHour]*tally
+	hour      int64 // of the event at hand
+	source    string
 	rows      int64
 	bytes     int64
 	events    int  // made rows of
@@ -55,7 +57,7 @@ func (l *Loader) prepare(ctx context.Context, ex examined, limit int) (*load, er
 	events := ex.events
 	ld := &load{
 		id: events[0].Offset.String(), at: l.opts.Now().UTC().Truncate(time.Microsecond), limit: limit,
-		byTable: make(map[*shape.Table]*sheet), users: make(map[*shape.Table]*users), tallies: make(map[string]*tally),
+		byTable: make(map[*shape.Table]*sheet), users: make(map[*shape.Table]*users), tallies: make(map[sourceHour]*tally),
 	}
 	ld.once = fmt.Sprintf("load %s at %d", ld.id, ld.at.UnixMicro())
 	if err := l.shapeAll(ctx, ld, ex); err != nil {
@@ -113,19 +115,15 @@ func (l *Loader) shapeAll(ctx context.Context, ld *load, ex examined) error {
 		return nil
 	}
 	var t *tally
-	var source string
 	for i := range ex.events {
 		if full {
 			return nil
 		}
 		ld.events++
 		ev := &ex.events[i]
-		if t == nil || source != ev.Source {
-			source = ev.Source
-			if t = ld.tallies[source]; t == nil {
-				t = &tally{}
-				ld.tallies[source] = t
-			}
+		if hour := hourOf(ev.ReceivedAt); t == nil || ld.hour != hour || ld.source != ev.Source {
+			ld.hour, ld.source = hour, ev.Source
+			t = ld.tallyOf(sourceHour{ev.Source, hour})
 		}
 		if err := l.shapeJudged(ctx, ld, t, ev, &ex.found[i], ex.verdict(i), batch, emit); err != nil {
 			return err
@@ -140,6 +138,9 @@ func (l *Loader) shapeJudged(ctx context.Context, ld *load, t *tally, ev *tidega
 	switch {
 	case ev.Refusal == judge.CodeSuppressed:
 		t.suppressed++
+		return nil
+	case ev.Refusal == tidegate.RefusedBot:
+		t.dropped++
 		return nil
 	case ev.Refusal != "":
 		code, reason = ev.Refusal, "refused on arrival"
@@ -235,6 +236,7 @@ func (l *Loader) put(ld *load, row shape.Row) (full bool) {
 		ld.sheets = append(ld.sheets, s)
 	}
 	s.append(row)
+	s.hourly.add(ld.source, ld.hour)
 	return s.rows >= s.room
 }
 

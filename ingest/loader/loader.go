@@ -85,6 +85,9 @@ type Options struct {
 
 	// Judge decides what is to become of each event that is no repeat; nil: all are kept.
 	Judge judge.Judge
+	// Books is the schema of the loader's own tables: BooksSchema when empty. Another one
+	// makes a loader with a place, ids and counts of its own: a replay beside the hub's.
+	Books string
 	// Shape says how events become rows. Reserved and MaxName are filled from the warehouse's dialect.
 	Shape shape.Options
 	// MaxTables bounds the tables of one source (default shape.DefaultMaxTables);
@@ -116,6 +119,7 @@ type Options struct {
 }
 
 func (o *Options) fill() {
+	setDefault(&o.Books, BooksSchema)
 	setDefault(&o.MaxTables, shape.DefaultMaxTables)
 	setDefault(&o.Linger, 100*time.Millisecond)
 	setDefault(&o.MaxEvents, 20_480)
@@ -185,6 +189,7 @@ type Loader struct {
 	scratch    []byte
 	poison     map[tidegate.Offset]string
 	checkpoint checkpoint
+	touched    touched // hours whose books have grown since they were made small
 }
 
 // New returns a Loader; Run makes it work.

@@ -105,8 +105,6 @@ func (f *filter) commit(n int) {
 	}
 }
 
-var seenTable = warehouse.Table{Schema: "_tidegate", Name: "seen"}
-
 func seenSchema() tidegate.Schema {
 	return tidegate.Schema{{Name: "hi", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: "lo", Type: tidegate.Type{Kind: tidegate.Int}}}
 }
@@ -114,7 +112,7 @@ func seenSchema() tidegate.Schema {
 // buildFilter reads all fingerprints, unless the filter that is there holds them
 // already: after a recovery it may hold more than the warehouse, which is harmless.
 func (l *Loader) buildFilter(ctx context.Context) error {
-	count, err := l.queryInt(ctx, "SELECT count(*) FROM "+l.table(seenTable))
+	count, err := l.queryInt(ctx, "SELECT count(*) FROM "+l.table(l.own(seenName)))
 	if err != nil {
 		return fmt.Errorf("counting the message ids: %w", err)
 	}
@@ -141,7 +139,7 @@ func (l *Loader) buildFilter(ctx context.Context) error {
 
 // eachSeen calls use for every fingerprint in the warehouse.
 func (l *Loader) eachSeen(ctx context.Context, use func(fingerprint)) error {
-	sql := "SELECT hi, lo FROM " + l.table(seenTable)
+	sql := "SELECT hi, lo FROM " + l.table(l.own(seenName))
 	if q, ok := l.opts.Warehouse.(warehouse.ArrowQuerier); ok {
 		rdr, done, err := q.QueryArrow(ctx, string(sql))
 		if err != nil {
@@ -180,7 +178,7 @@ func (l *Loader) known(ctx context.Context, asked []fingerprint) (map[fingerprin
 		for i, p := range part {
 			marks[i], args[i] = l.dialect.Placeholder(i+1), p.hi
 		}
-		sql := "SELECT hi, lo FROM " + l.table(seenTable) + " WHERE hi IN (" + sqltext.Join(marks, ", ") + ")"
+		sql := "SELECT hi, lo FROM " + l.table(l.own(seenName)) + " WHERE hi IN (" + sqltext.Join(marks, ", ") + ")"
 		err := l.eachRow(ctx, string(sql), args, func(row tidegate.Row) error {
 			found[fingerprint{asInt(row[0]), asInt(row[1])}] = true
 			return nil

@@ -50,11 +50,14 @@ func (l *Loader) writeRows(ctx context.Context, tx warehouse.Tx, ld *load) error
 		}
 	}
 	if len(ld.prints) > 0 {
-		if err := l.writeRecord(ctx, tx, ld.once, rows{seenTable, printsRecord(ld.prints), seenSchema()}); err != nil {
+		if err := l.writeRecord(ctx, tx, ld.once, rows{l.own(seenName), printsRecord(ld.prints), seenSchema()}); err != nil {
 			return err
 		}
 	}
-	return l.count(ctx, tx, ld.tallies, ld.at)
+	if err := l.writeHourly(ctx, tx, ld); err != nil {
+		return err
+	}
+	return l.count(ctx, tx, ld.perSource(), ld.at)
 }
 
 func printsRecord(prints []fingerprint) arrow.RecordBatch {
