@@ -9,9 +9,11 @@ LDFLAGS := -X main.version=$(VERSION)
 CACHE   := .cache
 LINT    := $(CACHE)/bin/golangci-lint
 DBT     := $(CACHE)/dbt
+BUNDLE  := ingest/browser/bundle/analytics.min.js
 LINT_VERSION := v2.15.0
 
 export GOFLAGS := -mod=readonly
+comma := ,
 
 ## help: print the targets
 help:
@@ -24,7 +26,7 @@ demo: build
 	@./bin/tidegate demo
 
 ## build: compile the binary into bin/tidegate
-build: require-cc
+build: require-cc sdk-bundle
 	@mkdir -p bin
 	@echo "building bin/tidegate (the first time compiles DuckDB's driver and takes a few minutes)"
 	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
@@ -42,14 +44,23 @@ dbt-env:
 	if python3 -m venv $(DBT) && $(DBT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/dbt-requirements.txt; then echo "$$want" > $(DBT)/ready; \
 	else rm -rf $(DBT); echo "THE TESTS AGAINST DBT ARE SKIPPED: dbt cannot be installed. They need python3 with venv (Debian, Ubuntu: sudo apt-get install python3-venv) and PyPI."; fi
 
+# no-node FILE: goes on without Node, unless TIDEGATE_REQUIRE names it.
+no-node = case ",$$TIDEGATE_REQUIRE," in *,node,*) echo "TIDEGATE_REQUIRE names node, and there is none, or npm cannot install"; exit 1;; esac; echo "$(1)"; exit 0
+npm-ci  = want="$$(cksum < package-lock.json)"; [ "$$(cat node_modules/.ready 2>/dev/null)" = "$$want" ] || { npm ci --no-audit --no-fund --loglevel=error && echo "$$want" > node_modules/.ready; }
+
+# sdk-bundle: the browser SDK that the binary serves to snippets, where Node is there
+sdk-bundle:
+	@command -v npm >/dev/null || { rm -f $(BUNDLE); $(call no-node,WITHOUT THE BROWSER SDK: the binary serves no analytics.min.js$(comma) because there is no Node (20 or newer: https://nodejs.org)); }; \
+	mkdir -p $(CACHE); want="$$(cat sdk-js/package-lock.json $$(find sdk-js/src sdk-js/scripts -type f | sort) | cksum)"; \
+	if [ -s $(BUNDLE) ] && [ "$$(cat $(CACHE)/sdk-bundle 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	echo "building the browser SDK into the binary (the first time installs its tools from npm)"; \
+	if (cd sdk-js && $(npm-ci) && node scripts/build.mjs >/dev/null) && cp sdk-js/dist/analytics.min.js $(BUNDLE); then echo "$$want" > $(CACHE)/sdk-bundle; \
+	else rm -f $(BUNDLE); $(call no-node,WITHOUT THE BROWSER SDK: the binary serves no analytics.min.js$(comma) because it cannot be built); fi
+
 ## sdk-js: install, build, lint and test the JavaScript SDK, in Chromium where it is installed (Node 20 or newer)
 sdk-js: build
-	@if ! command -v npm >/dev/null; then \
-	  case ",$$TIDEGATE_REQUIRE," in *,node,*) echo "TIDEGATE_REQUIRE names node, and there is none"; exit 1;; esac; \
-	  echo "SKIPPED: the JavaScript SDK needs Node 20 or newer (https://nodejs.org)"; \
-	else cd sdk-js && want="$$(cksum < package-lock.json)" && \
-	  { [ "$$(cat node_modules/.ready 2>/dev/null)" = "$$want" ] || { npm ci --no-audit --no-fund && echo "$$want" > node_modules/.ready; }; } && \
-	  TIDEGATE_BIN="$(CURDIR)/bin/tidegate" npm run --silent check; fi
+	@command -v npm >/dev/null || { $(call no-node,SKIPPED: the JavaScript SDK needs Node 20 or newer (https://nodejs.org)); }; \
+	cd sdk-js && { $(npm-ci); } && TIDEGATE_BIN="$(CURDIR)/bin/tidegate" npm run --silent check
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
@@ -95,7 +106,7 @@ fuzz: require-cc
 
 ## clean: remove what the targets above made
 clean:
-	rm -rf bin $(CACHE)
+	rm -rf bin $(CACHE) $(BUNDLE)
 
 require-cc:
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl"; exit 1; }
@@ -108,4 +119,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test sdk-js race-core lint bench soak generate fuzz clean dbt-env require-cc
+.PHONY: help demo build test sdk-js sdk-bundle race-core lint bench soak generate fuzz clean dbt-env require-cc

@@ -152,7 +152,7 @@ func (s *surface) enclose(req *request, t *treatment) *problem {
 
 // add puts one event into the envelope, judged and treated.
 func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
-	if s.suppressed(t.source.Name, ev) {
+	if s.suppressed(t, ev) {
 		s.withhold(req, ev, tidegate.RefusedSuppressed)
 		return
 	}
@@ -161,7 +161,7 @@ func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
 		s.withhold(req, ev, tidegate.RefusedBot)
 		return
 	}
-	kept := envelope.Event{Type: typ, Refusal: refusal, Body: t.treat(ev)}
+	kept := envelope.Event{Type: typ, Refusal: refusal, Body: t.treat(ev, refusal == "")}
 	if ev.MessageID.Empty() {
 		kept.MessageID = s.newID()
 	}

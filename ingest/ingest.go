@@ -64,6 +64,8 @@ type Options struct {
 	// Secret resolves the reference of a webhook's secret (`${env:NAME}`). Sources
 	// with webhooks are refused when it is nil.
 	Secret func(reference string) (string, error)
+	// Script is our browser SDK, which snippets are served; they get 404 without it.
+	Script []byte
 	// Suppression says whose events must not be kept. Nobody's when nil.
 	Suppression Suppression
 	// Meter counts accepted, refused, bytes and answers. Nothing is counted when nil.
@@ -146,6 +148,7 @@ type surface struct {
 	paths     *chi.Mux
 
 	suppression Suppression
+	script      *script // nil: absent
 }
 
 // New returns the handler of the whole ingest surface. It starts no goroutine
@@ -180,6 +183,9 @@ func New(o Options) (http.Handler, error) {
 	}
 	if s.counts, err = newCounts(o.Meter, s.limits); err != nil {
 		return nil, err
+	}
+	if s.script, err = newScript(o.Script); err != nil {
+		return nil, fmt.Errorf("compressing the browser SDK: %w", err)
 	}
 	s.inFlight.left.Store(s.limits.InFlightBytes)
 	s.requests.New = func() any { return new(request) }

@@ -18,6 +18,7 @@ const (
 	RefusedUnknownType  = "event.unknown_type"   // a type that is none of the six
 	RefusedNoIdentity   = "event.no_identity"    // neither userId nor anonymousId
 	RefusedNoName       = "event.no_name"        // a track without the name of what was tracked
+	RefusedBadMerge     = "event.bad_merge"      // a merge that does not name two identifiers
 	RefusedBadMessageID = "event.bad_message_id" // not a string, too long, or with characters that cannot be kept
 )
 
@@ -30,6 +31,7 @@ var refusalMessages = map[string]string{
 	RefusedUnknownType:  `the event's "type" is none of track, identify, page, screen, group and alias`,
 	RefusedNoIdentity:   `the event has neither "userId" nor "anonymousId" as a string or number that is not empty`,
 	RefusedNoName:       `a track event needs "event", its name, as a string that is not empty`,
+	RefusedBadMerge:     `a merge needs "mergeProperties", a list of two objects with "type" and "value"`,
 	RefusedBadMessageID: `"messageId" is not a string, is too long or has control characters in it`,
 }
 
@@ -49,7 +51,9 @@ func (l *Limits) judge(ev *scan.Event, byPath tidegate.EventType) (refusal strin
 		if byPath == "" {
 			return RefusedNoType, ""
 		}
-		typ = byPath
+		if byPath != merge {
+			typ = byPath
+		}
 	} else {
 		text, _ := ev.Type.Text()
 		if kind = typeOf(text); kind == "" {
@@ -57,11 +61,16 @@ func (l *Limits) judge(ev *scan.Event, byPath tidegate.EventType) (refusal strin
 		}
 	}
 	switch {
+	case kind == merge:
+		if _, ok := identifiersOf(ev); !ok {
+			return RefusedBadMerge, typ
+		}
 	case !identifies(ev.UserID) && !identifies(ev.AnonymousID):
 		return RefusedNoIdentity, typ
 	case kind == tidegate.Track && (ev.Name.Empty() || !ev.Name.IsString()):
 		return RefusedNoName, typ
-	case !ev.MessageID.Empty() && !l.goodMessageID(ev.MessageID):
+	}
+	if !ev.MessageID.Empty() && !l.goodMessageID(ev.MessageID) {
 		return RefusedBadMessageID, typ
 	}
 	return "", typ
@@ -84,12 +93,16 @@ func Judge(body []byte, at time.Time) (tidegate.Event, *tidegate.Fault) {
 	if refusal != "" {
 		return tidegate.Event{}, &tidegate.Fault{Action: tidegate.Reject, Code: refusal, Subject: "event", Message: refusalMessages[refusal]}
 	}
-	return tidegate.Event{ReceivedAt: at.UTC().Truncate(time.Microsecond), Body: d.Raw}, nil
+	kept := []byte(d.Raw)
+	if isMerge(&d.Event, "") {
+		kept = unmerged(&d.Event)
+	}
+	return tidegate.Event{ReceivedAt: at.UTC().Truncate(time.Microsecond), Body: kept}, nil
 }
 
 // typeOf returns the type that text names, "" for none; it allocates nothing.
 func typeOf(text []byte) tidegate.EventType {
-	for _, t := range [...]tidegate.EventType{tidegate.Track, tidegate.Page, tidegate.Identify, tidegate.Screen, tidegate.Group, tidegate.Alias} {
+	for _, t := range [...]tidegate.EventType{tidegate.Track, tidegate.Page, tidegate.Identify, tidegate.Screen, tidegate.Group, tidegate.Alias, merge} {
 		if string(text) == string(t) {
 			return t
 		}

@@ -23,6 +23,9 @@ var eventPaths = []struct {
 	{"alias", "a", tidegate.Alias},
 }
 
+// snippetPaths are where Segment's snippets look for their script, old and new.
+var snippetPaths = []string{"/analytics.js/v1/{writeKey}/analytics.min.js", "/analytics.js/v1/{writeKey}/platform/analytics.min.js"}
+
 // routes builds the surface. Every path is there with /v1 and without, because
 // SDKs differ in whether they add it to the address that their users set.
 func (s *surface) routes() http.Handler {
@@ -37,6 +40,7 @@ func (s *surface) routes() http.Handler {
 		for _, name := range []string{"batch", "import", "b"} {
 			mux.Post(version+"/"+name, s.collect(""))
 		}
+		mux.Post(version+"/merge", s.collect(merge))
 		for _, path := range []string{"/webhook", "/webhook/{writeKey}"} {
 			mux.Post(version+path, s.webhook)
 			mux.Get(version+path, s.webhook)
@@ -50,6 +54,10 @@ func (s *surface) routes() http.Handler {
 		for _, prefix := range []string{"/v1/pixel/", "/pixel/", "/pixel/v1/"} {
 			mux.Get(prefix+p.name, s.pixel(p.typ))
 		}
+	}
+	for _, path := range snippetPaths {
+		mux.Get(path, s.serveScript)
+		mux.Head(path, s.serveScript)
 	}
 	mux.Get("/sourceConfig", s.sourceConfig)
 	mux.NotFound(func(w http.ResponseWriter, _ *http.Request) {

@@ -36,6 +36,7 @@ const (
 //	    │ accepted
 //	a bot's ─ drop ─▶ kept without what it says
 //	    │ no, or keep, or mark (its context says so)
+//	a merge ─ becomes a track event
 //	addresses ─ anonymize, drop ─▶ rewritten
 //
 // With nothing set and nobody suppressed the client's bytes are kept as they are.
@@ -71,16 +72,25 @@ func (t *treatment) botOf(ev *scan.Event) string {
 }
 
 // suppressed says whether an event is of somebody whose events must not be kept.
-// An alias speaks of two.
-func (s *surface) suppressed(source string, ev *scan.Event) bool {
+// An alias and a merge speak of two.
+func (s *surface) suppressed(t *treatment, ev *scan.Event) bool {
 	if s.suppression == nil {
 		return false
 	}
-	if s.suppression.Suppressed(source, idText(ev.UserID), idText(ev.AnonymousID)) {
+	if s.suppression.Suppressed(t.source.Name, idText(ev.UserID), idText(ev.AnonymousID)) {
 		return true
 	}
-	previous := idText(ev.PreviousID)
-	return previous != "" && s.suppression.Suppressed(source, previous, previous)
+	others := [2]string{idText(ev.PreviousID)}
+	if isMerge(ev, t.byPath) {
+		two, _ := identifiersOf(ev)
+		others = [2]string{idText(two[0].value), idText(two[1].value)}
+	}
+	for _, id := range others {
+		if id != "" && s.suppression.Suppressed(t.source.Name, id, id) {
+			return true
+		}
+	}
+	return false
 }
 
 // idText returns an id as text: some senders use numbers.
@@ -106,10 +116,13 @@ func (s *surface) withhold(req *request, ev *scan.Event, code string) {
 }
 
 // treat returns the body of an event, rewritten as its source says.
-func (t *treatment) treat(ev *scan.Event) []byte {
+func (t *treatment) treat(ev *scan.Event, accepted bool) []byte {
 	body := ev.Raw
 	if !body.IsObject() {
 		return body
+	}
+	if accepted && isMerge(ev, t.byPath) {
+		body = unmerged(ev)
 	}
 	if t.source.Bots == botsMark {
 		if name := t.botOf(ev); name != "" {

@@ -35,6 +35,7 @@ import (
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/ingest"
+	"github.com/tidegate/tidegate/ingest/browser"
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/internal/obs"
 	"github.com/tidegate/tidegate/internal/vfs"
@@ -52,9 +53,11 @@ type Options struct {
 	Data string
 	// IngestAddr and AdminAddr override the project's settings.
 	IngestAddr, AdminAddr string
-	Version               string
-	Log                   *slog.Logger
-	Now                   func() time.Time
+	// SDKDir is a folder with analytics.min.js, which snippets are served instead of the one in the binary.
+	SDKDir  string
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time
 	// Telemetry is where metrics and traces go; required.
 	Telemetry *obs.Telemetry
 	// FS is the file system of the journal, the machine's when nil.
@@ -205,10 +208,15 @@ func (a *App) openJournal(ctx context.Context) (err error) {
 
 func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	limits := p.Settings.Limits
+	script, err := browserSDK(a.o.SDKDir)
+	if err != nil {
+		return err
+	}
 	handler, err := ingest.New(ingest.Options{
 		Journal: a.Hub.books, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
-		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents},
-		Mode:   ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: resolveSecret, Meter: a.o.Telemetry.Meter("ingest"),
+		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents, EventsPerSecond: limits.EventsPerSecond},
+		Script: script, PublicURL: p.Settings.PublicURL,
+		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: resolveSecret, Meter: a.o.Telemetry.Meter("ingest"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the collection API: %w", err)
@@ -217,6 +225,21 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	a.group = &errgroup.Group{}
 	a.group.Go(func() error { return served(a.ingest.Serve(l)) })
 	return nil
+}
+
+// browserSDK reads the script that snippets are served.
+func browserSDK(dir string) ([]byte, error) {
+	if dir == "" {
+		return browser.Script(), nil
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "analytics.min.js"))
+	if err != nil {
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "sdk.unreadable", Subject: "SDK folder " + dir, Message: err.Error(),
+			Hint: "--sdk-dir names a folder that holds analytics.min.js, such as sdk-js/dist after `make sdk-js`", Err: err,
+		}
+	}
+	return text, nil
 }
 
 // run starts what works until the end.

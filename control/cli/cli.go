@@ -75,6 +75,7 @@ type Local struct {
 type ServeOptions struct {
 	Project, Data         string
 	IngestAddr, AdminAddr string
+	SDKDir                string
 	Log                   *slog.Logger
 	// Ready is called once, when both listeners answer.
 	Ready func(ingestURL, adminURL string)

@@ -21,7 +21,7 @@ import (
 )
 
 func (c *command) serveCommand() *cobra.Command {
-	var ingest, admin string
+	var ingest, admin, sdkDir string
 	level := orDefault(c.env.Getenv("TIDEGATE_LOG_LEVEL"), "info")
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the hub", Args: cobra.NoArgs,
@@ -36,7 +36,7 @@ func (c *command) serveCommand() *cobra.Command {
 				dir = c.projectDir(nil)
 			}
 			return c.env.Local.Serve(cmd.Context(), ServeOptions{
-				Project: dir, Data: c.data, IngestAddr: ingest, AdminAddr: admin,
+				Project: dir, Data: c.data, IngestAddr: ingest, AdminAddr: admin, SDKDir: sdkDir,
 				Log: slog.New(slog.NewJSONHandler(c.env.Stderr, &slog.HandlerOptions{Level: l})),
 				Ready: func(ingestURL, adminURL string) {
 					if c.json {
@@ -50,6 +50,7 @@ func (c *command) serveCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&ingest, "ingest-addr", c.env.Getenv("TIDEGATE_INGEST_ADDR"), "where SDKs send events, HOST:PORT (TIDEGATE_INGEST_ADDR)")
 	cmd.Flags().StringVar(&admin, "admin-addr", c.env.Getenv("TIDEGATE_ADMIN_ADDR"), "where the API is, HOST:PORT (TIDEGATE_ADMIN_ADDR)")
+	cmd.Flags().StringVar(&sdkDir, "sdk-dir", c.env.Getenv("TIDEGATE_SDK_DIR"), "a folder whose analytics.min.js is served to snippets instead of the one in the binary (TIDEGATE_SDK_DIR)")
 	cmd.Flags().StringVar(&level, "log-level", level, "debug, info, warn or error (TIDEGATE_LOG_LEVEL)")
 	return cmd
 }

@@ -33,7 +33,7 @@ func New(version string, now func() time.Time) cli.Local {
 		Serve: func(ctx context.Context, o cli.ServeOptions) error {
 			return telling(ctx, version, func(t *obs.Telemetry) error {
 				return app.Serve(ctx, app.Options{
-					Project: o.Project, Data: o.Data, IngestAddr: o.IngestAddr, AdminAddr: o.AdminAddr, Version: version, Log: o.Log, Now: now, Telemetry: t,
+					Project: o.Project, Data: o.Data, IngestAddr: o.IngestAddr, AdminAddr: o.AdminAddr, SDKDir: o.SDKDir, Version: version, Log: o.Log, Now: now, Telemetry: t,
 					Ready: func(a app.Addresses) { o.Ready("http://"+a.Ingest, "http://"+a.Admin) },
 				})
 			})

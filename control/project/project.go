@@ -42,6 +42,7 @@ type Warehouse struct {
 type Settings struct {
 	IngestAddr      string    `json:"ingest_addr,omitempty" default:"127.0.0.1:8080" doc:"Where SDKs send events, HOST:PORT."`
 	AdminAddr       string    `json:"admin_addr,omitempty" default:"127.0.0.1:8081" doc:"Where the API, the metrics and the CLI meet, HOST:PORT."`
+	PublicURL       string    `json:"public_url,omitempty" format:"url" doc:"The address under which browsers and telephones reach the collection API, such as https://events.example.com. Without it it is taken from each request."`
 	UnknownKeys     string    `json:"unknown_keys,omitempty" default:"strict" enum:"strict,segment" doc:"What an unknown write key is answered: strict says 401, segment says 200 and drops, as Segment does."`
 	TrustedProxies  []string  `json:"trusted_proxies,omitempty" doc:"Address ranges whose X-Forwarded-For is believed (CIDR)."`
 	AllowPrivate    []string  `json:"allow_private,omitempty" doc:"Private address ranges that destinations may reach (CIDR); all others are refused."`
@@ -53,9 +54,10 @@ type Settings struct {
 
 // Limits bound what the collection API accepts.
 type Limits struct {
-	EventBytes  int64 `json:"event_bytes,omitempty" default:"1048576" min:"1" doc:"The largest event accepted, in bytes."`
-	BatchBytes  int64 `json:"batch_bytes,omitempty" default:"5242880" min:"1" doc:"The largest request body accepted after decompression, in bytes."`
-	BatchEvents int   `json:"batch_events,omitempty" default:"2500" min:"1" doc:"The most events accepted in one request."`
+	EventBytes      int64   `json:"event_bytes,omitempty" default:"1048576" min:"1" doc:"The largest event accepted, in bytes."`
+	BatchBytes      int64   `json:"batch_bytes,omitempty" default:"5242880" min:"1" doc:"The largest request body accepted after decompression, in bytes."`
+	BatchEvents     int     `json:"batch_events,omitempty" default:"2500" min:"1" doc:"The most events accepted in one request."`
+	EventsPerSecond float64 `json:"events_per_second,omitempty" min:"0" doc:"The rate above which a source that has none of its own is answered 429; no limit when 0."`
 }
 
 // Retention says how long finished things are kept.
