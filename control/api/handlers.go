@@ -333,7 +333,7 @@ func (s *server) listTokens(ctx context.Context, _ *nothing) (*body[list[store.T
 // NewToken asks for an API token.
 type NewToken struct {
 	Name      string `json:"name" minLength:"1" maxLength:"100" doc:"Who or what will use it."`
-	Role      string `json:"role" enum:"viewer,analyst,operator,editor,admin"`
+	Role      string `json:"role" pattern:"^(viewer|analyst|operator|editor|admin|stream|stream:[a-z][a-z0-9_]{0,62})$" doc:"viewer, analyst, operator, editor, admin; stream reads streams only, stream:NAME one of them."`
 	ExpiresIn string `json:"expires_in,omitempty" doc:"A duration such as 720h; without it the token does not expire."`
 }
 

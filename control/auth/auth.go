@@ -41,6 +41,7 @@ const (
 	Observe Permission = "observe"
 	Read    Permission = "read"    // definitions, runs, status, rejections
 	Query   Permission = "query"   // SQL, events
+	Stream  Permission = "stream"  // the streams of the project
 	Operate Permission = "operate" // run, approve, cancel, retry, lend the warehouse
 	Edit    Permission = "edit"    // change definitions
 	Admin   Permission = "admin"   // tokens, audit log
@@ -56,22 +57,25 @@ const (
 	RoleOperator Role = "operator"
 	RoleEditor   Role = "editor"
 	RoleAdmin    Role = "admin"
+	// RoleStream reads streams and nothing else; `stream:NAME` reads that one.
+	RoleStream Role = "stream"
 )
 
 // Roles returns the permissions of every role.
 func Roles() map[Role][]Permission {
 	return map[Role][]Permission{
 		RoleViewer:   {Observe, Read},
-		RoleAnalyst:  {Observe, Read, Query},
-		RoleOperator: {Observe, Read, Query, Operate},
-		RoleEditor:   {Observe, Read, Query, Operate, Edit},
-		RoleAdmin:    {Observe, Read, Query, Operate, Edit, Admin},
+		RoleAnalyst:  {Observe, Read, Query, Stream},
+		RoleOperator: {Observe, Read, Query, Stream, Operate},
+		RoleEditor:   {Observe, Read, Query, Stream, Operate, Edit},
+		RoleAdmin:    {Observe, Read, Query, Stream, Operate, Edit, Admin},
+		RoleStream:   {Stream},
 	}
 }
 
 // Permissions lists every permission.
 func Permissions() []Permission {
-	return []Permission{Public, Observe, Read, Query, Operate, Edit, Admin}
+	return []Permission{Public, Observe, Read, Query, Stream, Operate, Edit, Admin}
 }
 
 // Identity is who makes a request.
@@ -82,7 +86,22 @@ type Identity struct {
 
 // May says whether the identity has the permission.
 func (i Identity) May(p Permission) bool {
-	return p == Public || slices.Contains(Roles()[i.Role], p)
+	role, _ := i.Role.split()
+	return p == Public || slices.Contains(Roles()[role], p)
+}
+
+// MayStream says whether the identity may read the stream called name.
+func (i Identity) MayStream(name string) bool {
+	_, only := i.Role.split()
+	return i.May(Stream) && (only == "" || only == name)
+}
+
+// split takes `stream:NAME` apart. Every other role is itself.
+func (r Role) split() (role Role, stream string) {
+	if name, ok := strings.CutPrefix(string(r), string(RoleStream)+":"); ok && name != "" {
+		return RoleStream, name
+	}
+	return r, ""
 }
 
 // Tokens is where tokens are kept; *store.Workspace satisfies it.
@@ -181,8 +200,8 @@ func writeSecretFile(path, text string) (err error) {
 // Issue makes a token and returns it; it is not shown again. A zero expires
 // means that it does not expire.
 func (k *Keeper) Issue(ctx context.Context, actor, name string, role Role, expires time.Time) (string, error) {
-	if _, ok := Roles()[role]; !ok {
-		return "", &tidegate.Fault{Action: tidegate.Halt, Code: "token.invalid", Subject: "role " + string(role), Message: "there is no such role", Hint: "known: admin, analyst, editor, operator, viewer"}
+	if kind, _ := role.split(); Roles()[kind] == nil {
+		return "", &tidegate.Fault{Action: tidegate.Halt, Code: "token.invalid", Subject: "role " + string(role), Message: "there is no such role", Hint: "known: admin, analyst, editor, operator, stream, stream:NAME, viewer"}
 	}
 	token := tokenPrefix + rand.Text() // 130 bits
 	return token, k.add(ctx, actor, name, role, hashOf(token), expires)

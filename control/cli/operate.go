@@ -107,7 +107,7 @@ func (c *command) tokenCommand() *cobra.Command {
 			return nil
 		}),
 	}
-	create.Flags().StringVar(&asked.Role, "role", "viewer", "viewer, analyst, operator, editor or admin")
+	create.Flags().StringVar(&asked.Role, "role", "viewer", "viewer, analyst, operator, editor, admin, stream or stream:NAME")
 	create.Flags().StringVar(&asked.ExpiresIn, "expires-in", "", "how long it lives, as 720h; without it, until it is revoked")
 	list := &cobra.Command{
 		Use: "list", Short: "List API tokens", Args: cobra.NoArgs,

@@ -70,6 +70,7 @@ func (c *checker) check() {
 	}
 	c.followers()
 	unique(c, c.alerts, "alert", func(v tidegate.Alert) string { return v.Name })
+	c.allStreams()
 	for _, it := range c.alerts {
 		c.alert(it)
 	}

@@ -23,11 +23,12 @@ const (
 	KindSync        = "sync"
 	KindDbt         = "dbt"
 	KindAlert       = "alert"
+	KindStream      = "stream"
 )
 
 // DefinitionKinds lists the kinds in the order in which plans show them.
 func DefinitionKinds() []string {
-	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindDbt, KindAlert}
+	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindDbt, KindAlert, KindStream}
 }
 
 // Definition is one definition as a document.
@@ -69,6 +70,9 @@ func (p *Project) Definitions() ([]Definition, error) {
 	for _, a := range p.Alerts {
 		add(KindAlert, a.Name, a)
 	}
+	for _, s := range p.Streams {
+		add(KindStream, s.Name, s)
+	}
 	return list, failed
 }
 
@@ -94,6 +98,8 @@ func Assemble(list []Definition) (*Project, error) {
 			err = appendDecoded(&p.Dbt, d.Body)
 		case KindAlert:
 			err = appendDecoded(&p.Alerts, d.Body)
+		case KindStream:
+			err = appendDecoded(&p.Streams, d.Body)
 		default:
 			err = &tidegate.Fault{Action: tidegate.Halt, Code: "definition.invalid", Subject: d.Kind, Message: "there is no such kind of definition", Hint: config.DidYouMean(d.Kind, DefinitionKinds())}
 		}
@@ -283,6 +289,9 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 		into, named = v, func() string { return v.Name }
 	case KindAlert:
 		v := &tidegate.Alert{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindStream:
+		v := &tidegate.Stream{Name: name}
 		into, named = v, func() string { return v.Name }
 	default:
 		return Definition{}, problemError(config.Problem{Message: fmt.Sprintf("there is no kind of definition %q", kind), Hint: config.DidYouMean(kind, DefinitionKinds())})

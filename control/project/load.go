@@ -48,6 +48,7 @@ type draft struct {
 	syncs        []item[tidegate.Sync]
 	dbt          []item[tidegate.DbtProject]
 	alerts       []item[tidegate.Alert]
+	streams      []item[tidegate.Stream]
 	errs         []error
 	fsys         fs.FS // the project folder; nil for a document
 }
@@ -132,6 +133,8 @@ func (d *draft) decodeRoot() {
 	d.syncs = split(d.root, "syncs", d.head.Syncs)
 	d.dbt = split(d.root, "dbt", d.head.Dbt)
 	d.alerts = split(d.root, "alerts", d.head.Alerts)
+	d.streams = split(d.root, "streams", d.head.Streams)
+	d.head.Streams = nil
 	d.head.Sources, d.head.Destinations, d.head.Models, d.head.Syncs, d.head.Dbt, d.head.Alerts = nil, nil, nil, nil, nil, nil
 }
 
@@ -250,6 +253,7 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })
 	p.Syncs = values(d.syncs, func(s tidegate.Sync) string { return s.Name })
 	p.Alerts = values(d.alerts, func(a tidegate.Alert) string { return a.Name })
+	p.Streams = values(d.streams, func(s tidegate.Stream) string { return s.Name })
 	p.Dbt = values(d.dbt, func(p tidegate.DbtProject) string { return p.Name })
 	return &p, nil
 }

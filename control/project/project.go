@@ -29,6 +29,7 @@ type Project struct {
 	Syncs        []tidegate.Sync       `json:"syncs,omitempty" doc:"Which model goes to which object of which destination, and when."`
 	Dbt          []tidegate.DbtProject `json:"dbt,omitempty" doc:"The dbt projects whose models syncs may read."`
 	Alerts       []tidegate.Alert      `json:"alerts,omitempty" doc:"Who is told when a sync needs somebody."`
+	Streams      []tidegate.Stream     `json:"streams,omitempty" doc:"Filtered views of the events that come in, which programs read at /v1/streams/NAME."`
 	Settings     Settings              `json:"settings,omitzero" doc:"How the hub itself behaves."`
 }
 
@@ -48,6 +49,7 @@ type Settings struct {
 	AllowPrivate    []string  `json:"allow_private,omitempty" doc:"Private address ranges that destinations may reach (CIDR); all others are refused."`
 	Limits          Limits    `json:"limits,omitzero" doc:"Limits of the collection API."`
 	CheckpointEvery string    `json:"checkpoint_every,omitempty" default:"1m" format:"duration" doc:"How often an embedded warehouse's file is made whole on disk, after which the journal before it may go."`
+	Journal         Journal   `json:"journal,omitzero" doc:"How long the journal keeps events that are loaded."`
 	Retention       Retention `json:"retention,omitzero" doc:"How long finished things are kept."`
 	Redis           string    `json:"redis,omitempty" secret:"true" doc:"Where hubs share the call rates of destination accounts: a reference such as ${env:REDIS_URL} to redis://USER:PASSWORD@HOST:6379/0. Without it each hub counts its own calls."`
 }

@@ -28,6 +28,7 @@ type load struct {
 	sheetsOut []rows
 	prints    []fingerprint // of the loaded events
 	tallies   map[sourceHour]*tally
+	fates     []Fates
 	hour      int64 // of the event at hand
 	source    string
 	rows      int64
@@ -138,9 +139,11 @@ func (l *Loader) shapeJudged(ctx context.Context, ld *load, t *tally, ev *tidega
 	switch {
 	case ev.Refusal == judge.CodeSuppressed:
 		t.suppressed++
+		l.fate(ld, ev, Suppressed)
 		return nil
 	case ev.Refusal == tidegate.RefusedBot:
 		t.dropped++
+		l.fate(ld, ev, Dropped)
 		return nil
 	case ev.Refusal != "":
 		code, reason = ev.Refusal, "refused on arrival"
@@ -150,6 +153,7 @@ func (l *Loader) shapeJudged(ctx context.Context, ld *load, t *tally, ev *tidega
 		code, reason = shape.CodeUnloadable, l.poison[ev.Offset]
 	case p.again:
 		t.duplicate++
+		l.fate(ld, ev, Duplicate)
 		return nil
 	default:
 		if len(v.Violations) > 0 {
@@ -160,9 +164,11 @@ func (l *Loader) shapeJudged(ctx context.Context, ld *load, t *tally, ev *tidega
 		switch v.Fate {
 		case judge.Suppress:
 			t.suppressed++
+			l.fate(ld, ev, Suppressed)
 			return nil
 		case judge.Drop:
 			t.dropped++
+			l.fate(ld, ev, Dropped)
 			return nil
 		case judge.Dead:
 			code, reason = v.Code, v.Reason
@@ -175,9 +181,11 @@ func (l *Loader) shapeJudged(ctx context.Context, ld *load, t *tally, ev *tidega
 	if code == "" {
 		t.loaded++
 		ld.prints = append(ld.prints, p.print)
+		l.fate(ld, ev, Loaded)
 		return nil
 	}
 	t.dead++
+	l.fate(ld, ev, Dead)
 	return l.shaper.Dead(ctx, ev, p.id, code, reason, batch, emit)
 }
 

@@ -82,6 +82,9 @@ type Options struct {
 	// OnLoad is called after every commit with the tables that got rows, sorted.
 	// The loader waits for it, so it should only pass the news on.
 	OnLoad func(tables []warehouse.Table)
+	// OnFates is called after every commit with what became of the events, in order. The
+	// loader waits for it too, and uses the memory again.
+	OnFates func([]Fates)
 
 	// Judge decides what is to become of each event that is no repeat; nil: all are kept.
 	Judge judge.Judge

@@ -324,6 +324,11 @@ func (l *Loader) committed(t *transaction) {
 	if l.opts.OnLoad != nil {
 		l.opts.OnLoad(sorted(named))
 	}
+	if l.opts.OnFates != nil {
+		for _, ld := range t.parts {
+			l.opts.OnFates(ld.fates)
+		}
+	}
 }
 
 func sorted(names map[warehouse.Table]bool) []warehouse.Table {
