@@ -215,7 +215,7 @@ func (l *Loader) interruptible(ctx context.Context) (context.Context, context.Ca
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.interrupt = cancel
-	if l.recovered {
+	if l.recovered || len(l.visits) > 0 {
 		cancel()
 	}
 	return wait, func() {

@@ -61,6 +61,9 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if err := l.openHourly(ctx); err != nil {
 		return err
 	}
+	if err := l.history().Prepare(ctx, wh); err != nil {
+		return err
+	}
 	index, err := l.dialect.Index("_tidegate_seen_hi", l.opts.Books, seenName, "hi")
 	if err == nil && index != "" {
 		_, err = wh.Exec(ctx, string(index))
@@ -74,10 +77,11 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	}
 	if !found {
 		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" (partition, next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
-			int64(0), int64(0), "", l.opts.Now().UTC())
+			int64(0), l.opts.Begin.Position, "", l.opts.Now().UTC())
 		if err != nil {
 			return fmt.Errorf("setting the cursor for the first time: %w", err)
 		}
+		position = l.opts.Begin
 	}
 	if err := l.buildFilter(ctx); err != nil {
 		return err

@@ -25,6 +25,7 @@ type load struct {
 	byTable   map[*shape.Table]*sheet
 	users     map[*shape.Table]*users
 	missing   []missing
+	met       []shape.Collision
 	sheetsOut []rows
 	prints    []fingerprint // of the loaded events
 	tallies   map[sourceHour]*tally
@@ -43,6 +44,7 @@ type load struct {
 type missing struct {
 	table   warehouse.Table
 	columns tidegate.Schema
+	origins []shape.Origin
 }
 
 // rows is what one table gets.
@@ -76,13 +78,15 @@ func (l *Loader) prepare(ctx context.Context, ex examined, limit int) (*load, er
 		ld.need(t)
 		u.columns = slices.Clone(t.Columns)
 	}
-	return ld, nil
+	var err error
+	ld.met, err = l.collisions(ctx)
+	return ld, err
 }
 
 // need notes the columns of t that the warehouse has not been asked for yet.
 func (ld *load) need(t *shape.Table) {
 	if t.Known < len(t.Columns) {
-		ld.missing = append(ld.missing, missing{t.Name, slices.Clone(t.Columns[t.Known:])})
+		ld.missing = append(ld.missing, missing{t.Name, slices.Clone(t.Columns[t.Known:]), slices.Clone(t.Origins[t.Known:])})
 		t.Known = len(t.Columns)
 	}
 }
@@ -252,6 +256,7 @@ func (l *Loader) put(ld *load, row shape.Row) (full bool) {
 // warehouse again.
 func (l *Loader) forgetTables() {
 	l.tables = make(map[warehouse.Table]*shape.Table)
+	l.met = nil
 	l.filling.clear()
 	l.spare.clear()
 	l.shaper = shape.New(l.opts.Shape, l.lookup)

@@ -91,6 +91,8 @@ type Options struct {
 	// Books is the schema of the loader's own tables: BooksSchema when empty. Another one
 	// makes a loader with a place, ids and counts of its own: a replay beside the hub's.
 	Books string
+	// Begin is where a loader goes on that has no place yet.
+	Begin tidegate.Offset
 	// Shape says how events become rows. Reserved and MaxName are filled from the warehouse's dialect.
 	Shape shape.Options
 	// MaxTables bounds the tables of one source (default shape.DefaultMaxTables);
@@ -174,6 +176,8 @@ type Loader struct {
 	advanced  chan struct{}
 	interrupt context.CancelFunc // ends the wait for events, nil while none waits
 	recovered bool
+	visits    []*visit // who waits in Between
+	stopped   bool     // Run has returned
 
 	// Run's own.
 	position   tidegate.Offset // committed in the warehouse; meaningful when open
@@ -192,7 +196,8 @@ type Loader struct {
 	scratch    []byte
 	poison     map[tidegate.Offset]string
 	checkpoint checkpoint
-	touched    touched // hours whose books have grown since they were made small
+	touched    touched          // hours whose books have grown since they were made small
+	met        map[meeting]bool // the collisions that are logged; nil: to be read
 }
 
 // New returns a Loader; Run makes it work.
@@ -241,6 +246,7 @@ func (l *Loader) Run(ctx context.Context) error {
 	if r, ok := l.opts.Warehouse.(warehouse.Recoverer); ok {
 		watcher.Go(func() { l.watch(ctx, r) })
 	}
+	defer l.leave()
 	attempt := 0
 	for ctx.Err() == nil {
 		err := l.step(ctx)
@@ -276,6 +282,9 @@ func (l *Loader) Run(ctx context.Context) error {
 func (l *Loader) step(ctx context.Context) error {
 	if l.takeRecovered() {
 		l.opts.Log.WarnContext(ctx, "the warehouse lost loads; they are loaded again from the journal")
+		l.reset()
+	}
+	if l.receive() {
 		l.reset()
 	}
 	if !l.open {

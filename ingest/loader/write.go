@@ -3,39 +3,13 @@ package loader
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
-	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/warehouse"
 )
-
-// ensure makes the tables and columns that ld's rows need. It is additive and may
-// be done twice, so it needs no transaction of its own with the rows.
-func (l *Loader) ensure(ctx context.Context, ld *load) error {
-	for _, m := range ld.missing {
-		actual, err := l.opts.Warehouse.Ensure(ctx, m.table, m.columns)
-		if err != nil {
-			return fmt.Errorf("making sure of %s: %w", m.table, err)
-		}
-		for _, c := range m.columns {
-			i := slices.IndexFunc(actual, func(a tidegate.Column) bool { return strings.EqualFold(a.Name, c.Name) })
-			if i < 0 || actual[i].Type != c.Type {
-				return fmt.Errorf("making sure of column %s of %s: %w", c.Name, m.table, errStale)
-			}
-		}
-		ld.ddl = true
-	}
-	if ld.ddl {
-		crashpoint.Hit(crashpoint.LoadAfterDDL)
-	}
-	return nil
-}
 
 // writeRows writes everything of ld inside tx but the cursor.
 func (l *Loader) writeRows(ctx context.Context, tx warehouse.Tx, ld *load) error {
@@ -53,6 +27,9 @@ func (l *Loader) writeRows(ctx context.Context, tx warehouse.Tx, ld *load) error
 		if err := l.writeRecord(ctx, tx, ld.once, rows{l.own(seenName), printsRecord(ld.prints), seenSchema()}); err != nil {
 			return err
 		}
+	}
+	if err := l.history().RecordCollisions(ctx, tx, ld.once, ld.at, ld.met); err != nil {
+		return err
 	}
 	if err := l.writeHourly(ctx, tx, ld); err != nil {
 		return err

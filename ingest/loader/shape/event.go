@@ -115,9 +115,10 @@ func (s *Shaper) read(ev *tidegate.Event) error {
 	if len(ev.Context) > 0 {
 		s.parser.b, s.parser.i = ev.Context, 0
 		if s.parser.peek() == '{' {
-			if err := s.walk(tr.context, 1); err != nil {
+			if err := s.group(tr.context, []byte("context")); err != nil {
 				return fmt.Errorf("reading the batch's context: %w", err)
 			}
+			s.documents.batch, s.documents.context = s.documents.context, Value{}
 		}
 	}
 	s.phase++
@@ -131,6 +132,9 @@ func (s *Shaper) read(ev *tidegate.Event) error {
 	}
 	if c, ok := tr.context.children["ip"]; ok && c.seen >= s.first && c.leaf >= 0 {
 		s.fields.contextIP = s.leaves[c.leaf].value
+	}
+	if s.src.rules.Profile == Native {
+		return s.layContext()
 	}
 	if s.kind == tidegate.Page || s.kind == tidegate.Screen {
 		s.category(tr)
@@ -218,6 +222,9 @@ func (s *Shaper) member(tr *tree, key []byte) error {
 // group reads an object whose members become columns; anything but an object
 // (or nothing) is kept as it is.
 func (s *Shaper) group(root *node, key []byte) error {
+	if s.src.rules.Profile == Native {
+		return s.document(root, key)
+	}
 	switch s.parser.peek() {
 	case '{':
 		err := s.walk(root, 1)

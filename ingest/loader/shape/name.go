@@ -11,12 +11,16 @@ import (
 // whole, so that two long names stay two columns.
 const maxName = 127
 
-// Snake returns name in snake_case: runs of ASCII letters and digits are cut
-// into words where the case or the script says so, lower-cased and joined by
-// "_". Apostrophes vanish, leading underscores stay, digits belong to the word
-// before them, and a name that would start with a digit gets a "_". The result
-// is empty when name has no ASCII letter or digit.
-func Snake(name string) string {
+// Snake returns name in snake_case as RudderStack's warehouse schema has it: runs
+// of ASCII letters and digits are cut into words where the case or the script says
+// so, lower-cased and joined by "_". Apostrophes vanish, leading underscores stay,
+// digits belong to the word before them, and a name that would start with a digit
+// gets a "_". The result is empty when name has no ASCII letter or digit.
+func Snake(name string) string { return snake(name, wordLen) }
+
+// snake is Snake with another rule of where words end: word returns the length of the
+// first word of a chunk of letters and digits, which is not empty.
+func snake(name string, word func(chunk []byte) int) string {
 	if isSnake(name) {
 		return name
 	}
@@ -43,7 +47,7 @@ func Snake(name string) string {
 			i++
 		}
 		for len(chunk) > 0 {
-			n := wordLen(chunk)
+			n := word(chunk)
 			if len(out) > start {
 				out = append(out, '_')
 			}
@@ -101,6 +105,53 @@ func wordLen(chunk []byte) int {
 	return run(chunk, upper, digit)
 }
 
+// dividedLen is wordLen where digits are words of their own: abc123 is abc_123.
+func dividedLen(chunk []byte) int {
+	switch c := chunk[0]; {
+	case digit(c):
+		return run(chunk, 0, digit)
+	case lowerCase(c):
+		return run(chunk, 0, lowerCase)
+	}
+	upper := run(chunk, 0, upperCase)
+	switch {
+	case upper == len(chunk) || !lowerCase(chunk[upper]):
+		return upper
+	case upper > 1:
+		return upper - 1 // the last capital begins the next word
+	}
+	return run(chunk, upper, lowerCase)
+}
+
+// segmentSnake is the naming of Segment's warehouses: a word is capitals and digits
+// followed by lower-case letters and digits, however many capitals there are
+// (productIDs is product_ids, HTMLParser is htmlparser); everything else divides words
+// and is dropped, also leading underscores and apostrophes.
+func segmentSnake(name string) string {
+	if isSnake(name) {
+		return name
+	}
+	out := make([]byte, 0, len(name)+8)
+	for i := 0; i < len(name); {
+		if !alphanumeric(name[i]) {
+			i++
+			continue
+		}
+		if len(out) > 0 {
+			out = append(out, '_')
+		} else if digit(name[i]) {
+			out = append(out, '_') // a bare name cannot begin with a digit
+		}
+		for ; i < len(name) && (upperCase(name[i]) || digit(name[i])); i++ {
+			out = append(out, lower(name[i]))
+		}
+		for ; i < len(name) && (lowerCase(name[i]) || digit(name[i])); i++ {
+			out = append(out, name[i])
+		}
+	}
+	return string(out)
+}
+
 func run(b []byte, from int, is func(byte) bool) int {
 	for from < len(b) && is(b[from]) {
 		from++
@@ -144,12 +195,12 @@ var takenSchemas = map[string]bool{
 }
 
 // columnName is the column of a flattened path, "" when it has no name.
-func (s *Shaper) columnName(path string) string { return s.safe(Snake(path)) }
+func (s *Shaper) columnName(path string) string { return s.safe(s.src.snake(path)) }
 
 // tableName is the table of an event, "" when the event's name has no ASCII
 // letter or digit.
 func (s *Shaper) tableName(event string) string {
-	name := Snake(event)
+	name := s.src.snake(event)
 	if takenTables[name] {
 		name = "_" + name
 	}

@@ -40,7 +40,7 @@ type leaf struct {
 type tree struct{ context, properties, userProperties *node }
 
 func (s *Shaper) tree(t tidegate.EventType) *tree {
-	if tr, ok := s.trees[t]; ok {
+	if tr, ok := s.src.trees[t]; ok {
 		return tr
 	}
 	properties := "properties"
@@ -52,31 +52,44 @@ func (s *Shaper) tree(t tidegate.EventType) *tree {
 		properties:     &node{path: properties, leaf: -1},
 		userProperties: &node{path: "userProperties", leaf: -1},
 	}
-	s.trees[t] = tr
+	if s.src.rules.Profile == Native {
+		s.plant(tr)
+	}
+	s.src.trees[t] = tr
 	return tr
 }
 
+// child returns the node below n, or nil when the profile makes no column of it.
 func (s *Shaper) child(n *node, key []byte) *node {
 	if c, ok := n.children[string(key)]; ok {
 		return c
 	}
-	c := &node{path: n.path + "." + string(key), joined: string(key), context: n.context, leaf: -1}
-	if n.joined != "" {
-		c.joined = n.joined + "_" + string(key)
+	if s.src.rules.Profile == Native {
+		return nil
 	}
+	c := n.grow(string(key))
 	c.column = s.columnName(c.joined)
 	if s.kind == tidegate.Identify && c.column == "user_id" {
 		c.column = "_user_id" // users.id is the user id; the trait must not shadow it
 	}
-	if rest, ok := strings.CutPrefix(c.path, "context.traits."); ok && s.opts.ContextTraits && s.kind == tidegate.Identify {
+	if rest, ok := strings.CutPrefix(c.path, "context.traits."); ok && s.src.rules.ContextTraits && s.kind == tidegate.Identify {
 		c.alias = s.columnName(strings.ReplaceAll(rest, ".", "_"))
 	}
-	c.asJSON = s.jsonPaths[string(s.kind)+"."+c.path]
+	c.asJSON = s.src.jsonPaths[string(s.kind)+"."+c.path]
+	s.nodes++
+	return c
+}
+
+// grow adds a node without a column below n.
+func (n *node) grow(key string) *node {
+	c := &node{path: n.path + "." + key, joined: key, context: n.context, leaf: -1}
+	if n.joined != "" {
+		c.joined = n.joined + "_" + key
+	}
 	if n.children == nil {
 		n.children = make(map[string]*node)
 	}
-	n.children[string(key)] = c
-	s.nodes++
+	n.children[key] = c
 	return c
 }
 
@@ -93,7 +106,14 @@ func (s *Shaper) walk(n *node, depth int) error {
 			return nil
 		}
 		s.enter(n)
-		return p.object(func(key []byte) error { return s.walk(s.child(n, key), depth+1) })
+		return p.object(func(key []byte) error {
+			c := s.child(n, key)
+			if c == nil {
+				_, err := p.skip(depth + 1)
+				return err
+			}
+			return s.walk(c, depth+1)
+		})
 	case '[':
 		kind := tidegate.String
 		if n.asJSON {

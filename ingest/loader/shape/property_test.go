@@ -136,13 +136,27 @@ func found(t *rapid.T, rows []Explained) map[string]bool {
 	return all
 }
 
+// drawOptions draws the rules of a source.
+func drawOptions(t *rapid.T) Options {
+	return Options{Rules: Rules{
+		Profile:       rapid.SampledFrom([]Profile{RudderStack, RudderStack, Segment, Native}).Draw(t, "profile"),
+		MaxColumns:    rapid.SampledFrom([]int{20, 24, 500}).Draw(t, "cap"),
+		JSONPaths:     rapid.SampledFrom([][]string{nil, {"track.properties.a", "b.a"}}).Draw(t, "json paths"),
+		HotColumns:    rapid.SampledFrom([][]string{nil, {"properties.a", "traits.a", "context.price", "properties.b.a"}}).Draw(t, "hot"),
+		ContextTraits: rapid.Bool().Draw(t, "context traits"),
+		DivideNumbers: rapid.Bool().Draw(t, "divide"),
+		SkipTracks:    rapid.Bool().Draw(t, "skip tracks"),
+		SkipUsers:     rapid.Bool().Draw(t, "skip users"),
+	}}
+}
+
 // TestNothingIsLost feeds random events with colliding, reserved and unnameable
 // properties to tables whose columns were fixed by earlier ones, and looks every
 // value up.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		r := newRig(Options{MaxColumns: rapid.SampledFrom([]int{20, 24, 500}).Draw(t, "cap")})
+		r := newRig(drawOptions(t))
 		n := 0
 		for position := range rapid.IntRange(1, 8).Draw(t, "events") {
 			kind := rapid.SampledFrom(tidegate.EventTypes()).Draw(t, "type")
@@ -161,7 +175,7 @@ func TestNothingIsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.rows = nil
-			if err := r.event(tidegate.Event{Source: "web", ReceivedAt: received(), Body: body, Offset: tidegate.Offset{Position: int64(position)}}); err != nil {
+			if err := r.event(tidegate.Event{Source: "web", ReceivedAt: received(), RequestIP: "203.0.113.7", Body: body, Offset: tidegate.Offset{Position: int64(position)}}); err != nil {
 				t.Fatal(err)
 			}
 			have := found(t, r.rows)
@@ -215,7 +229,7 @@ func TestThousandNewColumns(t *testing.T) {
 // TestHostileNames: whatever properties are called, column names are plain.
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
-	r := newRig(Options{MaxColumns: 10_000})
+	r := newRig(Options{Rules: Rules{MaxColumns: 10_000}})
 	pieces := []string{`"`, `""`, ";", "--", "/*", "'", "\\", "drop table", "\n", "\t", "\u202e", "é", "\U0001F600", "%", "$1", "?", "(", ")", " ", ".", "x", "SELECT"}
 	for i := range 500 {
 		name := pieces[i%len(pieces)] + pieces[i*7%len(pieces)] + fmt.Sprint(i) + pieces[i*13%len(pieces)]
@@ -253,6 +267,7 @@ func FuzzShape(f *testing.F) {
 	} {
 		f.Add([]byte(seed), []byte(`{"ip":"1.2.3.4","a":{"b":1}}`))
 	}
+	profiles := []Profile{RudderStack, Segment, Native}
 	f.Fuzz(func(t *testing.T, body, batch []byte) {
 		ev := tidegate.Event{Source: "web", ReceivedAt: received(), Body: body, Context: batch}
 		id, kind, err := Peek(&ev)
@@ -266,7 +281,7 @@ func FuzzShape(f *testing.F) {
 			return
 		}
 		for _, k := range append(tidegate.EventTypes(), kind) {
-			r := newRig(Options{ContextTraits: true, JSONPaths: []string{"a"}})
+			r := newRig(Options{Rules: Rules{Profile: profiles[len(body)%len(profiles)], ContextTraits: true, JSONPaths: []string{"a"}, HotColumns: []string{"properties.a", "context.a"}}})
 			err := r.shaper.Shape(context.Background(), &ev, id, k, Batch{LoadID: "0:0", LoadedAt: received()}, r.emit)
 			if err != nil && DeadCode(err) == "" {
 				t.Fatal(err)

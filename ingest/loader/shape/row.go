@@ -7,7 +7,6 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/clock"
 	"github.com/tidegate/tidegate/ingest/judge"
-	"github.com/tidegate/tidegate/warehouse"
 )
 
 // maxDiscards bounds the discard rows of one event. What is beyond is still in
@@ -68,6 +67,17 @@ func (s *Shaper) put(i int, v *Value, from *node) {
 // give is put for the values that the server supplies and for the event's own members.
 func (s *Shaper) give(i int, v Value) { s.put(i, &v, nil) }
 
+// giveOr is give for a column that not every profile has; without it the value is kept
+// in `_unmapped` under key.
+func (s *Shaper) giveOr(i int, key string, v Value) {
+	switch {
+	case i >= 0:
+		s.put(i, &v, nil)
+	case v.Kind != tidegate.Unknown:
+		s.unmap(key, v)
+	}
+}
+
 func (s *Shaper) unmap(key string, v Value) {
 	if !s.row.quiet {
 		s.row.unmapped = append(s.row.unmapped, pair{key, v})
@@ -95,7 +105,7 @@ func (s *Shaper) common(t *Table) {
 	s.give(t.base[atSentAt], moment(s.times.SentAt))
 	s.give(t.base[atOriginalTimestamp], moment(s.times.OriginalTimestamp))
 	s.give(t.base[atTimestamp], moment(s.times.Timestamp))
-	s.give(t.base[atChannel], f.channel)
+	s.giveOr(t.base[atChannel], "channel", f.channel)
 	s.addresses(t.base[atContextIP], t.base[atContextRequestIP], t.base[atContextPassedIP])
 	s.give(t.base[atUUIDTS], moment(s.batch.LoadedAt))
 	s.give(t.base[atOffset], s.offset)
@@ -103,18 +113,25 @@ func (s *Shaper) common(t *Table) {
 	s.badTimes()
 }
 
-// addresses fills the three address columns: what the client said wins over what
-// the server saw, and both are kept.
+// addresses fills the address columns: what the client said wins over what the
+// server saw, and both are kept.
 func (s *Shaper) addresses(ip, requestIP, passedIP int) {
 	seen := text(s.ev.RequestIP)
 	passed := s.fields.contextIP
 	if passed.Kind != tidegate.Unknown {
 		s.give(ip, passed)
+		if requestIP < 0 && !passed.same(seen) {
+			s.giveOr(requestIP, "request_ip", seen)
+		}
 	} else {
 		s.give(ip, seen)
 	}
-	s.give(requestIP, seen)
-	s.give(passedIP, passed)
+	if requestIP >= 0 {
+		s.give(requestIP, seen)
+	}
+	if passedIP >= 0 {
+		s.give(passedIP, passed)
+	}
 }
 
 // badTimes keeps times that could not be read or that another one overruled.
@@ -155,7 +172,7 @@ func (s *Shaper) leavesOf(contextOnly bool) {
 		}
 		s.leaf(l.node, &l.value)
 	}
-	if !s.opts.ContextTraits || s.kind != tidegate.Identify {
+	if !s.src.rules.ContextTraits || s.kind != tidegate.Identify {
 		return
 	}
 	for i := range s.leaves {
@@ -188,11 +205,11 @@ func (s *Shaper) leaf(n *node, v *Value) {
 		return
 	}
 	at := &n.at[t.slot]
-	if at.table != t {
+	if at.table != t || at.index < 0 { // another path may have made it meanwhile
 		at.table, at.index = t, t.column(n.column)
-	}
-	if at.index < 0 {
-		at.index = t.column(n.column) // another path may have made it meanwhile
+		if at.index >= 0 && t.paths[at.index] != n.path {
+			s.meetPath(t, at.index, n.path)
+		}
 	}
 	s.place(n, n.column, at.index, v)
 }
@@ -203,10 +220,11 @@ func (s *Shaper) place(n *node, column string, i int, v *Value) {
 	switch {
 	case i < 0 && t.lay.reserved[column]:
 		s.misfit(column, "", *v, ReservedName)
-	case i < 0 && len(t.Columns) >= s.opts.MaxColumns:
+	case i < 0 && len(t.Columns) >= s.src.rules.MaxColumns:
 		s.unmap(column, *v)
 	case i < 0:
-		s.put(t.grow(tidegate.Column{Name: column, Type: tidegate.Type{Kind: v.Kind}}), v, n)
+		from := Origin{Source: s.src.name, Name: n.path, MessageID: s.id, Offset: s.ev.Offset}
+		s.put(t.grow(tidegate.Column{Name: column, Type: tidegate.Type{Kind: v.Kind}}, from), v, n)
 	case t.reserved[i]:
 		s.clash(i, *v)
 	case t.stamps[i].row == t.rows:
@@ -350,11 +368,13 @@ func (v Value) typeName() string {
 // Dead gives emit the row of tidegate_dead_letters for an event that does not
 // become rows: code is stable, reason is for people.
 func (s *Shaper) Dead(ctx context.Context, ev *tidegate.Event, id, code, reason string, batch Batch, emit func(Row) error) error {
-	t, err := s.lookup(ctx, warehouse.Table{Schema: s.schemaName(ev.Source), Name: DeadLettersTable})
-	if err != nil {
-		return fmt.Errorf("finding the dead letters of %s: %w", ev.Source, err)
-	}
 	s.begin()
+	s.ev, s.id = ev, id
+	s.of(ev.Source)
+	t, err := s.table(ctx, DeadLettersTable)
+	if err != nil {
+		return err
+	}
 	s.start(t)
 	for i, v := range []Value{
 		text(ev.Source), text(ev.Offset.String()), text(id), moment(ev.ReceivedAt), text(code), text(reason),
@@ -368,15 +388,19 @@ func (s *Shaper) Dead(ctx context.Context, ev *tidegate.Event, id, code, reason 
 // Violations gives emit the rows of tidegate_violations for the ways in which an event
 // breaks its plan. Whether the event becomes rows too is another matter.
 func (s *Shaper) Violations(ctx context.Context, ev *tidegate.Event, id string, list []judge.Violation, batch Batch, emit func(Row) error) error {
-	t, err := s.lookup(ctx, warehouse.Table{Schema: s.schemaName(ev.Source), Name: ViolationsTable})
-	if err != nil {
-		return fmt.Errorf("finding the violations of %s: %w", ev.Source, err)
-	}
 	s.begin()
+	s.ev, s.id = ev, id
+	s.of(ev.Source)
+	t, err := s.table(ctx, ViolationsTable)
+	if err != nil {
+		return err
+	}
 	for _, v := range list {
 		s.start(t)
 		for i, value := range []Value{
-			text(v.Plan), {Kind: tidegate.Int, Int: int64(v.Version), number: true}, text(v.Event), text(v.Kind), text(v.Path), text(v.Message), text(v.Action),
+			text(v.Plan),
+			{Kind: tidegate.Int, Int: int64(v.Version), number: true},
+			text(v.Event), text(v.Kind), text(v.Path), text(v.Message), text(v.Action),
 			text(id), text(ev.Offset.String()), moment(ev.ReceivedAt), moment(batch.LoadedAt),
 		} {
 			s.give(t.base[i], value)

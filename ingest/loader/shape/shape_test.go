@@ -136,7 +136,11 @@ func runCase(t *testing.T, a *txtar.Archive) string {
 		}
 		position++
 	}
-	return render(r.rows)
+	text := render(r.rows)
+	for _, c := range r.shaper.Collisions() {
+		text += fmt.Sprintf("collision %s %s: %s and %s\n", c.Table, c.Column, c.Kept, c.Other)
+	}
+	return text
 }
 
 func addColumn(t *testing.T, r *rig, table, column, kind string) {
@@ -188,7 +192,7 @@ func caseEvent(t *testing.T, line string, position int64) tidegate.Event {
 var usual = map[string]string{
 	"received_at": "2026-11-21T12:00:00Z", "sent_at": "2026-11-21T12:00:00Z", "timestamp": "2026-11-21T12:00:00Z",
 	"original_timestamp": "2026-11-21T12:00:00Z", "uuid_ts": "2026-11-21T12:00:01Z",
-	"context_ip": "203.0.113.7", "context_request_ip": "203.0.113.7", "_tidegate_load_id": "0:0",
+	"context_ip": "203.0.113.7", "context_request_ip": "203.0.113.7", "ip": "203.0.113.7", "request_ip": "203.0.113.7", "_tidegate_load_id": "0:0",
 }
 
 func render(rows []Explained) string {
@@ -214,6 +218,54 @@ func render(rows []Explained) string {
 		}
 	}
 	return b.String()
+}
+
+func TestSegmentSnake(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want string }{
+		{"sample text", "sample_text"},
+		{"sample___text", "sample_text"},
+		{"inviteYourCustomersAddInvites", "invite_your_customers_add_invites"},
+		{"   sample   2    Text   ", "sample_2_text"},
+		{"SAMPLE 2 TEXT", "sample_2_text"},
+		{"___$$Base64Encode", "base64_encode"},
+		{"FOO:BAR$BAZ", "foo_bar_baz"},
+		{"something.com", "something_com"},
+		{"•¶§ƒ˚foo˙∆˚¬", "foo"},
+		{"productIDs", "product_ids"},
+		{"HTMLParser", "htmlparser"},
+		{"userID", "user_id"},
+		{"abc123def456", "abc123def456"},
+		{"camelCase123Key", "camel_case123_key"},
+		{"_private", "private"},
+		{"what's up", "what_s_up"},
+		{"9mega", "_9mega"},
+		{"", ""},
+		{"!", ""},
+	} {
+		if got := segmentSnake(c.in); got != c.want {
+			t.Errorf("segmentSnake(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestDividedNumbers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want string }{
+		{"abc123", "abc_123"},
+		{"abc123def456", "abc_123_def_456"},
+		{"CamelCase123Key", "camel_case_123_key"},
+		{"9mega", "_9_mega"},
+		{"HTML5Parser", "html_5_parser"},
+		{"XMLParser", "xml_parser"},
+		{"UPPER", "upper"},
+		{"iOS", "i_os"},
+		{"plain", "plain"},
+	} {
+		if got := snake(c.in, dividedLen); got != c.want {
+			t.Errorf("snake(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
 }
 
 func TestSnake(t *testing.T) {

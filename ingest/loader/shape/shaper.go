@@ -26,16 +26,11 @@ type Options struct {
 	// MaxName is the longest name that the warehouse takes, in bytes, at least 32;
 	// names are never longer than 127. 0 means 127.
 	MaxName int
-	// MaxColumns bounds the columns of one table; what goes beyond is kept in
-	// `_unmapped`. 0 means DefaultMaxColumns.
-	MaxColumns int
-	// JSONPaths are paths that are not flattened but stored as JSON:
-	// "track.properties.cart", "identify.traits.address". A path without a type is
-	// one of track's properties.
-	JSONPaths []string
-	// ContextTraits makes identifies and users have the members of
-	// context.traits without the prefix too.
-	ContextTraits bool
+	// Rules hold for sources for which RulesOf has none.
+	Rules
+	// RulesOf returns the rules of a source, or nil. The same rules must be the same
+	// pointer: another one makes the Shaper forget what it remembers of the source.
+	RulesOf func(source string) *Rules
 }
 
 // Lookup returns the table called name. It is asked once for every row, so it
@@ -76,20 +71,18 @@ type Batch struct {
 
 // Shaper makes rows of events. It belongs to one goroutine.
 type Shaper struct {
-	opts      Options
-	jsonPaths map[string]bool
-	lookup    Lookup
-
-	trees  map[tidegate.EventType]*tree
-	tables map[string]string // event name → table name
-	nodes  int
+	opts    Options
+	lookup  Lookup
+	sources map[string]*source
+	nodes   int // of all sources' trees, with the names of their events
+	meetings
 
 	// The event at hand.
 	ev           *tidegate.Event
 	id           string
 	offset       Value
 	kind         tidegate.EventType
-	schema       string
+	src          *source
 	batch        Batch
 	phase, first uint64
 	parser       parser
@@ -97,6 +90,7 @@ type Shaper struct {
 	leaves       []leaf
 	times        clock.Times
 	flag         clock.Flag
+	documents    documents
 	discards     []discard
 
 	row rowBuilder
@@ -104,34 +98,15 @@ type Shaper struct {
 
 // New returns a Shaper that finds its tables with lookup.
 func New(opts Options, lookup Lookup) *Shaper {
-	if opts.MaxColumns == 0 {
-		opts.MaxColumns = DefaultMaxColumns
-	}
-	s := &Shaper{opts: opts, lookup: lookup, jsonPaths: make(map[string]bool), phase: 1}
-	for _, path := range opts.JSONPaths {
-		if head, _, _ := strings.Cut(path, "."); !tidegate.EventType(head).Valid() {
-			path = "track.properties." + path
-		}
-		s.jsonPaths[path] = true
-	}
-	s.forget()
-	return s
-}
-
-func (s *Shaper) forget() {
-	s.trees = make(map[tidegate.EventType]*tree)
-	s.tables = make(map[string]string)
-	s.nodes = 0
+	return &Shaper{opts: opts, lookup: lookup, sources: make(map[string]*source), phase: 1}
 }
 
 // begin makes room for the next event.
 func (s *Shaper) begin() {
-	if s.nodes > maxNodes || len(s.tables) > maxNodes {
-		s.forget()
-	}
 	s.phase++
 	s.first = s.phase
 	s.fields = fields{extra: s.fields.extra[:0]}
+	s.documents = documents{}
 	s.leaves = s.leaves[:0]
 	s.discards = s.discards[:0]
 	if cap(s.parser.arena) > 1<<20 {
@@ -148,7 +123,7 @@ func (s *Shaper) Shape(ctx context.Context, ev *tidegate.Event, id string, kind 
 		return fmt.Errorf("%w: %q", ErrType, string(kind))
 	}
 	s.ev, s.id, s.kind, s.batch = ev, id, kind, batch
-	s.schema = s.schemaName(ev.Source)
+	s.of(ev.Source)
 	if err := s.read(ev); err != nil {
 		return err
 	}
@@ -159,25 +134,32 @@ func (s *Shaper) Shape(ctx context.Context, ev *tidegate.Event, id string, kind 
 		sentAt = string(f.sentAt.Text)
 	}
 	s.times, s.flag = clock.Correct(ev.ReceivedAt, sentAt, string(f.originalTimestamp.Text), string(f.timestamp.Text))
-	var err error
-	switch kind {
-	case tidegate.Track:
-		err = s.track(ctx, emit)
-	case tidegate.Identify:
-		err = s.identify(ctx, emit)
-	case tidegate.Page:
-		err = s.own(ctx, PagesTable, s.pageName(), emit)
-	case tidegate.Screen:
-		err = s.own(ctx, ScreensTable, s.pageName(), emit)
-	case tidegate.Group:
-		err = s.own(ctx, GroupsTable, f.groupID, emit)
-	case tidegate.Alias:
-		err = s.own(ctx, AliasesTable, f.previousID, emit)
-	}
-	if err != nil {
+	if err := s.rowsOf(ctx, emit); err != nil {
 		return err
 	}
 	return s.emitDiscards(ctx, emit)
+}
+
+// rowsOf hands out the event's rows, in the profile of its source.
+func (s *Shaper) rowsOf(ctx context.Context, emit func(Row) error) error {
+	if s.src.rules.Profile == Native {
+		return s.native(ctx, emit)
+	}
+	switch f := &s.fields; s.kind {
+	case tidegate.Track:
+		return s.track(ctx, emit)
+	case tidegate.Identify:
+		return s.identify(ctx, emit)
+	case tidegate.Page:
+		return s.own(ctx, PagesTable, s.pageName(), emit)
+	case tidegate.Screen:
+		return s.own(ctx, ScreensTable, s.pageName(), emit)
+	case tidegate.Group:
+		return s.own(ctx, GroupsTable, f.groupID, emit)
+	case tidegate.Alias:
+		return s.own(ctx, AliasesTable, f.previousID, emit)
+	}
+	return nil
 }
 
 // offsetText writes an offset as Offset.String does, without an allocation.
@@ -202,7 +184,7 @@ func (s *Shaper) pageName() Value {
 
 // track writes a row with the common columns to tracks and one with everything
 // to the event's own table. An event that can have no table of its own keeps its
-// properties in tracks' `_unmapped`.
+// properties in tracks' `_unmapped`; then there is such a row also with Rules.SkipTracks.
 func (s *Shaper) track(ctx context.Context, emit func(Row) error) error {
 	f := &s.fields
 	name := s.eventTable(string(f.event.Text))
@@ -213,22 +195,14 @@ func (s *Shaper) track(ctx context.Context, emit func(Row) error) error {
 			return err
 		}
 	}
-	tracks, err := s.table(ctx, TracksTable)
-	if err != nil {
-		return err
-	}
 	slug := text(name)
-	s.start(tracks)
-	s.give(tracks.base[atFirstOwn], slug)
-	s.give(tracks.base[atFirstOwn+1], f.event)
-	s.common(tracks)
-	s.leavesOf(true)
-	if own == nil {
-		s.unmapProperties()
-		s.extras()
+	if own == nil || !s.src.rules.SkipTracks {
+		if err := s.tracksRow(ctx, slug, own == nil, emit); err != nil {
+			return err
+		}
 	}
-	if err := s.finish(tracks.base[atUnmapped], emit); err != nil || own == nil {
-		return err
+	if own == nil {
+		return nil
 	}
 	s.start(own)
 	s.give(own.base[atFirstOwn], slug)
@@ -237,6 +211,24 @@ func (s *Shaper) track(ctx context.Context, emit func(Row) error) error {
 	s.leavesOf(false)
 	s.extras()
 	return s.finish(own.base[atUnmapped], emit)
+}
+
+// tracksRow writes the row of tracks; with all it keeps what other tables would.
+func (s *Shaper) tracksRow(ctx context.Context, slug Value, all bool, emit func(Row) error) error {
+	t, err := s.table(ctx, TracksTable)
+	if err != nil {
+		return err
+	}
+	s.start(t)
+	s.give(t.base[atFirstOwn], slug)
+	s.give(t.base[atFirstOwn+1], s.fields.event)
+	s.common(t)
+	s.leavesOf(true)
+	if all {
+		s.unmapProperties()
+		s.extras()
+	}
+	return s.finish(t.base[atUnmapped], emit)
 }
 
 // own writes the one row of a page, screen, group or alias; value is what the
@@ -268,15 +260,21 @@ func (s *Shaper) identify(ctx context.Context, emit func(Row) error) error {
 	if err := s.finish(t.base[atUnmapped], emit); err != nil {
 		return err
 	}
+	return s.user(ctx, emit)
+}
+
+// user writes the row that is to be merged into users.
+func (s *Shaper) user(ctx context.Context, emit func(Row) error) error {
 	user := s.fields.userID
-	if user.Kind == tidegate.Unknown {
+	if user.Kind == tidegate.Unknown || s.src.rules.SkipUsers {
 		return nil
 	}
-	if t, err = s.table(ctx, UsersTable); err != nil {
+	t, err := s.table(ctx, UsersTable)
+	if err != nil {
 		return err
 	}
 	s.start(t)
-	// What does not fit was kept with identifies, whose row this one repeats.
+	// What does not fit was kept with the identify call's own row, which this one repeats.
 	s.row.quiet = true
 	s.give(t.base[userID], user)
 	s.give(t.base[userReceivedAt], moment(s.times.ReceivedAt))
@@ -284,28 +282,45 @@ func (s *Shaper) identify(ctx context.Context, emit func(Row) error) error {
 	s.give(t.base[userUUIDTS], moment(s.batch.LoadedAt))
 	s.give(t.base[userOffset], s.offset)
 	s.give(t.base[userLoadID], text(s.batch.LoadID))
-	s.leavesOf(false)
+	if s.src.rules.Profile == Native {
+		s.give(t.base[userTraits], s.documents.traits)
+		s.hotLeaves(false)
+	} else {
+		s.leavesOf(false)
+	}
 	return s.finish(-1, emit)
 }
 
 func (s *Shaper) eventTable(event string) string {
-	if name, ok := s.tables[event]; ok {
+	if name, ok := s.src.tables[event]; ok {
 		return name
 	}
 	name := s.tableName(event)
-	s.tables[strings.Clone(event)] = name
+	event = strings.Clone(event)
+	s.src.tables[event] = name
+	s.nodes++
+	if name != "" {
+		if first, ok := s.src.named[name]; ok {
+			s.meet(warehouse.Table{Schema: s.src.schema, Name: name}, "", first, event)
+		} else {
+			s.src.named[name] = event
+		}
+	}
 	return name
 }
 
 // table returns a table of the event's source. Only an event's own table may be
 // missing, when the source has too many.
 func (s *Shaper) table(ctx context.Context, name string) (*Table, error) {
-	t, err := s.lookup(ctx, warehouse.Table{Schema: s.schema, Name: name})
+	t, err := s.lookup(ctx, warehouse.Table{Schema: s.src.schema, Name: name})
 	if err != nil {
-		return nil, fmt.Errorf("finding table %s.%s: %w", s.schema, name, err)
+		return nil, fmt.Errorf("finding table %s.%s: %w", s.src.schema, name, err)
 	}
-	if t == nil && takenTables[name] {
-		return nil, fmt.Errorf("finding table %s.%s: the lookup refused a table that every source has", s.schema, name)
+	if t == nil && Fixed(name) {
+		return nil, fmt.Errorf("finding table %s.%s: the lookup refused a table that every source has", s.src.schema, name)
+	}
+	if t != nil && (t.lay == nil || t.profile != s.src.rules.Profile) {
+		t.layOut(s.src.rules.Profile, Origin{Source: s.src.name, MessageID: s.id, Offset: s.ev.Offset})
 	}
 	return t, nil
 }

@@ -17,6 +17,7 @@ const (
 	ScreensTable     = "screens"
 	GroupsTable      = "groups"
 	AliasesTable     = "aliases"
+	EventsTable      = "events" // native profile only
 	DiscardsTable    = "tidegate_discards"
 	DeadLettersTable = "tidegate_dead_letters"
 	ViolationsTable  = "tidegate_violations"
@@ -38,13 +39,26 @@ type Table struct {
 	// must be ensured before rows of this table are loaded.
 	Known int
 
+	// Origins says, per column, what brought it; nothing of columns that were there before.
+	Origins []Origin
+
 	index    map[string]int // by lower-case name
-	base     []int          // the table's reserved columns, in the order of its layout
-	lay      *layout
-	slot     int    // of node.at: 0 for tracks, 1 for the others
-	rows     uint64 // so far, the one at hand included
-	reserved []bool // per column, whether it is one of base
+	profile  Profile        // of lay
+	lay      *layout        // nil until the Shaper first uses the table
+	base     []int          // the table's own columns, in the order of its layout; -1 for one that the profile lacks
+	slot     int            // of node.at: 0 for tracks, 1 for the others
+	rows     uint64         // so far, the one at hand included
+	reserved []bool         // per column, whether it is one of base
+	paths    []string       // per column, the first path of an event that was found to fill it
 	stamps   []stamp
+}
+
+// Origin is where a column came from.
+type Origin struct {
+	Source    string
+	Name      string // the path as the client wrote it; empty for the columns that every table of its kind has
+	MessageID string
+	Offset    tidegate.Offset
 }
 
 // stamp is, per column, the row that last set it, and the cell of that row.
@@ -56,22 +70,49 @@ type stamp struct {
 // NewTable returns the table called name, which has existing as its columns in
 // the warehouse; none when there is no such table yet.
 func NewTable(name warehouse.Table, existing tidegate.Schema) *Table {
-	t := &Table{Name: name, Known: len(existing), index: make(map[string]int, len(existing)+16), lay: layoutOf(name.Name)}
+	t := &Table{Name: name, Known: len(existing), index: make(map[string]int, len(existing)+16)}
 	if name.Name != TracksTable {
 		t.slot = 1
 	}
 	for _, c := range existing {
-		t.grow(c)
-	}
-	for _, c := range t.lay.columns {
-		i := t.column(c.Name)
-		if i < 0 {
-			i = t.grow(c)
-		}
-		t.base = append(t.base, i)
-		t.reserved[i] = true
+		t.grow(c, Origin{})
 	}
 	return t
+}
+
+// layOut gives t the columns that tables of its kind have in the profile.
+func (t *Table) layOut(profile Profile, from Origin) {
+	t.profile, t.lay = profile, layoutOf(t.Name.Name, profile)
+	t.base = t.base[:0]
+	clear(t.reserved)
+	for _, c := range t.lay.columns {
+		i := -1
+		if c.Name != "" {
+			i = t.have(c, from)
+			t.reserved[i] = true
+		}
+		t.base = append(t.base, i)
+	}
+	for _, c := range t.lay.hot {
+		t.have(c, from)
+	}
+}
+
+// have returns the index of the column called as c, which is added where it is missing.
+func (t *Table) have(c tidegate.Column, from Origin) int {
+	if i := t.column(c.Name); i >= 0 {
+		return i
+	}
+	return t.grow(c, from)
+}
+
+// Document returns the index of the JSON column of users whose members are merged one
+// by one, or -1.
+func (t *Table) Document() int {
+	if t.profile != Native || t.Name.Name != UsersTable || t.Columns[t.base[userTraits]].Type.Kind != tidegate.JSON {
+		return -1
+	}
+	return t.base[userTraits]
 }
 
 // column returns the index of the column called name (lower-case), or -1.
@@ -82,132 +123,15 @@ func (t *Table) column(name string) int {
 	return -1
 }
 
-func (t *Table) grow(c tidegate.Column) int {
+func (t *Table) grow(c tidegate.Column, from Origin) int {
 	i := len(t.Columns)
 	t.Columns = append(t.Columns, c)
+	t.Origins = append(t.Origins, from)
+	t.paths = append(t.paths, from.Name)
 	t.reserved = append(t.reserved, false)
 	t.stamps = append(t.stamps, stamp{})
 	t.index[strings.ToLower(c.Name)] = i
 	return i
-}
-
-// layout is the reserved columns of a kind of table. A property of the same
-// final name never reaches them.
-type layout struct {
-	columns  tidegate.Schema
-	reserved map[string]bool
-}
-
-func column(name string, kind tidegate.Kind) tidegate.Column {
-	return tidegate.Column{Name: name, Type: tidegate.Type{Kind: kind}}
-}
-
-// Positions in every event table's layout; what a kind of table adds follows.
-const (
-	atID = iota
-	atAnonymousID
-	atUserID
-	atReceivedAt
-	atSentAt
-	atOriginalTimestamp
-	atTimestamp
-	atChannel
-	atContextIP
-	atContextRequestIP
-	atContextPassedIP
-	atUUIDTS
-	atOffset
-	atLoadID
-	atUnmapped
-	atFirstOwn
-)
-
-func commonColumns() tidegate.Schema {
-	return tidegate.Schema{
-		column("id", tidegate.String), column("anonymous_id", tidegate.String), column("user_id", tidegate.String),
-		column("received_at", tidegate.Timestamp), column("sent_at", tidegate.Timestamp),
-		column("original_timestamp", tidegate.Timestamp), column("timestamp", tidegate.Timestamp),
-		column("channel", tidegate.String), column("context_ip", tidegate.String),
-		column("context_request_ip", tidegate.String), column("context_passed_ip", tidegate.String),
-		column("uuid_ts", tidegate.Timestamp), column(OffsetColumn, tidegate.String),
-		column(LoadIDColumn, tidegate.String), column(UnmappedColumn, tidegate.JSON),
-	}
-}
-
-// Positions in the layout of users.
-const (
-	userID = iota
-	userReceivedAt
-	userContextIP
-	userContextRequestIP
-	userContextPassedIP
-	userUUIDTS
-	userOffset
-	userLoadID
-)
-
-func layoutOf(table string) *layout {
-	var columns tidegate.Schema
-	switch table {
-	case DiscardsTable:
-		columns = discardsColumns()
-	case DeadLettersTable:
-		columns = deadLettersColumns()
-	case ViolationsTable:
-		columns = violationsColumns()
-	case UsersTable:
-		columns = tidegate.Schema{
-			column("id", tidegate.String), column("received_at", tidegate.Timestamp),
-			column("context_ip", tidegate.String), column("context_request_ip", tidegate.String), column("context_passed_ip", tidegate.String),
-			column("uuid_ts", tidegate.Timestamp), column(OffsetColumn, tidegate.String), column(LoadIDColumn, tidegate.String),
-		}
-	case IdentifiesTable:
-		columns = commonColumns()
-	case PagesTable, ScreensTable:
-		columns = append(commonColumns(), column("name", tidegate.String))
-	case GroupsTable:
-		columns = append(commonColumns(), column("group_id", tidegate.String))
-	case AliasesTable:
-		columns = append(commonColumns(), column("previous_id", tidegate.String))
-	default:
-		columns = append(commonColumns(), column("event", tidegate.String), column("event_text", tidegate.String))
-	}
-	lay := &layout{columns: columns, reserved: make(map[string]bool)}
-	for _, c := range columns {
-		lay.reserved[c.Name] = true
-	}
-	if table == UsersTable { // what identifies reserves is no trait there either
-		for _, c := range commonColumns() {
-			lay.reserved[c.Name] = true
-		}
-	}
-	return lay
-}
-
-func discardsColumns() tidegate.Schema {
-	return tidegate.Schema{
-		column("table_name", tidegate.String), column("row_id", tidegate.String), column("column_name", tidegate.String),
-		column("column_value", tidegate.String), column("column_type", tidegate.String), column("value_type", tidegate.String),
-		column("reason", tidegate.String), column("message_id", tidegate.String), column("journal_offset", tidegate.String),
-		column("received_at", tidegate.Timestamp), column("uuid_ts", tidegate.Timestamp),
-	}
-}
-
-func violationsColumns() tidegate.Schema {
-	return tidegate.Schema{
-		column("plan", tidegate.String), column("plan_version", tidegate.Int), column("event", tidegate.String),
-		column("kind", tidegate.String), column("path", tidegate.String), column("message", tidegate.String), column("action", tidegate.String),
-		column("message_id", tidegate.String), column("journal_offset", tidegate.String),
-		column("received_at", tidegate.Timestamp), column("uuid_ts", tidegate.Timestamp),
-	}
-}
-
-func deadLettersColumns() tidegate.Schema {
-	return tidegate.Schema{
-		column("source", tidegate.String), column("journal_offset", tidegate.String), column("message_id", tidegate.String),
-		column("received_at", tidegate.Timestamp), column("code", tidegate.String), column("reason", tidegate.String),
-		column("body", tidegate.String), column("context", tidegate.String), column("uuid_ts", tidegate.Timestamp),
-	}
 }
 
 // Reasons for which a value is in tidegate_discards.
@@ -275,4 +199,4 @@ func fitFloat(v Value) (Value, string) {
 
 // Fixed says whether every source may have the table called name, whatever its
 // events are called.
-func Fixed(name string) bool { return takenTables[name] }
+func Fixed(name string) bool { return takenTables[name] || name == EventsTable }
