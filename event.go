@@ -75,4 +75,7 @@ type Event struct {
 	// Refusal is the fault code for which the event was refused ("event.no_identity");
 	// empty for an accepted event. A refused event is kept, not loaded.
 	Refusal string
+	// Replayed says that a replay appended the event again after it had been loaded once:
+	// readers that act on the world outside leave it alone.
+	Replayed bool
 }

@@ -8,7 +8,7 @@
 // event that was withheld (tidegate.Withheld) comes out without what its request shared.
 //
 //	packed  := version(2) s2 block of a payload
-//	payload := version(1) receivedAt(varint µs) source sentAt requestIP context integrations count event*
+//	payload := version(1, or 3 of a replay) receivedAt(varint µs) source sentAt requestIP context integrations count event*
 //	event   := type(1) messageID refusal body          strings and bytes are uvarint length + bytes
 package envelope
 
@@ -21,7 +21,10 @@ import (
 	"github.com/tidegate/tidegate"
 )
 
-const version = 1
+const (
+	version  = 1
+	replayed = 3 // the version of a payload of the same form that a replay appended
+)
 
 // ErrFormat is wrapped by every error of Decode.
 var ErrFormat = errors.New("not an event envelope")
@@ -35,6 +38,7 @@ type Envelope struct {
 	Context      []byte // batch-level context object or nil
 	Integrations []byte // batch-level integrations object or nil
 	Events       []Event
+	Replayed     bool // a replay's copy of events that were loaded
 }
 
 // Event is one event of an Envelope; see tidegate.Event for the fields.
@@ -49,7 +53,11 @@ var typeCodes = [...]tidegate.EventType{"", tidegate.Track, tidegate.Identify, t
 
 // Append appends the encoding of e to dst and returns the extended slice.
 func Append(dst []byte, e *Envelope) []byte {
-	dst = append(dst, version)
+	if e.Replayed {
+		dst = append(dst, replayed)
+	} else {
+		dst = append(dst, version)
+	}
 	dst = binary.AppendVarint(dst, e.ReceivedAt.UnixMicro())
 	dst = appendString(dst, e.Source)
 	dst = appendString(dst, e.SentAt)
@@ -92,10 +100,11 @@ func Decode(dst []tidegate.Event, payload []byte, first tidegate.Offset) ([]tide
 		return dst, err
 	}
 	d := decoder{b: payload}
-	if v := d.byte(); d.err == nil && v != version {
+	v := d.byte()
+	if d.err == nil && v != version && v != replayed {
 		return dst, fmt.Errorf("%w: version %d", ErrFormat, v)
 	}
-	shared := tidegate.Event{ReceivedAt: time.UnixMicro(d.varint()).UTC()}
+	shared := tidegate.Event{ReceivedAt: time.UnixMicro(d.varint()).UTC(), Replayed: v == replayed}
 	shared.Source = string(d.bytes())
 	shared.SentAt = string(d.bytes())
 	shared.RequestIP = string(d.bytes())
@@ -142,7 +151,7 @@ func ReadHead(payload []byte) (Head, error) {
 		return Head{}, err
 	}
 	d := decoder{b: payload}
-	if v := d.byte(); d.err == nil && v != version {
+	if v := d.byte(); d.err == nil && v != version && v != replayed {
 		return Head{}, fmt.Errorf("%w: version %d", ErrFormat, v)
 	}
 	received := d.varint()

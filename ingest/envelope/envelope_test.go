@@ -179,3 +179,17 @@ func TestWithheldEventsShareNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestAReplaysCopySaysSo(t *testing.T) {
+	t.Parallel()
+	e := sample()
+	e.Replayed = true
+	payload := Append(nil, e)
+	got, err := Decode(nil, payload, tidegate.Offset{})
+	if err != nil || len(got) != len(e.Events) || !got[0].Replayed {
+		t.Errorf("%d events, %v", len(got), err)
+	}
+	if head, err := ReadHead(payload); err != nil || head.Source != e.Source || !head.ReceivedAt.Equal(e.ReceivedAt) {
+		t.Errorf("head %+v, %v", head, err)
+	}
+}
