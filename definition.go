@@ -26,6 +26,8 @@ type Source struct {
 	Bots string `json:"bots,omitempty" enum:"keep,mark,drop"`
 	// Webhook makes events of another service's calls to `/v1/webhook?writeKey=`.
 	Webhook *WebhookSource `json:"webhook,omitempty"`
+	// TrackingPlan names the plan to which the source's events are held; none when empty.
+	TrackingPlan string `json:"tracking_plan,omitempty"`
 }
 
 // WebhookSource says how the calls of a service are proven and become track
@@ -283,6 +285,47 @@ type Sync struct {
 	Ledger   LedgerSettings `json:"ledger,omitzero"`
 	// Paused syncs run by hand only.
 	Paused bool `json:"paused,omitempty"`
+}
+
+// Forward sends events of the journal to an object of a destination within
+// seconds. The event is the row of its filter and mapping: `event`, `userId`,
+// `properties.total`, `context.page.url`.
+type Forward struct {
+	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Sources are the sources whose events are forwarded; all when empty.
+	Sources []string `json:"sources,omitempty"`
+	// Types are the types of events; all when empty.
+	Types []EventType `json:"types,omitempty" enum:"track,identify,page,screen,group,alias"`
+	// Events are the names of track events; all when empty. With names, other types are left out.
+	Events []string `json:"events,omitempty"`
+	// Filter is a CEL expression over the event that says whether it is sent: `properties.total > 100.0`.
+	Filter      string `json:"filter,omitempty"`
+	Destination string `json:"destination"`
+	Object      string `json:"object"`
+	// Mode is how records are written; `append` writes every event as a record of its own.
+	Mode    Mode    `json:"mode" default:"upsert" enum:"upsert,update,insert,append"`
+	Mapping Mapping `json:"mapping"`
+	// Start says where a new forward begins: with what comes `now`, the default, or with the `oldest` event that is kept.
+	Start string `json:"start,omitempty" default:"now" enum:"now,oldest"`
+	// ConsentCategories are the categories that a person must have agreed to.
+	ConsentCategories []string `json:"consent_categories,omitempty"`
+	// Integration is the name by which events' `integrations` objects mean this forward: the kind of its destination when empty.
+	Integration string          `json:"integration,omitempty"`
+	Delivery    ForwardDelivery `json:"delivery,omitzero"`
+	// Paused forwards read no events; they wait in the journal.
+	Paused bool `json:"paused,omitempty"`
+}
+
+// ForwardDelivery says how a forward's events leave.
+type ForwardDelivery struct {
+	// RetryFor is how long an event is tried, and how long a destination that is down holds events back, before they are dead letters: `72h` when empty.
+	RetryFor string `json:"retry_for,omitempty" format:"duration"`
+	// HoldBytes is how much of the journal the forward may hold back before its oldest events are dead letters: 10 GiB when 0.
+	HoldBytes int64 `json:"hold_bytes,omitempty" min:"0"`
+	// Priority is the forward's share when several want one account's quota: 1 to 100, 10 when 0.
+	Priority int `json:"priority,omitempty" min:"0" max:"100"`
+	// QuotaPercent leaves the rest of the account's quota to others: 100 when 0.
+	QuotaPercent int `json:"quota_percent,omitempty" min:"0" max:"100"`
 }
 
 // DbtProject is where the artefacts of a dbt project are read from.

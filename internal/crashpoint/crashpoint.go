@@ -61,6 +61,13 @@ const (
 	SyncAfterFinish  Point = "sync.afterFinish"
 )
 
+// The forwards' points.
+const (
+	ForwardAfterSend    Point = "forward.afterSend"    // a call was made, nothing of its answer is kept
+	ForwardAfterLetters Point = "forward.afterLetters" // what failed is in the store, the cursor has not passed it
+	ForwardAfterCursor  Point = "forward.afterCursor"  // the cursor has passed what is settled
+)
+
 // All returns every point, wing by wing.
 func All() []Point {
 	return []Point{
@@ -68,6 +75,7 @@ func All() []Point {
 		JournalAfterCursorWrite, JournalAfterCursorRename, JournalAfterTrim,
 		LoadAfterManifest, LoadAfterDDL, LoadAfterRows, LoadAfterCommit, LoadAfterCheckpoint, LoadAfterTrim,
 		SyncAfterLease, SyncAfterPlan, SyncAfterIntent, SyncAfterSend, SyncAfterPoll, SyncAfterOutcome, SyncAfterFinish,
+		ForwardAfterSend, ForwardAfterLetters, ForwardAfterCursor,
 	}
 }
 
