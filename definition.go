@@ -69,6 +69,8 @@ type Connection struct {
 // Table, File and Dbt is set (a `models/NAME.sql` file fills SQL).
 type Model struct {
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Warehouse names one of the project's further warehouses; empty: the one that events go to.
+	Warehouse string `json:"warehouse,omitempty"`
 	// SQL is a single SELECT statement.
 	SQL string `json:"sql,omitempty"`
 	// Table is `schema.table`.
@@ -332,6 +334,8 @@ type ForwardDelivery struct {
 type DbtProject struct {
 	// Name tells several dbt projects apart.
 	Name string `json:"name,omitempty" default:"dbt" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Warehouse names the further warehouse in which dbt builds; empty: the one that events go to.
+	Warehouse string `json:"warehouse,omitempty"`
 	// Target is the folder that dbt writes manifest.json and run_results.json to, a URL
 	// (`https://`, `s3://`, `gs://`), or empty with Cloud.
 	Target string `json:"target,omitempty"`

@@ -32,8 +32,9 @@ type Hub interface {
 	// Doctor examines the hub: disk space, fsync, clock, warehouse, destinations' credentials.
 	Doctor(ctx context.Context) []Finding
 
-	// Query runs one read-only statement in the warehouse; the caller closes the reader.
-	Query(ctx context.Context, sql string) (tidegate.RowReader, error)
+	// Query runs one read-only statement in the warehouse called name, without one in that
+	// which events go to; the caller closes the reader.
+	Query(ctx context.Context, name, sql string) (tidegate.RowReader, error)
 	// Tables lists the warehouse's tables with their columns.
 	Tables(ctx context.Context) ([]TableInfo, error)
 	// Tail calls emit for each event of the journal from req.From on, in order,

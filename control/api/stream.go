@@ -92,8 +92,9 @@ func (l *lines) put(v Line) error {
 
 // QueryRequest asks for rows.
 type QueryRequest struct {
-	SQL   string `json:"sql" minLength:"1" maxLength:"65535" doc:"One read-only statement."`
-	Limit int64  `json:"limit,omitempty" minimum:"0" maximum:"1000000000" doc:"At most so many rows; 0 means 10,000."`
+	Warehouse string `json:"warehouse,omitempty" maxLength:"63" doc:"One of the further warehouses; empty: the one that events go to."`
+	SQL       string `json:"sql" minLength:"1" maxLength:"65535" doc:"One read-only statement."`
+	Limit     int64  `json:"limit,omitempty" minimum:"0" maximum:"1000000000" doc:"At most so many rows; 0 means 10,000."`
 }
 
 const (
@@ -107,7 +108,7 @@ func (s *server) query(_ context.Context, in *struct{ Body QueryRequest }) (*hum
 		limit = defaultQueryRows
 	}
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) (err error) {
-		rows, err := s.o.Hub.Query(ctx, in.Body.SQL)
+		rows, err := s.o.Hub.Query(ctx, in.Body.Warehouse, in.Body.SQL)
 		if err != nil {
 			return err
 		}

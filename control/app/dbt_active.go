@@ -91,6 +91,9 @@ func (e *expansion) resolve(d *dbtProjects, m *tidegate.Model) {
 		return
 	}
 	m.Dbt, m.Table = "", found.Table()
+	if m.Warehouse == "" {
+		m.Warehouse = of.def.Warehouse
+	}
 	if len(m.PrimaryKey) == 0 {
 		m.PrimaryKey = found.PrimaryKey
 	}

@@ -42,6 +42,7 @@ type Hub struct {
 	journal     *journal.Journal
 	books       *books
 	warehouse   loader.Warehouse
+	further     warehouses
 	loader      *loader.Loader
 	runner      *runner.Runner
 	scheduler   *scheduler.Scheduler
@@ -187,7 +188,7 @@ func (h *Hub) stop() {
 func (h *Hub) close() error {
 	h.closeOnce.Do(func() {
 		if h.warehouse != nil {
-			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.warehouse.Close())
+			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.further.close(), h.warehouse.Close())
 		}
 	})
 	return h.closeErr
@@ -202,6 +203,9 @@ func (h *Hub) Activate(ctx context.Context, p *project.Project) error {
 			Message: "the warehouse of a running hub cannot be replaced", Hint: "stop tidegate, then start it with the new project",
 		}
 	}
+	if err := h.further.replaceable(p); err != nil {
+		return err
+	}
 	return h.replaceDbt(ctx, p)
 }
 
@@ -213,9 +217,13 @@ func plain(v any) (out any) {
 	return out
 }
 
-// Query runs one read-only statement.
-func (h *Hub) Query(ctx context.Context, sql string) (tidegate.RowReader, error) {
-	return h.warehouse.Query(ctx, sql)
+// Query runs one read-only statement in the warehouse called name.
+func (h *Hub) Query(ctx context.Context, name, sql string) (tidegate.RowReader, error) {
+	wh, err := h.warehouseOf(ctx, h.active.Load(), name)
+	if err != nil {
+		return nil, err
+	}
+	return wh.Query(ctx, sql)
 }
 
 // Tables lists the warehouse's tables with their columns.

@@ -67,12 +67,7 @@ func (h *Hub) loaderStage(j journal.Stats, l loader.Stats) api.Stage {
 
 func (h *Hub) warehouseStage(ctx context.Context) api.Stage {
 	s := api.Stage{Name: "warehouse", Ready: true}
-	rows, err := h.warehouse.Query(ctx, "select 1")
-	if err == nil {
-		_, err = rows.Next(ctx)
-		err = errors.Join(err, rows.Close())
-	}
-	switch {
+	switch err := answers(ctx, h.warehouse); {
 	case errors.Is(err, warehouse.ErrYielded):
 		s.Detail = "lent to another program; events wait in the journal"
 	case err != nil:
@@ -115,6 +110,9 @@ func (h *Hub) WaitLoaded(ctx context.Context) error { return h.loader.Wait(ctx, 
 func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx)}
 	a := h.active.Load()
+	for _, w := range a.project.Warehouses {
+		findings = append(findings, h.checkFurther(ctx, a, w.Name))
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.destinations)) {
 		findings = append(findings, h.checkDestination(ctx, name, a.destinations[name], a))
 	}
@@ -155,6 +153,29 @@ func (h *Hub) checkWarehouse(ctx context.Context) api.Finding {
 		f.Level, f.Hint = "error", "events wait in the journal; nothing is lost"
 	}
 	return f
+}
+
+// checkFurther asks a further warehouse for an answer, opening it when nothing has yet.
+func (h *Hub) checkFurther(ctx context.Context, a *active, name string) api.Finding {
+	wh, err := h.warehouseOf(ctx, a, name)
+	if err == nil {
+		err = answers(ctx, wh)
+	}
+	if err != nil {
+		f := tidegate.FaultOf(err)
+		return api.Finding{Check: "warehouse " + name, Level: "error", Detail: f.Error(), Hint: f.Hint}
+	}
+	return api.Finding{Check: "warehouse " + name, Level: "ok", Detail: "it answers"}
+}
+
+// answers runs the smallest query there is.
+func answers(ctx context.Context, wh warehouse.Warehouse) error {
+	rows, err := wh.Query(ctx, "select 1")
+	if err != nil {
+		return err
+	}
+	_, err = rows.Next(ctx)
+	return errors.Join(err, rows.Close())
 }
 
 func (h *Hub) checkBooks(ctx context.Context) api.Finding {

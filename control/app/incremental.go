@@ -34,19 +34,23 @@ func (h *Hub) readIncrementally(ctx context.Context, def tidegate.Sync, led *led
 	if m.Incremental == "" || def.Mode == tidegate.Full {
 		return nil
 	}
+	wh, err := h.modelWarehouse(ctx, h.active.Load(), def.Model)
+	if err != nil {
+		return err
+	}
 	now := reading{FullAt: h.o.Now().UTC(), Version: readVersion(m, req.Mapping)}
 	last, ok, err := h.lastReading(ctx, def.Name, led)
 	if err != nil {
 		return err
 	}
 	if ok && last.Version == now.Version && last.Mark != "" && h.o.Now().Sub(last.FullAt) < m.FullEvery {
-		if req.Model, err = m.Since(h.warehouse, last.Mark); err != nil {
+		if req.Model, err = m.Since(wh, last.Mark); err != nil {
 			return err
 		}
 		req.Partial, now.FullAt = true, last.FullAt
 	}
 	// Asked before the rows are read, the mark is never beyond them.
-	if now.Mark, err = req.Model.Mark(ctx, h.warehouse); err != nil {
+	if now.Mark, err = req.Model.Mark(ctx, wh); err != nil {
 		return err
 	}
 	if now.Mark == "" && req.Partial {

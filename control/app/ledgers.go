@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
@@ -68,14 +69,19 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 		}
 		opts.KeepLog = keep
 	}
+	a := h.active.Load()
+	wh, err := h.modelWarehouse(ctx, a, a.syncs[name].Model)
+	if err != nil {
+		return nil, err
+	}
 	if placement != placedLocal {
-		return ledger.Open(ctx, h.warehouse, tidegate.DefaultWorkspace, name, opts)
+		return ledger.Open(ctx, wh, tidegate.DefaultWorkspace, name, opts)
 	}
 	db, err := h.localLedgers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	opts.Model = h.warehouse
+	opts.Model = wh
 	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
 }
 
@@ -89,7 +95,10 @@ func (h *Hub) ledgerForRun(ctx context.Context, def tidegate.Sync) (*ledger.Ledg
 	other, was := placedLocal, false
 	if def.Ledger.Placement == placedLocal {
 		other = ""
-		was, err = ledger.Exists(ctx, h.warehouse, tidegate.DefaultWorkspace, def.Name)
+		var wh loader.Warehouse
+		if wh, err = h.modelWarehouse(ctx, h.active.Load(), def.Model); err == nil {
+			was, err = ledger.Exists(ctx, wh, tidegate.DefaultWorkspace, def.Name)
+		}
 	} else if h.hasLocalLedgers() {
 		var db *duckdb.Warehouse
 		if db, err = h.localLedgers(ctx); err == nil {

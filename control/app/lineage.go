@@ -118,7 +118,7 @@ func (h *Hub) lineage(ctx context.Context) ([]api.LineageEdge, error) {
 			g.add(lineageDbt, ref.model.String(), lineageModel, def.Model, nil)
 			g.ancestors(manifests[ref.project], ref.model)
 		} else if tables, err := h.tablesOf(ctx, name); err == nil {
-			g.reads(manifests, def.Model, tables)
+			g.reads(manifests, a.models[def.Model], tables)
 		}
 		g.sync(def, a.models)
 	}
@@ -161,20 +161,24 @@ func (g *graph) ancestors(m *dbt.Manifest, model *dbt.Model) {
 }
 
 // reads adds the tables that a model reads; one that dbt makes leads on to its ancestors.
-func (g *graph) reads(manifests map[string]*dbt.Manifest, model string, tables []warehouse.Table) {
+func (g *graph) reads(manifests map[string]*dbt.Manifest, model tidegate.Model, tables []warehouse.Table) {
 	for _, t := range tables {
 		made := false
 		for _, project := range sortedNames(manifests) {
 			for _, candidate := range manifests[project].Models {
 				if strings.EqualFold(candidate.Table(), t.String()) && candidate.Readable() == nil {
-					g.add(lineageDbt, candidate.String(), lineageModel, model, nil)
+					g.add(lineageDbt, candidate.String(), lineageModel, model.Name, nil)
 					g.ancestors(manifests[project], candidate)
 					made = true
 				}
 			}
 		}
 		if !made {
-			g.add(lineageTable, t.String(), lineageModel, model, nil)
+			name := t.String()
+			if model.Warehouse != "" { // tables of equal names in two warehouses are two
+				name = model.Warehouse + ":" + name
+			}
+			g.add(lineageTable, name, lineageModel, model.Name, nil)
 		}
 	}
 }

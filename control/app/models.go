@@ -38,7 +38,11 @@ func (f projectFiles) Open(name string) (_ fs.File, err error) {
 
 // compileModel compiles a model of the project with what a mapping looks up.
 func (h *Hub) compileModel(ctx context.Context, a *active, name string, joins []model.Join) (*model.Model, error) {
-	m, err := model.Catalog{Models: a.models, File: h.files.Table}.Compile(ctx, h.warehouse, name, joins...)
+	wh, err := h.modelWarehouse(ctx, a, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := model.Catalog{Models: a.models, File: h.files.Table}.Compile(ctx, wh, name, joins...)
 	if err != nil {
 		return nil, fmt.Errorf("compiling model %s: %w", name, err)
 	}
@@ -143,7 +147,11 @@ func (h *Hub) PreviewModel(ctx context.Context, name string, limit int) (api.Mod
 	if err != nil {
 		return api.ModelPreview{}, err
 	}
-	p, err := m.Preview(ctx, h.warehouse, limit)
+	wh, err := h.modelWarehouse(ctx, a, name)
+	if err != nil {
+		return api.ModelPreview{}, err
+	}
+	p, err := m.Preview(ctx, wh, limit)
 	if err != nil {
 		return api.ModelPreview{}, err
 	}

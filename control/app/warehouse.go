@@ -68,10 +68,10 @@ func probe(ctx context.Context, path string) *exec.Cmd {
 	return exec.CommandContext(ctx, self, ProbeCommand, path)
 }
 
-// QueryFile opens the warehouse of p in the data folder by itself; nobody else
-// may have it open. The caller closes the reader, then calls done.
-func QueryFile(ctx context.Context, p *project.Project, data string, now func() time.Time, sql string) (tidegate.RowReader, func() error, error) {
-	wh, err := openWarehouse(ctx, data, p.Warehouse, slog.New(slog.DiscardHandler), now)
+// QueryFile opens the warehouse of p called name in the data folder by itself; nobody
+// else may have its file open. The caller closes the reader, then calls done.
+func QueryFile(ctx context.Context, p *project.Project, data string, now func() time.Time, name, sql string) (tidegate.RowReader, func() error, error) {
+	wh, err := openNamed(ctx, p, data, name, slog.New(slog.DiscardHandler), now)
 	if err != nil {
 		return nil, nil, err
 	}

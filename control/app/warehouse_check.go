@@ -21,15 +21,26 @@ import (
 // checkRows is how many rows CheckWarehouse loads.
 const checkRows = 1000
 
-// CheckWarehouse does with the warehouse of p what loading and syncing do, in a
+// CheckWarehouses does with every warehouse of p what loading and syncing do, in a
 // schema of its own that it drops again, and says how long each step took. It
 // goes on to the next step where that makes sense, so that every missing grant is named.
-func CheckWarehouse(ctx context.Context, p *project.Project, data string, now func() time.Time) []api.Finding {
+func CheckWarehouses(ctx context.Context, p *project.Project, data string, now func() time.Time) []api.Finding {
+	found := checkOne(ctx, p, data, "", now)
+	for _, w := range p.Warehouses {
+		for _, f := range checkOne(ctx, p, data, w.Name, now) {
+			f.Check = w.Name + ": " + f.Check
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+func checkOne(ctx context.Context, p *project.Project, data, name string, now func() time.Time) []api.Finding {
 	c := &warehouseCheck{now: now}
 	var wh loader.Warehouse
 	if !c.step("connect", func() (string, error) {
 		var err error
-		wh, err = openWarehouse(ctx, data, p.Warehouse, slog.New(slog.DiscardHandler), now)
+		wh, err = openNamed(ctx, p, data, name, slog.New(slog.DiscardHandler), now)
 		return "it answers", err
 	}) {
 		return c.found

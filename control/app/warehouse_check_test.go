@@ -21,7 +21,7 @@ func checkWarehouse(t *testing.T, kind string, config map[string]any) []api.Find
 	if err != nil {
 		t.Fatal(err)
 	}
-	return app.CheckWarehouse(t.Context(), &project.Project{Warehouse: project.Warehouse{Kind: kind, Config: raw}}, t.TempDir(), time.Now)
+	return app.CheckWarehouses(t.Context(), &project.Project{Warehouse: project.Warehouse{Kind: kind, Config: raw}}, t.TempDir(), time.Now)
 }
 
 // failed returns the checks that did not pass.

@@ -55,13 +55,13 @@ type Local struct {
 	Demo func(ctx context.Context, o DemoOptions) (result any, err error)
 	// Explain says what an event becomes, against no tables.
 	Explain func(source string, event json.RawMessage) (api.Explanation, error)
-	// Query opens the warehouse of p in dataDir itself; the caller calls done.
-	Query func(ctx context.Context, p *project.Project, dataDir, sql string) (rows tidegate.RowReader, done func() error, err error)
+	// Query opens a warehouse of p in dataDir itself, the one that events go to when it has no name; the caller calls done.
+	Query func(ctx context.Context, p *project.Project, dataDir, warehouse, sql string) (rows tidegate.RowReader, done func() error, err error)
 	// Lend calls use with the path of the warehouse's file of p while nobody has it open.
 	Lend func(ctx context.Context, p *project.Project, dataDir string, use func(ctx context.Context, path string) error) error
 	// Doctor examines a project and a data folder that no server uses.
 	Doctor func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
-	// CheckWarehouse tries what loading and syncing need of the warehouse of p.
+	// CheckWarehouse tries what loading and syncing need of each warehouse of p.
 	CheckWarehouse func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
 	// Dbt lists the dbt projects of p, which lies in dir.
 	Dbt func(ctx context.Context, p *project.Project, dir, dataDir string) ([]api.DbtStatus, error)

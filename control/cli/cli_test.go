@@ -96,7 +96,7 @@ func local() cli.Local {
 		Explain: func(source string, _ json.RawMessage) (api.Explanation, error) {
 			return api.Explanation{Tables: []api.ExplainedTable{{Schema: source, Name: "tracks", Columns: []api.ExplainedColumn{{Name: "id", Type: "string", Value: "m1", New: true}}}}}, nil
 		},
-		Query: func(context.Context, *project.Project, string, string) (tidegate.RowReader, func() error, error) {
+		Query: func(context.Context, *project.Project, string, string, string) (tidegate.RowReader, func() error, error) {
 			return some(), func() error { return nil }, nil
 		},
 		Lend: func(ctx context.Context, _ *project.Project, dataDir string, use func(context.Context, string) error) error {
@@ -136,8 +136,8 @@ func (simulator) Calls() (int64, int64)                            { return 0, 0
 // hub is the fake with what the scripts look at.
 type hub struct{ *apitest.Hub }
 
-func (h hub) Query(ctx context.Context, sql string) (tidegate.RowReader, error) {
-	if rows, err := h.Hub.Query(ctx, sql); err != nil {
+func (h hub) Query(ctx context.Context, name, sql string) (tidegate.RowReader, error) {
+	if rows, err := h.Hub.Query(ctx, name, sql); err != nil {
 		return rows, err
 	}
 	return some(), nil

@@ -115,6 +115,7 @@ const (
 
 func (c *command) queryCommand() *cobra.Command {
 	var limit int64
+	var name string
 	cmd := &cobra.Command{
 		Use: "query SQL", Short: "Run one read-only statement in the warehouse", Args: cobra.ExactArgs(1),
 		Long: "Query runs one read-only statement through the running server or, when there is none, in the warehouse file itself; then it needs the project. With --json each row is one JSON object on a line of its own.",
@@ -132,9 +133,9 @@ func (c *command) queryCommand() *cobra.Command {
 			out := &rowPrinter{c: c}
 			var end api.End
 			if client != nil {
-				end, err = client.Query(cmd.Context(), api.QueryRequest{SQL: args[0], Limit: limit}, out.columns, out.row)
+				end, err = client.Query(cmd.Context(), api.QueryRequest{Warehouse: name, SQL: args[0], Limit: limit}, out.columns, out.row)
 			} else {
-				end, err = c.queryFile(cmd.Context(), args[0], limit, out)
+				end, err = c.queryFile(cmd.Context(), name, args[0], limit, out)
 			}
 			if err != nil {
 				return err
@@ -143,16 +144,17 @@ func (c *command) queryCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().Int64Var(&limit, "limit", 0, "at most so many rows; without it a table shows 1,000 and --json prints all")
+	cmd.Flags().StringVar(&name, "warehouse", "", "one of the project's further warehouses, instead of the one that events go to")
 	return cmd
 }
 
 // queryFile opens the warehouse itself: no server runs.
-func (c *command) queryFile(ctx context.Context, sql string, limit int64, out *rowPrinter) (end api.End, err error) {
+func (c *command) queryFile(ctx context.Context, name, sql string, limit int64, out *rowPrinter) (end api.End, err error) {
 	p, err := c.localProject()
 	if err != nil {
 		return api.End{}, err
 	}
-	rows, done, err := c.env.Local.Query(ctx, p, c.data, sql)
+	rows, done, err := c.env.Local.Query(ctx, p, c.data, name, sql)
 	if err != nil {
 		return api.End{}, err
 	}

@@ -192,13 +192,19 @@ func (c *command) showBreaks(findings []dbt.Finding) error {
 
 // prover lets the check ask the warehouse, through the server or in the file.
 func (c *command) prover(ctx context.Context, p *project.Project, o *DbtCheckOptions) error {
+	warehouse := ""
+	for _, d := range p.Dbt {
+		if d.Name == o.Name || o.Name == "" && len(p.Dbt) == 1 {
+			warehouse = d.Warehouse
+		}
+	}
 	client, err := c.running(ctx)
 	if err != nil {
 		return err
 	}
 	if client != nil {
 		o.Query = func(ctx context.Context, sql string) (columns []dbt.Column, rows int64, err error) {
-			_, err = client.Query(ctx, api.QueryRequest{SQL: sql, Limit: 1}, func(list []api.ColumnInfo) error {
+			_, err = client.Query(ctx, api.QueryRequest{Warehouse: warehouse, SQL: sql, Limit: 1}, func(list []api.ColumnInfo) error {
 				columns = columnsOf(list)
 				return nil
 			}, func([]json.RawMessage) error { rows++; return nil })
@@ -207,7 +213,7 @@ func (c *command) prover(ctx context.Context, p *project.Project, o *DbtCheckOpt
 		return nil
 	}
 	o.Query = func(ctx context.Context, sql string) (columns []dbt.Column, count int64, err error) {
-		rows, done, err := c.env.Local.Query(ctx, p, c.data, sql)
+		rows, done, err := c.env.Local.Query(ctx, p, c.data, warehouse, sql)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -299,7 +299,7 @@ func (d *demo) loaded(ctx context.Context, res *Result) error {
 }
 
 func (d *demo) number(ctx context.Context, sql string) (n int64, err error) {
-	rows, err := d.app.Hub.Query(ctx, sql)
+	rows, err := d.app.Hub.Query(ctx, "", sql)
 	if err != nil {
 		return 0, err
 	}

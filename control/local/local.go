@@ -50,8 +50,8 @@ func New(version string, now func() time.Time) cli.Local {
 		Explain: func(source string, event json.RawMessage) (api.Explanation, error) {
 			return app.Explain(app.Options{Now: now}, source, event)
 		},
-		Query: func(ctx context.Context, p *project.Project, data, sql string) (tidegate.RowReader, func() error, error) {
-			return app.QueryFile(ctx, p, data, now, sql)
+		Query: func(ctx context.Context, p *project.Project, data, warehouse, sql string) (tidegate.RowReader, func() error, error) {
+			return app.QueryFile(ctx, p, data, now, warehouse, sql)
 		},
 		Lend: func(ctx context.Context, p *project.Project, data string, use func(ctx context.Context, path string) error) error {
 			return app.LendFile(ctx, p, data, use)
@@ -60,7 +60,7 @@ func New(version string, now func() time.Time) cli.Local {
 			return app.DoctorFiles(ctx, p, data, now)
 		},
 		CheckWarehouse: func(ctx context.Context, p *project.Project, data string) []api.Finding {
-			return app.CheckWarehouse(ctx, p, data, now)
+			return app.CheckWarehouses(ctx, p, data, now)
 		},
 		Dbt: func(ctx context.Context, p *project.Project, dir, data string) ([]api.DbtStatus, error) {
 			return app.DbtFiles(ctx, p, dir, data, now)

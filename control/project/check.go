@@ -41,6 +41,7 @@ func (c *checker) check() {
 		c.warehouse()
 		c.settings()
 	}
+	c.furtherWarehouses()
 	c.allSources()
 	c.allDbt()
 	unique(c, c.destinations, "destination", func(v tidegate.Connection) string { return v.Name })
@@ -68,6 +69,7 @@ func (c *checker) check() {
 		c.schedule(it)
 		c.guards(it)
 	}
+	c.oneWarehouse()
 	c.followers()
 	unique(c, c.alerts, "alert", func(v tidegate.Alert) string { return v.Name })
 	c.allStreams()
@@ -200,6 +202,7 @@ func (c *checker) model(it item[tidegate.Model]) {
 		return
 	}
 	c.modelSource(it)
+	c.modelWarehouse(it)
 	if it.doc == nil && len(m.PrimaryKey) == 0 {
 		c.add(it.problem("primary_key", "is missing", "write `-- primary_key: COLUMN` at the top of the file"))
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 // The kinds of definitions, in the order in which plans show them. A project
-// has exactly one warehouse and one settings definition, named like their kind.
+// has exactly one settings definition, named like its kind, and one warehouse called
+// "warehouse", which events go to; further ones have names of their own.
 const (
 	KindWarehouse   = "warehouse"
 	KindSettings    = "settings"
@@ -51,6 +52,9 @@ func (p *Project) Definitions() ([]Definition, error) {
 		list = append(list, Definition{Kind: kind, Name: name, Body: body})
 	}
 	add(KindWarehouse, KindWarehouse, p.Warehouse)
+	for _, w := range p.Warehouses {
+		add(KindWarehouse, w.Name, w)
+	}
 	add(KindSettings, KindSettings, p.Settings)
 	for _, s := range p.Sources {
 		add(KindSource, s.Name, s)
@@ -83,7 +87,11 @@ func Assemble(list []Definition) (*Project, error) {
 		var err error
 		switch d.Kind {
 		case KindWarehouse:
-			err = json.Unmarshal(d.Body, &p.Warehouse)
+			if d.Name == KindWarehouse {
+				err = json.Unmarshal(d.Body, &p.Warehouse)
+			} else {
+				err = appendDecoded(&p.Warehouses, d.Body)
+			}
 		case KindSettings:
 			err = json.Unmarshal(d.Body, &p.Settings)
 		case KindSource:
@@ -270,6 +278,10 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 	switch kind {
 	case KindWarehouse:
 		into = &Warehouse{}
+		if name != KindWarehouse {
+			v := &tidegate.Connection{Name: name}
+			into, named = v, func() string { return v.Name }
+		}
 	case KindSettings:
 		into = &Settings{}
 	case KindSource:

@@ -42,6 +42,7 @@ func (i item[T]) problem(at, message, hint string) config.Problem {
 type draft struct {
 	root         *config.Document
 	head         Project // Warehouse and Settings; the lists below hold the rest
+	warehouses   []item[tidegate.Connection]
 	sources      []item[tidegate.Source]
 	destinations []item[tidegate.Connection]
 	models       []item[tidegate.Model]
@@ -75,8 +76,8 @@ func unwrapPath(err error) error {
 	return err
 }
 
-// Load reads tidegate.yaml and the folders models, syncs, destinations and
-// sources beside it, and checks the whole. An error about the content is a
+// Load reads tidegate.yaml and the folders models, syncs, destinations, sources
+// and warehouses beside it, and checks the whole. An error about the content is a
 // *config.Error with every problem.
 func Load(fsys fs.FS, kinds Kinds) (*Project, error) {
 	data, err := readFile(fsys, File)
@@ -127,6 +128,7 @@ func (d *draft) decodeRoot() {
 	if err := d.root.Decode(&d.head); err != nil {
 		d.errs = append(d.errs, err)
 	}
+	d.warehouses = split(d.root, "warehouses", d.head.Warehouses)
 	d.sources = split(d.root, "sources", d.head.Sources)
 	d.destinations = split(d.root, "destinations", d.head.Destinations)
 	d.models = split(d.root, "models", d.head.Models)
@@ -134,8 +136,7 @@ func (d *draft) decodeRoot() {
 	d.dbt = split(d.root, "dbt", d.head.Dbt)
 	d.alerts = split(d.root, "alerts", d.head.Alerts)
 	d.streams = split(d.root, "streams", d.head.Streams)
-	d.head.Streams = nil
-	d.head.Sources, d.head.Destinations, d.head.Models, d.head.Syncs, d.head.Dbt, d.head.Alerts = nil, nil, nil, nil, nil, nil
+	d.head = Project{Warehouse: d.head.Warehouse, Settings: d.head.Settings}
 }
 
 func split[T any](root *config.Document, key string, values []T) []item[T] {
@@ -150,6 +151,7 @@ func split[T any](root *config.Document, key string, values []T) []item[T] {
 // errors are returned; what is wrong in the files goes to d.errs.
 func (d *draft) addFolders(fsys fs.FS) error {
 	return errors.Join(
+		addFolder(d, fsys, "warehouses", &d.warehouses, func(name string) tidegate.Connection { return tidegate.Connection{Name: name} }),
 		addFolder(d, fsys, "sources", &d.sources, func(name string) tidegate.Source { return tidegate.Source{Name: name} }),
 		addFolder(d, fsys, "destinations", &d.destinations, func(name string) tidegate.Connection { return tidegate.Connection{Name: name} }),
 		addFolder(d, fsys, "syncs", &d.syncs, func(name string) tidegate.Sync { return tidegate.Sync{Name: name} }),
@@ -248,6 +250,7 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 		return nil, err
 	}
 	p := d.head
+	p.Warehouses = values(d.warehouses, func(w tidegate.Connection) string { return w.Name })
 	p.Sources = values(d.sources, func(s tidegate.Source) string { return s.Name })
 	p.Destinations = values(d.destinations, func(c tidegate.Connection) string { return c.Name })
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })

@@ -15,6 +15,7 @@ import (
 // alone: the primary key of a lone .sql file is in its leading comment,
 //
 //	-- primary_key: id, country
+//	-- warehouse: lake          (when it is not the one that events go to)
 //	SELECT …
 //
 // and a lone .yaml file has `sql` or `table` itself.
@@ -82,14 +83,16 @@ func (d *draft) sqlModel(file, name, text string) item[tidegate.Model] {
 		if match == nil {
 			continue
 		}
-		const known = "primary_key"
+		known := []string{"primary_key", "warehouse"}
 		key, value := match[1], match[2]
 		switch {
-		case key == known:
+		case key == known[0]:
 			m.PrimaryKey = keyColumns(value)
-		case config.Suggest(key, []string{known}) != "":
+		case key == known[1]:
+			m.Warehouse = value
+		case config.Suggest(key, known) != "":
 			d.errs = append(d.errs, problemError(config.Problem{
-				File: file, Line: i + 1, Column: strings.Index(line, key) + 1, Path: key, Message: "unknown key", Hint: config.DidYouMean(key, []string{known}),
+				File: file, Line: i + 1, Column: strings.Index(line, key) + 1, Path: key, Message: "unknown key", Hint: config.DidYouMean(key, known),
 			}))
 		}
 	}

@@ -20,9 +20,11 @@ import (
 )
 
 // Project is every definition of one hub. The file `tidegate.yaml` is this
-// struct; `models/`, `syncs/`, `destinations/` and `sources/` add to its lists.
+// struct; `models/`, `syncs/`,
+// `destinations/`, `sources/` and `warehouses/` add to its lists.
 type Project struct {
-	Warehouse    Warehouse             `json:"warehouse" doc:"The warehouse into which everything is loaded."`
+	Warehouse    Warehouse             `json:"warehouse" doc:"The warehouse into which everything is loaded, and from which models read that name no other."`
+	Warehouses   []tidegate.Connection `json:"warehouses,omitempty" doc:"Further warehouses, from which models may read."`
 	Sources      []tidegate.Source     `json:"sources,omitempty" doc:"Where events come from."`
 	Destinations []tidegate.Connection `json:"destinations,omitempty" doc:"The systems to which syncs send rows."`
 	Models       []tidegate.Model      `json:"models,omitempty" doc:"Queries whose results syncs send; models/NAME.sql files add to them."`

@@ -23,6 +23,8 @@ func Schema(name string, kinds Kinds) map[string]any {
 	case "project":
 		s = config.Schema(Project{})
 		byKind(property(s, "warehouse"), kinds.Warehouses)
+		further := property(s, "warehouses")["items"].(map[string]any) //nolint:forcetypeassert // made above
+		byKind(further, kinds.Warehouses)
 		item := property(s, "destinations")["items"].(map[string]any) //nolint:forcetypeassert // made above
 		byKind(item, kinds.Destinations)
 	case KindSource:

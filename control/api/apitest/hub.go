@@ -106,7 +106,7 @@ func (h *Hub) Doctor(context.Context) []api.Finding {
 }
 
 // Query implements api.Hub.
-func (h *Hub) Query(_ context.Context, sql string) (tidegate.RowReader, error) {
+func (h *Hub) Query(_ context.Context, _, sql string) (tidegate.RowReader, error) {
 	if sql == "DROP TABLE t" {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "query.not_read_only", Message: "only SELECT", Hint: "write a SELECT"}
 	}
