@@ -111,6 +111,7 @@ func (n *node) waitUp() {
 	n.waitFor(20*time.Second, "the server to be ready", func() bool {
 		select {
 		case err := <-n.done:
+			n.cmd = nil // it is gone: kill must not wait for it
 			n.t.Fatalf("the server ended while starting: %v\n%s", err, tail(n.log.String(), 4000))
 		default:
 		}
