@@ -230,9 +230,9 @@ func (f *Forward) sweep(ctx context.Context) error {
 		}
 		f.mu.Lock()
 		for _, u := range units {
-			u.busy = false
 			f.kept[u.letter.Position] = true
 			f.lanes.park(u)
+			f.lanes.unlock(u)
 		}
 		f.signal()
 		f.mu.Unlock()

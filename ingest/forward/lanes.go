@@ -27,7 +27,7 @@ type unit struct {
 	// parked units are in the store and hold no event in memory; stored ones have
 	// a letter in the store, loaded or not.
 	parked, stored bool
-	// busy units are being written to the store.
+	// busy units are being written to the store, and go nowhere meanwhile.
 	busy      bool
 	notBefore time.Time
 }
@@ -72,7 +72,7 @@ func (l *lanes) add(u *unit) {
 
 // promote makes u ready when it is the first of all its lanes.
 func (l *lanes) promote(u *unit) {
-	if u.at != queued {
+	if u.at != queued || u.busy {
 		return
 	}
 	for _, lane := range u.letter.Lanes {
@@ -144,11 +144,15 @@ func (l *lanes) wake(now time.Time) (next time.Time) {
 // take hands out at most records units of together at most bytes (0: any), those
 // first that have been ready for longest.
 func (l *lanes) take(records, bytes int) []*unit {
-	var batch []*unit
+	var batch, left []*unit
 	size, i := 0, 0
 	for ; i < len(l.ready) && len(batch) < records; i++ {
 		u := l.ready[i]
-		if u.at != ready {
+		switch {
+		case u.at != ready:
+			continue
+		case u.busy:
+			left = append(left, u)
 			continue
 		}
 		if len(batch) > 0 && bytes > 0 && size+u.size > bytes {
@@ -158,8 +162,9 @@ func (l *lanes) take(records, bytes int) []*unit {
 		size += u.size
 		batch = append(batch, u)
 	}
-	clear(l.ready[:i])
-	l.ready = l.ready[i:]
+	copy(l.ready[i-len(left):i], left)
+	clear(l.ready[:i-len(left)])
+	l.ready = l.ready[i-len(left):]
 	return batch
 }
 
@@ -167,7 +172,7 @@ func (l *lanes) take(records, bytes int) []*unit {
 func (l *lanes) available(n int) int {
 	found := 0
 	for _, u := range l.ready {
-		if u.at == ready {
+		if u.at == ready && !u.busy {
 			found++
 		}
 		if found >= n {
@@ -190,7 +195,7 @@ func (l *lanes) due(n int) []*unit {
 	for _, u := range l.toLoad {
 		switch {
 		case u.at != ready || !u.parked:
-		case len(list) < n:
+		case len(list) < n && !u.busy:
 			u.at = flying
 			list = append(list, u)
 		default:
@@ -247,6 +252,14 @@ func (l *lanes) back(u *unit, notBefore time.Time) {
 	}
 	u.at, u.notBefore = queued, notBefore
 	l.promote(u)
+}
+
+// unlock lets a unit that was busy go on.
+func (l *lanes) unlock(u *unit) {
+	u.busy = false
+	if u.at == queued {
+		l.promote(u)
+	}
 }
 
 // settle takes a unit out for good, and lets those behind it go on.

@@ -358,7 +358,7 @@ func history(t *testing.T, seed uint64, bend mutant) *world {
 			w.down = !w.down
 			w.mu.Unlock()
 		case 4:
-			for range 100 {
+			for range 60 {
 				w.produce()
 			}
 		case 3:
@@ -375,7 +375,12 @@ func history(t *testing.T, seed uint64, bend mutant) *world {
 	w.mu.Lock()
 	w.down = false
 	w.mu.Unlock()
-	time.Sleep(time.Hour) // every wait is over
+	for range 30 { // until every wait is over
+		time.Sleep(10 * time.Minute)
+		if letters, _ := w.shelf.Count(t.Context()); letters.Waiting == 0 && w.cursor.position == w.log.end {
+			break
+		}
+	}
 	stop(false)
 	w.verdict()
 	return w
