@@ -302,16 +302,41 @@ func (t *tx) alter(ctx context.Context, table warehouse.Table, c change) error {
 
 // cast turns a column into another type so that its values are those that the nouns would carry there.
 func (c *column) cast(name sqltext.Text, to tidegate.Type, typ sqltext.Text) sqltext.Text {
-	switch {
-	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Bytes:
-		return `replace(encode(` + name + `, 'base64'), E'\n', '')`
-	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Decimal:
-		// Without the zeros that say nothing.
-		return "CASE WHEN " + name + "::text LIKE '%.%' THEN rtrim(rtrim(" + name + "::text, '0'), '.') ELSE " + name + "::text END"
-	case to.Kind == tidegate.Timestamp && c.typ.Kind == tidegate.Date:
-		return name + "::timestamp AT TIME ZONE 'UTC'"
+	switch to.Kind {
+	case tidegate.String:
+		return c.text(name)
+	case tidegate.JSON:
+		switch c.typ.Kind {
+		case tidegate.Int, tidegate.Float, tidegate.Decimal, tidegate.Bool, tidegate.JSON:
+			return "(" + c.text(name) + ")::" + typ
+		default:
+			return "to_jsonb(" + c.text(name) + ")"
+		}
+	case tidegate.Timestamp:
+		if c.typ.Kind == tidegate.Date {
+			return name + "::timestamp AT TIME ZONE 'UTC'"
+		}
+	default:
 	}
 	return name + "::" + typ
+}
+
+// text turns a column into text as a row loaded later would hold it.
+func (c *column) text(name sqltext.Text) sqltext.Text {
+	switch c.typ.Kind {
+	case tidegate.Bytes:
+		return `replace(encode(` + name + `, 'base64'), E'\n', '')`
+	case tidegate.Decimal:
+		// Without the zeros that say nothing.
+		return "CASE WHEN " + name + "::text LIKE '%.%' THEN rtrim(rtrim(" + name + "::text, '0'), '.') ELSE " + name + "::text END"
+	case tidegate.Timestamp:
+		if c.oid == oidTimestampTZ {
+			name += " AT TIME ZONE 'UTC'"
+		}
+		return "replace(to_char(" + name + `, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')`
+	default:
+	}
+	return name + "::text"
 }
 
 // widened is the type that a column needs to hold values of type add as well.

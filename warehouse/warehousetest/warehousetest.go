@@ -76,6 +76,7 @@ func Run(t *testing.T, e Engine) {
 		{"ensure creates, adds and widens", checkEnsure},
 		{"ensure converges", checkEnsureConcurrently},
 		{"histories of schemas", checkHistories},
+		{"widen", checkWiden},
 		{"names are quoted", checkNames},
 		{"names of case alone are one", checkFoldedNames},
 		{"describe knows what is missing", checkDescribe},
