@@ -24,12 +24,13 @@ const (
 	KindSync        = "sync"
 	KindDbt         = "dbt"
 	KindAlert       = "alert"
+	KindPlan        = "tracking_plan"
 	KindStream      = "stream"
 )
 
 // DefinitionKinds lists the kinds in the order in which plans show them.
 func DefinitionKinds() []string {
-	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindDbt, KindAlert, KindStream}
+	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindDbt, KindPlan, KindAlert, KindStream}
 }
 
 // Definition is one definition as a document.
@@ -71,6 +72,9 @@ func (p *Project) Definitions() ([]Definition, error) {
 	for _, d := range p.Dbt {
 		add(KindDbt, d.Name, d)
 	}
+	for _, t := range p.Plans {
+		add(KindPlan, t.Name, t)
+	}
 	for _, a := range p.Alerts {
 		add(KindAlert, a.Name, a)
 	}
@@ -104,6 +108,8 @@ func Assemble(list []Definition) (*Project, error) {
 			err = appendDecoded(&p.Syncs, d.Body)
 		case KindDbt:
 			err = appendDecoded(&p.Dbt, d.Body)
+		case KindPlan:
+			err = appendDecoded(&p.Plans, d.Body)
 		case KindAlert:
 			err = appendDecoded(&p.Alerts, d.Body)
 		case KindStream:
@@ -298,6 +304,9 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 		into, named = v, func() string { return v.Name }
 	case KindDbt:
 		v := &tidegate.DbtProject{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindPlan:
+		v := &tidegate.TrackingPlan{Name: name}
 		into, named = v, func() string { return v.Name }
 	case KindAlert:
 		v := &tidegate.Alert{Name: name}

@@ -49,6 +49,7 @@ type draft struct {
 	syncs        []item[tidegate.Sync]
 	dbt          []item[tidegate.DbtProject]
 	alerts       []item[tidegate.Alert]
+	plans        []item[tidegate.TrackingPlan]
 	streams      []item[tidegate.Stream]
 	errs         []error
 	fsys         fs.FS // the project folder; nil for a document
@@ -135,6 +136,7 @@ func (d *draft) decodeRoot() {
 	d.syncs = split(d.root, "syncs", d.head.Syncs)
 	d.dbt = split(d.root, "dbt", d.head.Dbt)
 	d.alerts = split(d.root, "alerts", d.head.Alerts)
+	d.plans = split(d.root, "tracking_plans", d.head.Plans)
 	d.streams = split(d.root, "streams", d.head.Streams)
 	d.head = Project{Warehouse: d.head.Warehouse, Settings: d.head.Settings}
 }
@@ -155,6 +157,7 @@ func (d *draft) addFolders(fsys fs.FS) error {
 		addFolder(d, fsys, "sources", &d.sources, func(name string) tidegate.Source { return tidegate.Source{Name: name} }),
 		addFolder(d, fsys, "destinations", &d.destinations, func(name string) tidegate.Connection { return tidegate.Connection{Name: name} }),
 		addFolder(d, fsys, "syncs", &d.syncs, func(name string) tidegate.Sync { return tidegate.Sync{Name: name} }),
+		addFolder(d, fsys, "plans", &d.plans, func(name string) tidegate.TrackingPlan { return tidegate.TrackingPlan{Name: name} }),
 		d.addModels(fsys),
 	)
 }
@@ -255,6 +258,7 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 	p.Destinations = values(d.destinations, func(c tidegate.Connection) string { return c.Name })
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })
 	p.Syncs = values(d.syncs, func(s tidegate.Sync) string { return s.Name })
+	p.Plans = values(d.plans, func(p tidegate.TrackingPlan) string { return p.Name })
 	p.Alerts = values(d.alerts, func(a tidegate.Alert) string { return a.Name })
 	p.Streams = values(d.streams, func(s tidegate.Stream) string { return s.Name })
 	p.Dbt = values(d.dbt, func(p tidegate.DbtProject) string { return p.Name })

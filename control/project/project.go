@@ -23,16 +23,17 @@ import (
 // struct; `models/`, `syncs/`,
 // `destinations/`, `sources/` and `warehouses/` add to its lists.
 type Project struct {
-	Warehouse    Warehouse             `json:"warehouse" doc:"The warehouse into which everything is loaded, and from which models read that name no other."`
-	Warehouses   []tidegate.Connection `json:"warehouses,omitempty" doc:"Further warehouses, from which models may read."`
-	Sources      []tidegate.Source     `json:"sources,omitempty" doc:"Where events come from."`
-	Destinations []tidegate.Connection `json:"destinations,omitempty" doc:"The systems to which syncs send rows."`
-	Models       []tidegate.Model      `json:"models,omitempty" doc:"Queries whose results syncs send; models/NAME.sql files add to them."`
-	Syncs        []tidegate.Sync       `json:"syncs,omitempty" doc:"Which model goes to which object of which destination, and when."`
-	Dbt          []tidegate.DbtProject `json:"dbt,omitempty" doc:"The dbt projects whose models syncs may read."`
-	Alerts       []tidegate.Alert      `json:"alerts,omitempty" doc:"Who is told when a sync needs somebody."`
-	Streams      []tidegate.Stream     `json:"streams,omitempty" doc:"Filtered views of the events that come in, which programs read at /v1/streams/NAME."`
-	Settings     Settings              `json:"settings,omitzero" doc:"How the hub itself behaves."`
+	Warehouse    Warehouse               `json:"warehouse" doc:"The warehouse into which everything is loaded, and from which models read that name no other."`
+	Warehouses   []tidegate.Connection   `json:"warehouses,omitempty" doc:"Further warehouses, from which models may read."`
+	Sources      []tidegate.Source       `json:"sources,omitempty" doc:"Where events come from."`
+	Destinations []tidegate.Connection   `json:"destinations,omitempty" doc:"The systems to which syncs send rows."`
+	Models       []tidegate.Model        `json:"models,omitempty" doc:"Queries whose results syncs send; models/NAME.sql files add to them."`
+	Syncs        []tidegate.Sync         `json:"syncs,omitempty" doc:"Which model goes to which object of which destination, and when."`
+	Dbt          []tidegate.DbtProject   `json:"dbt,omitempty" doc:"The dbt projects whose models syncs may read."`
+	Plans        []tidegate.TrackingPlan `json:"tracking_plans,omitempty" doc:"What the events of sources must look like; plans/NAME.yaml files add to them."`
+	Alerts       []tidegate.Alert        `json:"alerts,omitempty" doc:"Who is told when a sync needs somebody."`
+	Streams      []tidegate.Stream       `json:"streams,omitempty" doc:"Filtered views of the events that come in, which programs read at /v1/streams/NAME."`
+	Settings     Settings                `json:"settings,omitzero" doc:"How the hub itself behaves."`
 }
 
 // Warehouse chooses the adapter and configures it.
