@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // The hourly books are two tables beside the rows they speak of:
@@ -324,3 +325,22 @@ func readBook(ctx context.Context, wh warehouse.Warehouse, book, sql string, arg
 	}
 	return nil
 }
+
+// Unbook takes the rows of a table that a condition chooses out of the hourly books,
+// in the transaction that deletes them. where begins with " WHERE"; args are its values.
+func Unbook(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, table warehouse.Table, where string, args ...any) error {
+	quoted, err := d.Table(table.Schema, table.Name)
+	if err != nil {
+		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
+	}
+	n := len(args)
+	_, err = tx.Exec(ctx, "INSERT INTO _tidegate.hourly_rows (source, table_schema, table_name, hour, rows) SELECT '', CAST("+string(d.Placeholder(n+1))+" AS VARCHAR), CAST("+string(d.Placeholder(n+2))+" AS VARCHAR), "+
+		hourSQL+", -count(*) FROM "+string(quoted)+where+" GROUP BY "+hourSQL, append(slices.Clone(args), table.Schema, table.Name)...)
+	if err != nil {
+		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
+	}
+	return nil
+}
+
+// hourSQL is the hour in which a row was received, whatever the session's time zone.
+const hourSQL = "to_timestamp(floor(extract(epoch FROM received_at) / 3600) * 3600)"

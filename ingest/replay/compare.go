@@ -1,0 +1,277 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// TableDiff is how a shadow's table differs from the live one, row by row of equal id.
+type TableDiff struct {
+	Table   string `json:"table"`
+	Shadow  int64  `json:"shadow" doc:"Rows of the shadow."`
+	Same    int64  `json:"same"`
+	Added   int64  `json:"added" doc:"Rows that only the shadow has."`
+	Changed int64  `json:"changed"`
+	// Missing are rows of the range that only the live table has; not told of a replay that
+	// left events out by a filter.
+	Missing *int64 `json:"missing,omitempty"`
+	// Columns are changed rows by column; OnlyShadow and OnlyLive are columns of one side.
+	Columns    map[string]int64 `json:"columns,omitempty"`
+	OnlyShadow []string         `json:"only_shadow,omitempty"`
+	OnlyLive   []string         `json:"only_live,omitempty"`
+	Sample     []RowDiff        `json:"sample,omitempty"`
+}
+
+// RowDiff is one row that differs. Values are as text; a side without the row has none.
+type RowDiff struct {
+	ID     string               `json:"id"`
+	What   string               `json:"what" enum:"added,changed,missing"`
+	Fields map[string][2]string `json:"fields,omitempty" doc:"Per changed column the live value and the shadow's."`
+}
+
+const sampleRows = 5
+
+// own are columns that say how a row came to be, not what it says.
+var own = []string{shape.OffsetColumn, shape.LoadIDColumn, "uuid_ts"}
+
+// apart are tables that are no rows of events.
+var apart = []string{shape.DiscardsTable, shape.DeadLettersTable, shape.ViolationsTable, shape.UsersTable}
+
+type comparer struct {
+	wh           Warehouse
+	d            sqltext.Dialect
+	live, shadow string
+	of           Range
+	whole        bool // nothing was left out
+}
+
+// Compare holds the tables of a shadow against the live ones. whole says that the
+// shadow has every event of the range.
+func Compare(ctx context.Context, wh Warehouse, liveSchema, shadow string, of Range, whole bool) ([]TableDiff, error) {
+	d, ok := sqltext.Find(wh.Dialect())
+	lister, canList := wh.(warehouse.Lister)
+	if !ok || !canList {
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "replay.not_comparable", Message: "this warehouse cannot list its tables", Hint: "compare the schemas yourself"}
+	}
+	tables, err := lister.Tables(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the tables: %w", err)
+	}
+	c := comparer{wh: wh, d: d, live: liveSchema, shadow: shadow, of: of, whole: whole}
+	var names []string
+	for _, t := range tables {
+		if (t.Schema == shadow || t.Schema == liveSchema) && !slices.Contains(apart, t.Name) && !slices.Contains(names, t.Name) {
+			names = append(names, t.Name)
+		}
+	}
+	var all []TableDiff
+	for _, name := range names {
+		diff, ok, err := c.table(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("comparing %s: %w", name, err)
+		}
+		if ok {
+			all = append(all, diff)
+		}
+	}
+	slices.SortFunc(all, func(a, b TableDiff) int { return strings.Compare(a.Table, b.Table) })
+	return all, nil
+}
+
+func (c *comparer) describe(ctx context.Context, schema, name string) ([]string, error) {
+	s, err := c.wh.Describe(ctx, warehouse.Table{Schema: schema, Name: name})
+	if errors.Is(err, warehouse.ErrNoTable) {
+		return nil, nil
+	}
+	var columns []string
+	for _, col := range s {
+		columns = append(columns, col.Name)
+	}
+	return columns, err
+}
+
+func (c *comparer) table(ctx context.Context, name string) (diff TableDiff, ok bool, err error) {
+	liveColumns, err1 := c.describe(ctx, c.live, name)
+	shadowColumns, err2 := c.describe(ctx, c.shadow, name)
+	if err := errors.Join(err1, err2); err != nil {
+		return diff, false, err
+	}
+	isEvents := func(columns []string) bool {
+		return columns == nil || slices.Contains(columns, "id") && slices.Contains(columns, shape.OffsetColumn)
+	}
+	if !isEvents(liveColumns) || !isEvents(shadowColumns) {
+		return diff, false, nil // the shadow's own books
+	}
+	diff = TableDiff{Table: name}
+	var missing int64
+	switch {
+	case liveColumns == nil:
+		diff.Shadow, err = c.count(ctx, "SELECT count(*) FROM "+c.name(c.shadow, name))
+		diff.Added = diff.Shadow
+		if c.whole {
+			diff.Missing = &missing
+		}
+		return diff, diff.Shadow > 0, err
+	case shadowColumns == nil:
+		if !c.whole {
+			return diff, false, nil
+		}
+		missing, err = c.count(ctx, "SELECT count(*) FROM "+c.name(c.live, name)+" l WHERE "+c.inRange())
+		diff.Missing = &missing
+		return diff, missing > 0, err
+	}
+	return diff, true, c.both(ctx, name, liveColumns, shadowColumns, &diff)
+}
+
+// both compares a table that both sides have.
+func (c *comparer) both(ctx context.Context, name string, liveColumns, shadowColumns []string, diff *TableDiff) error {
+	var compared []string
+	for _, col := range shadowColumns {
+		switch {
+		case slices.Contains(own, col) || col == "id":
+		case slices.Contains(liveColumns, col):
+			compared = append(compared, col)
+		default:
+			diff.OnlyShadow = append(diff.OnlyShadow, col)
+		}
+	}
+	for _, col := range liveColumns {
+		if !slices.Contains(shadowColumns, col) {
+			diff.OnlyLive = append(diff.OnlyLive, col)
+		}
+	}
+	var err error
+	if diff.Shadow, err = c.count(ctx, "SELECT count(*) FROM "+c.name(c.shadow, name)); err != nil {
+		return err
+	}
+	joined := c.name(c.shadow, name) + " s JOIN " + c.name(c.live, name) + " l ON l.id = s.id"
+	if err := c.changed(ctx, joined, compared, diff); err != nil {
+		return err
+	}
+	matched, err := c.count(ctx, "SELECT count(*) FROM "+joined)
+	if err != nil {
+		return err
+	}
+	diff.Same, diff.Added = matched-diff.Changed, max(diff.Shadow-matched, 0)
+	if c.whole {
+		missing, err := c.count(ctx, "SELECT count(*) FROM "+c.name(c.live, name)+" l WHERE "+c.inRange()+" AND NOT EXISTS (SELECT 1 FROM "+c.name(c.shadow, name)+" s WHERE s.id = l.id)")
+		if err != nil {
+			return err
+		}
+		diff.Missing = &missing
+	}
+	return c.alone(ctx, name, diff)
+}
+
+// changed counts rows of equal id that differ, by column too.
+func (c *comparer) changed(ctx context.Context, joined string, compared []string, diff *TableDiff) error {
+	if len(compared) == 0 {
+		return nil
+	}
+	conditions := make([]string, len(compared))
+	sums := make([]string, len(compared))
+	for i, col := range compared {
+		conditions[i] = c.text("l", col) + " IS DISTINCT FROM " + c.text("s", col)
+		sums[i] = "CAST(coalesce(sum(CASE WHEN " + conditions[i] + " THEN 1 ELSE 0 END), 0) AS BIGINT)"
+	}
+	differ := strings.Join(conditions, " OR ")
+	err := query(ctx, c.wh, "SELECT CAST(coalesce(sum(CASE WHEN "+differ+" THEN 1 ELSE 0 END), 0) AS BIGINT), "+strings.Join(sums, ", ")+" FROM "+joined, nil, func(row tidegate.Row) error {
+		diff.Changed = num(row[0])
+		for i, col := range compared {
+			if n := num(row[i+1]); n > 0 {
+				if diff.Columns == nil {
+					diff.Columns = map[string]int64{}
+				}
+				diff.Columns[col] = n
+			}
+		}
+		return nil
+	})
+	if err != nil || diff.Changed == 0 {
+		return err
+	}
+	var values []string
+	for _, col := range compared {
+		values = append(values, c.text("l", col), c.text("s", col))
+	}
+	return query(ctx, c.wh, "SELECT s.id, "+strings.Join(values, ", ")+" FROM "+joined+" WHERE "+differ+" ORDER BY s.id LIMIT "+strconv.Itoa(sampleRows), nil, func(row tidegate.Row) error {
+		d := RowDiff{ID: str(row[0]), What: "changed", Fields: map[string][2]string{}}
+		for i, col := range compared {
+			if row[1+2*i] != row[2+2*i] {
+				d.Fields[col] = [2]string{shown(row[1+2*i]), shown(row[2+2*i])}
+			}
+		}
+		diff.Sample = append(diff.Sample, d)
+		return nil
+	})
+}
+
+// alone adds rows that one side alone has to the sample.
+func (c *comparer) alone(ctx context.Context, name string, diff *TableDiff) error {
+	l, s := c.name(c.live, name), c.name(c.shadow, name)
+	limit := " ORDER BY 1 LIMIT " + strconv.Itoa(sampleRows)
+	if diff.Added > 0 {
+		if err := c.ids(ctx, diff, "added", "SELECT s.id FROM "+s+" s WHERE NOT EXISTS (SELECT 1 FROM "+l+" l WHERE l.id = s.id)"+limit); err != nil {
+			return err
+		}
+	}
+	if diff.Missing != nil && *diff.Missing > 0 {
+		return c.ids(ctx, diff, "missing", "SELECT l.id FROM "+l+" l WHERE "+c.inRange()+" AND NOT EXISTS (SELECT 1 FROM "+s+" s WHERE s.id = l.id)"+limit)
+	}
+	return nil
+}
+
+func (c *comparer) ids(ctx context.Context, diff *TableDiff, what, sql string) error {
+	return query(ctx, c.wh, sql, nil, func(row tidegate.Row) error {
+		diff.Sample = append(diff.Sample, RowDiff{ID: str(row[0]), What: what})
+		return nil
+	})
+}
+
+// inRange says that a live row is of the range. Its numbers are our own.
+func (c *comparer) inRange() string {
+	at := "CAST(split_part(l." + shape.OffsetColumn + ", ':', 2) AS BIGINT)"
+	return at + " >= " + strconv.FormatInt(c.of.From.Position, 10) + " AND " + at + " < " + strconv.FormatInt(c.of.To.Position, 10)
+}
+
+func (c *comparer) count(ctx context.Context, sql string) (n int64, err error) {
+	err = query(ctx, c.wh, sql, nil, func(row tidegate.Row) error { n = num(row[0]); return nil })
+	return n, err
+}
+
+// name and text quote names that the warehouse itself told.
+func (c *comparer) name(schema, table string) string {
+	quoted, err := c.d.Table(schema, table)
+	if err != nil {
+		return `""` // the engine says what is wrong with it
+	}
+	return string(quoted)
+}
+
+func (c *comparer) text(side, column string) string {
+	quoted, err := c.d.Ident(column)
+	if err != nil {
+		return "NULL"
+	}
+	return "CAST(" + side + "." + string(quoted) + " AS VARCHAR)"
+}
+
+func shown(v any) string {
+	if v == nil {
+		return "NULL"
+	}
+	s := str(v)
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}
