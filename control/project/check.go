@@ -72,6 +72,10 @@ func (c *checker) check() {
 	}
 	c.oneWarehouse()
 	c.followers()
+	unique(c, c.forwards, "forward", func(v tidegate.Forward) string { return v.Name })
+	for _, it := range c.forwards {
+		c.forward(it)
+	}
 	unique(c, c.alerts, "alert", func(v tidegate.Alert) string { return v.Name })
 	c.allStreams()
 	for _, it := range c.alerts {

@@ -24,13 +24,14 @@ const (
 	KindSync        = "sync"
 	KindDbt         = "dbt"
 	KindAlert       = "alert"
+	KindForward     = "forward"
 	KindPlan        = "tracking_plan"
 	KindStream      = "stream"
 )
 
 // DefinitionKinds lists the kinds in the order in which plans show them.
 func DefinitionKinds() []string {
-	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindDbt, KindPlan, KindAlert, KindStream}
+	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindForward, KindDbt, KindPlan, KindAlert, KindStream}
 }
 
 // Definition is one definition as a document.
@@ -68,6 +69,9 @@ func (p *Project) Definitions() ([]Definition, error) {
 	}
 	for _, s := range p.Syncs {
 		add(KindSync, s.Name, s)
+	}
+	for _, f := range p.Forwards {
+		add(KindForward, f.Name, f)
 	}
 	for _, d := range p.Dbt {
 		add(KindDbt, d.Name, d)
@@ -110,6 +114,8 @@ func Assemble(list []Definition) (*Project, error) {
 			err = appendDecoded(&p.Dbt, d.Body)
 		case KindPlan:
 			err = appendDecoded(&p.Plans, d.Body)
+		case KindForward:
+			err = appendDecoded(&p.Forwards, d.Body)
 		case KindAlert:
 			err = appendDecoded(&p.Alerts, d.Body)
 		case KindStream:
@@ -307,6 +313,9 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 		into, named = v, func() string { return v.Name }
 	case KindPlan:
 		v := &tidegate.TrackingPlan{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindForward:
+		v := &tidegate.Forward{Name: name}
 		into, named = v, func() string { return v.Name }
 	case KindAlert:
 		v := &tidegate.Alert{Name: name}

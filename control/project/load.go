@@ -49,6 +49,7 @@ type draft struct {
 	syncs        []item[tidegate.Sync]
 	dbt          []item[tidegate.DbtProject]
 	alerts       []item[tidegate.Alert]
+	forwards     []item[tidegate.Forward]
 	plans        []item[tidegate.TrackingPlan]
 	streams      []item[tidegate.Stream]
 	errs         []error
@@ -136,6 +137,8 @@ func (d *draft) decodeRoot() {
 	d.syncs = split(d.root, "syncs", d.head.Syncs)
 	d.dbt = split(d.root, "dbt", d.head.Dbt)
 	d.alerts = split(d.root, "alerts", d.head.Alerts)
+	d.forwards = split(d.root, "forwards", d.head.Forwards)
+	d.head.Forwards = nil
 	d.plans = split(d.root, "tracking_plans", d.head.Plans)
 	d.streams = split(d.root, "streams", d.head.Streams)
 	d.head = Project{Warehouse: d.head.Warehouse, Settings: d.head.Settings}
@@ -156,6 +159,7 @@ func (d *draft) addFolders(fsys fs.FS) error {
 		addFolder(d, fsys, "warehouses", &d.warehouses, func(name string) tidegate.Connection { return tidegate.Connection{Name: name} }),
 		addFolder(d, fsys, "sources", &d.sources, func(name string) tidegate.Source { return tidegate.Source{Name: name} }),
 		addFolder(d, fsys, "destinations", &d.destinations, func(name string) tidegate.Connection { return tidegate.Connection{Name: name} }),
+		addFolder(d, fsys, "forwards", &d.forwards, func(name string) tidegate.Forward { return tidegate.Forward{Name: name} }),
 		addFolder(d, fsys, "syncs", &d.syncs, func(name string) tidegate.Sync { return tidegate.Sync{Name: name} }),
 		addFolder(d, fsys, "plans", &d.plans, func(name string) tidegate.TrackingPlan { return tidegate.TrackingPlan{Name: name} }),
 		d.addModels(fsys),
@@ -259,6 +263,7 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })
 	p.Syncs = values(d.syncs, func(s tidegate.Sync) string { return s.Name })
 	p.Plans = values(d.plans, func(p tidegate.TrackingPlan) string { return p.Name })
+	p.Forwards = values(d.forwards, func(f tidegate.Forward) string { return f.Name })
 	p.Alerts = values(d.alerts, func(a tidegate.Alert) string { return a.Name })
 	p.Streams = values(d.streams, func(s tidegate.Stream) string { return s.Name })
 	p.Dbt = values(d.dbt, func(p tidegate.DbtProject) string { return p.Name })

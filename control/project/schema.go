@@ -11,7 +11,7 @@ import (
 // Schemas lists the names that Schema knows: the project file and the kinds of
 // files in its folders.
 func Schemas() []string {
-	return []string{"project", KindSource, KindDestination, KindModel, KindSync, KindPlan}
+	return []string{"project", KindSource, KindDestination, KindModel, KindSync, KindForward, KindPlan}
 }
 
 // Schema returns the JSON Schema (draft 2020-12) of one kind of file, for
@@ -34,6 +34,8 @@ func Schema(name string, kinds Kinds) map[string]any {
 		byKind(s, kinds.Destinations)
 	case KindModel:
 		s = optionalName(config.Schema(tidegate.Model{}))
+	case KindForward:
+		s = optionalName(config.Schema(tidegate.Forward{}))
 	case KindSync:
 		s = optionalName(config.Schema(tidegate.Sync{}))
 	case KindPlan:
