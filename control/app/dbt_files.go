@@ -154,7 +154,12 @@ func CheckDbt(ctx context.Context, p *project.Project, dir string, now func() ti
 	if len(of.problems) > 0 {
 		return nil, &config.Error{Problems: of.problems}
 	}
-	return dbt.Compare(before, side, usesOf(&only, of, before))
+	findings, err := dbt.Compare(before, side, usesOf(&only, of, before))
+	if err != nil || before == nil {
+		return findings, err
+	}
+	more, err := dbt.CompareReadings(*before, side, readingsOf(&only, def.Warehouse))
+	return append(findings, more...), err
 }
 
 func onlyDbt(p *project.Project, name string) (tidegate.DbtProject, error) {
@@ -188,6 +193,12 @@ func usesOf(p *project.Project, of *dbtProject, before *dbt.Side) []dbt.Use {
 		case at < 0: // offered by a selection
 			uses = append(uses, dbt.Use{Sync: s, Reference: s.Model})
 		}
+		for _, l := range lookupsOf(s.Mapping.Fields) {
+			if at := slices.IndexFunc(p.Models, func(m tidegate.Model) bool { return m.Name == l.Model && m.Dbt != "" }); at >= 0 {
+				looked := tidegate.Sync{Name: s.Name, Mapping: tidegate.Mapping{Fields: []tidegate.FieldMapping{{Column: l.Column}}}}
+				uses = append(uses, dbt.Use{Sync: looked, Reference: p.Models[at].Dbt, PrimaryKey: p.Models[at].PrimaryKey})
+			}
+		}
 	}
 	if of.def.IgnoreMeta {
 		return uses
@@ -207,4 +218,56 @@ func usesOf(p *project.Project, of *dbtProject, before *dbt.Side) []dbt.Use {
 		}
 	}
 	return uses
+}
+
+// lookupsOf are the lookups of fields, nested ones too.
+func lookupsOf(fields []tidegate.FieldMapping) []tidegate.Lookup {
+	var out []tidegate.Lookup
+	for _, f := range fields {
+		if f.Lookup != nil {
+			out = append(out, *f.Lookup)
+		}
+		out = append(out, lookupsOf(slices.Concat(f.Object, f.Items))...)
+	}
+	return out
+}
+
+// readingsOf are the SQL texts that syncs read in the warehouse where dbt builds:
+// of their models, of the models that they look up, and of all that these use.
+func readingsOf(p *project.Project, warehouse string) []dbt.Reading {
+	models := map[string]tidegate.Model{}
+	for _, m := range p.Models {
+		models[m.Name] = m
+	}
+	var out []dbt.Reading
+	for _, s := range p.Syncs {
+		seen := map[string]bool{}
+		var visit func(name string, wanted []string)
+		visit = func(name string, wanted []string) {
+			m := models[name]
+			if seen[name] || m.SQL == "" || m.Warehouse != warehouse {
+				return
+			}
+			seen[name] = true
+			r := dbt.Reading{Sync: s.Name, Model: name, SQL: m.SQL, Wanted: slices.Concat(m.PrimaryKey, wanted), Names: map[string]string{}}
+			for _, used := range m.Uses {
+				if models[used].Dbt != "" {
+					r.Names[used] = models[used].Dbt
+				}
+			}
+			out = append(out, r)
+			for _, used := range m.Uses {
+				visit(used, slices.Concat(r.Wanted, dbt.SQLWords(m.SQL)))
+			}
+		}
+		var wanted []string
+		for _, f := range s.Mapping.Fields {
+			wanted = append(wanted, dbt.MappedColumns(f)...)
+		}
+		visit(s.Model, wanted)
+		for _, l := range lookupsOf(s.Mapping.Fields) {
+			visit(l.Model, []string{l.Column})
+		}
+	}
+	return out
 }

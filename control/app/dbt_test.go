@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/app"
@@ -333,4 +336,89 @@ func TestDbtFiles(t *testing.T) {
 	if got := check("new"); len(got) != 1 || got[0] != "dbt.model_dropped customers_to_crm " {
 		t.Errorf("a renamed model is seen as %v", got)
 	}
+}
+
+// TestDbtCheckReadsSQL: a SQL model that reads a table which dbt builds is checked
+// like a sync of the dbt model, whether it names the table or a model of the project.
+func TestDbtCheckReadsSQL(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"a table": {
+			map[string]string{"models/paying.sql": "-- primary_key: user_id\nSELECT user_id, plan || '!' AS shout FROM SCHEMA.customers\n"},
+			[]string{"dbt.column_dropped paying_to_crm plan paying"},
+		},
+		"a table, through another model": {
+			map[string]string{
+				"models/base.sql":   "-- primary_key: user_id\nSELECT * FROM SCHEMA.customers\n",
+				"models/paying.sql": "-- primary_key: user_id\nSELECT user_id, plan AS shout FROM base\n", "models/paying.yaml": "uses: [base]\n",
+			},
+			[]string{"dbt.column_dropped paying_to_crm plan base"},
+		},
+		"a dbt model by its name": {
+			map[string]string{"models/paying.sql": "-- primary_key: user_id\nSELECT user_id, plan AS shout FROM clients\n", "models/paying.yaml": "uses: [clients]\n", "models/clients.yaml": "dbt: customers\nprimary_key: [user_id]\n"},
+			[]string{"dbt.column_dropped paying_to_crm plan paying"},
+		},
+		"another column": {
+			map[string]string{"models/paying.sql": "-- primary_key: user_id\nSELECT user_id, user_id AS shout FROM SCHEMA.customers\n"}, nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			manifest := artefact(t, "manifest.json")
+			o := options(t, strings.Replace(dbtProject, "exposures: exposures.yml", "ignore_meta: true", 1))
+			write(t, filepath.Join(o.Project, "syncs", "paying.yaml"), []byte("name: paying_to_crm\nmodel: paying\ndestination: crm\nobject: contacts\nmode: upsert\nmapping: {identifier: email, fields: [{field: email, column: user_id}, {field: jobtitle, column: shout}]}\n"))
+			for file, text := range c.files {
+				write(t, filepath.Join(o.Project, file), []byte(strings.ReplaceAll(text, "SCHEMA", schemaOf(t, manifest, "customers"))))
+			}
+			for _, dir := range []string{"target", "new"} {
+				write(t, filepath.Join(o.Project, dir, "manifest.json"), manifest)
+				write(t, filepath.Join(o.Project, dir, "catalog.json"), artefact(t, "catalog.json"))
+			}
+			write(t, filepath.Join(o.Project, "new", "catalog.json"), bytes.ReplaceAll(artefact(t, "catalog.json"), []byte(`"plan"`), []byte(`"tier"`)))
+			p, err := project.LoadDir(o.Project, app.Kinds())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, dir := range []string{"target", "new"} {
+				findings, err := app.CheckDbt(t.Context(), p, o.Project, o.Now, app.DbtCheck{Target: dir, State: "target"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got, want []string
+				if dir == "new" {
+					want = c.want
+				}
+				for _, f := range findings {
+					if f.Breaks {
+						model := strings.Fields(strings.TrimPrefix(f.Message, "model "))[0]
+						got = append(got, f.Code+" "+f.Sync+" "+f.Column+" "+model)
+					}
+				}
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("%s: %s", dir, d)
+				}
+			}
+		})
+	}
+}
+
+// schemaOf is where dbt built a model.
+func schemaOf(t *testing.T, manifest []byte, name string) string {
+	t.Helper()
+	var m struct {
+		Nodes map[string]struct{ Name, Schema string } `json:"nodes"`
+	}
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range m.Nodes {
+		if n.Name == name {
+			return n.Schema
+		}
+	}
+	t.Fatal("no such model")
+	return ""
 }
