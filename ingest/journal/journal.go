@@ -28,7 +28,7 @@
 // Invariant 1: Append returns nil only for what a power cut cannot take back.
 // Positions are never used twice for events that anyone could have read. A
 // reader sees durable frames only, in order. A segment goes only when every
-// cursor has passed it, and none goes while there is no cursor or one of them
+// cursor has passed it (and, by Retain, not before some time, as long as there is room), and none goes while there is no cursor or one of them
 // cannot be read (invariant 8). Damage is skipped, kept, counted and reported,
 // never passed over in silence (invariant 7).
 //
@@ -84,6 +84,7 @@ type Journal struct {
 	cursors  map[string]*cursor
 	damage   damageList
 	counts   counts
+	retain   Retention
 }
 
 type counts struct {

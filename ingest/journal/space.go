@@ -38,6 +38,15 @@ func (j *Journal) checkReserve(n int64) error {
 	return nil
 }
 
+// claim refuses like checkReserve, after what is kept for its age alone has gone.
+func (j *Journal) claim(n int64) error {
+	if err := j.checkReserve(n); err == nil {
+		return nil
+	}
+	j.makeSpace(n)
+	return j.checkReserve(n)
+}
+
 // maxSpares is how many prepared segments are kept: one to roll into at once
 // and one that a trim had to put somewhere.
 const maxSpares = 2

@@ -200,7 +200,7 @@ func (w *writer) makeRoom(n int64) error {
 		}
 	}
 	if w.off+n > w.claimed {
-		if err := w.j.checkReserve(n); err != nil {
+		if err := w.j.claim(n); err != nil {
 			return err
 		}
 	}
@@ -288,7 +288,7 @@ func (w *writer) create(header segment.Header, n int64) (f vfs.File, claimed int
 	if temp != "" {
 		f, err = j.fs.OpenFile(temp, os.O_RDWR, 0)
 	} else {
-		if err := j.checkReserve(segment.DataStart + n); err != nil {
+		if err := j.claim(segment.DataStart + n); err != nil {
 			return nil, 0, err
 		}
 		temp = j.path("next" + vfs.TempSuffix)
