@@ -137,6 +137,13 @@ type SourceCounts struct {
 	Dropped    int64  `json:"dropped"`
 }
 
+// Migrated is one table that a migration of a warehouse brought over.
+type Migrated struct {
+	Table  string `json:"table"`
+	Rows   int64  `json:"rows" doc:"Rows in both, counted afterwards."`
+	Copied int64  `json:"copied" doc:"Rows that this migration copied; the others were there."`
+}
+
 // Finding is one thing that Doctor looked at.
 type Finding struct {
 	Check  string `json:"check" doc:"What was examined: journal.fsync, warehouse.open, destination crm."`

@@ -61,6 +61,9 @@ type Local struct {
 	Lend func(ctx context.Context, p *project.Project, dataDir string, use func(ctx context.Context, path string) error) error
 	// Doctor examines a project and a data folder that no server uses.
 	Doctor func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
+	// Migrate copies events, books and ledgers from one warehouse of p to another while no
+	// server runs on dataDir; told is called after each table.
+	Migrate func(ctx context.Context, p *project.Project, dataDir, from, to string, told func(api.Migrated)) error
 	// CheckWarehouse tries what loading and syncing need of each warehouse of p.
 	CheckWarehouse func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
 	// Dbt lists the dbt projects of p, which lies in dir.

@@ -1,9 +1,18 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/project"
+)
 
 func (c *command) warehouseCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "warehouse", Short: "Look after the warehouse", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "warehouse", Short: "Look after the warehouses", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(&cobra.Command{
 		Use: "check", Short: "Try what loading and syncing need of the project's warehouses", Args: cobra.NoArgs,
 		Long: `Check connects to each warehouse of the project with the project's own configuration,
@@ -18,5 +27,58 @@ that grants it. A warehouse that is a file must not be in use by a server.`,
 			return c.showFindings(c.env.Local.CheckWarehouse(cmd.Context(), p, c.data))
 		},
 	})
+	cmd.AddCommand(c.migrateCommand())
+	return cmd
+}
+
+func (c *command) migrateCommand() *cobra.Command {
+	var from, to string
+	cmd := &cobra.Command{
+		Use: "migrate --from NAME --to NAME", Short: "Copy events and ledgers from one warehouse of the project to another", Args: cobra.NoArgs,
+		Long: `Migrate copies the tables of the project's sources, the loader's books and the
+ledgers of the syncs whose models read there, and compares the counts. What it
+copies from stays as it is. The name of the warehouse that events go to is
+"warehouse".
+
+Nothing may load meanwhile: stop the server first. Run it again when it was cut
+off, it goes on where it was. Afterwards make the new warehouse the project's
+"warehouse:" and start the server: the loader goes on in its journal where it
+was, no sync sends anything again.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.running(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if client != nil {
+				return &tidegate.Fault{
+					Action: tidegate.Halt, Code: "migrate.running", Subject: "data folder " + c.data, Message: "a server is loading into the warehouse",
+					Hint: "stop it; SDKs keep events and send them when it is back",
+				}
+			}
+			p, err := c.localProject()
+			if err != nil {
+				return err
+			}
+			done := []api.Migrated{}
+			var rows [][]string
+			err = c.env.Local.Migrate(cmd.Context(), p, c.data, from, to, func(m api.Migrated) {
+				done = append(done, m)
+				rows = append(rows, []string{m.Table, fmt.Sprint(m.Rows), fmt.Sprint(m.Copied)})
+			})
+			if c.json {
+				return errors.Join(err, c.printJSON(map[string]any{"complete": err == nil, "tables": done}))
+			}
+			if len(rows) > 0 {
+				err = errors.Join(err, table(c.env.Stdout, []string{"TABLE", "ROWS", "COPIED"}, rows))
+			}
+			if err == nil {
+				c.say("Everything is there. Now let `warehouse:` in the project be what %q is, and start the server.", orDefault(to, project.KindWarehouse))
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", project.KindWarehouse, "the warehouse to copy from")
+	cmd.Flags().StringVar(&to, "to", "", "the warehouse to copy to")
+	_ = cmd.MarkFlagRequired("to")
 	return cmd
 }

@@ -59,6 +59,9 @@ func New(version string, now func() time.Time) cli.Local {
 		Doctor: func(ctx context.Context, p *project.Project, data string) []api.Finding {
 			return app.DoctorFiles(ctx, p, data, now)
 		},
+		Migrate: func(ctx context.Context, p *project.Project, data, from, to string, told func(api.Migrated)) error {
+			return app.Migrate(ctx, p, data, from, to, now, told)
+		},
 		CheckWarehouse: func(ctx context.Context, p *project.Project, data string) []api.Finding {
 			return app.CheckWarehouses(ctx, p, data, now)
 		},

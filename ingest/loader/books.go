@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -29,6 +30,16 @@ var (
 	cursorTable = warehouse.Table{Schema: BooksSchema, Name: cursorName}
 	countsTable = warehouse.Table{Schema: BooksSchema, Name: countsName}
 )
+
+// Books lists the tables in which a hub's own loader keeps its place and its counts,
+// the cursor last.
+func Books() []warehouse.Table {
+	list := evolve.Log{Schema: BooksSchema}.Tables()
+	for _, name := range []string{seenName, hourlyName, hourlyRowsName, countsName, cursorName} {
+		list = append(list, warehouse.Table{Schema: BooksSchema, Name: name})
+	}
+	return list
+}
 
 // own names one of this loader's own tables.
 func (l *Loader) own(name string) warehouse.Table {

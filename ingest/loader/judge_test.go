@@ -58,9 +58,11 @@ func TestVerdictsDecide(t *testing.T) {
 		"SELECT id, name FROM web.pages":                         {"id=retyped name=Home"},
 		"SELECT id, _tidegate_offset AS at FROM quarantine.sold": {"id=routed at=0:4"},
 		"SELECT message_id, code, reason FROM web.tidegate_dead_letters": {
-			"message_id=blocked code=plan.violation reason=total is missing"},
+			"message_id=blocked code=plan.violation reason=total is missing",
+		},
 		"SELECT plan, plan_version, event, kind, path, action, message_id, journal_offset AS at FROM web.tidegate_violations": {
-			"plan=shop plan_version=2 event=Sold kind=required path=properties.total action=block message_id=blocked at=0:3"},
+			"plan=shop plan_version=2 event=Sold kind=required path=properties.total action=block message_id=blocked at=0:3",
+		},
 	} {
 		if diff := cmp.Diff(want, table(t, wh, sql)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", sql, diff)

@@ -31,6 +31,37 @@ func Move(ctx context.Context, from, to *Ledger) error {
 	return nil
 }
 
+// Copy brings to up to what from remembers, and leaves from as it is but for waiting
+// plans, which are given up, and runs that sent something, which are folded in. What to
+// held before is forgotten. No run of the sync may be going on.
+func Copy(ctx context.Context, from, to *Ledger) error {
+	if from.sync != to.sync || from.workspace != to.workspace {
+		return fmt.Errorf("copying the ledger of sync %q: the other is of sync %q", from.sync, to.sync)
+	}
+	if err := duplicate(ctx, from, to); err != nil {
+		return fmt.Errorf("copying the ledger of sync %q: %w", from.sync, err)
+	}
+	return nil
+}
+
+func duplicate(ctx context.Context, from, to *Ledger) error {
+	epoch, err := from.settle(ctx)
+	if err != nil {
+		return err
+	}
+	var was fence
+	if err := from.read(ctx, func(ctx context.Context, tx warehouse.Tx) (err error) {
+		was, err = from.verify(ctx, tx)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := to.empty(ctx); err != nil {
+		return err
+	}
+	return copyLedger(ctx, from, to, epoch, was)
+}
+
 // Exists says whether wh holds a ledger of the sync, without making one.
 func Exists(ctx context.Context, wh interface {
 	Dialect() string

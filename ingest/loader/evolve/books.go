@@ -31,6 +31,9 @@ func (l Log) collisions() warehouse.Table {
 	return warehouse.Table{Schema: l.Schema, Name: "collisions"}
 }
 
+// Tables lists the tables.
+func (l Log) Tables() []warehouse.Table { return []warehouse.Table{l.history(), l.collisions()} }
+
 // What happened to a column.
 const (
 	Added   = "added"
