@@ -127,7 +127,7 @@ func checkNames(t *testing.T, b *bench) {
 	}
 	victim := warehouse.Table{Schema: "escape", Name: "target"}
 	b.ensure(t, victim, columns("n", tidegate.Int))
-	wide := warehouse.Table{Schema: `sche"ma; DROP TABLE escape.target; --`, Name: "wide"}
+	wide := warehouse.Table{Schema: b.Dialect.Fit(`sche"ma; DROP TABLE escape.target; --`), Name: "wide"}
 	schema := make(tidegate.Schema, len(names))
 	row := make(tidegate.Row, len(names))
 	for i, name := range names {
@@ -239,9 +239,14 @@ func checkTablesOf(t *testing.T, b *bench) {
 	if !ok {
 		t.Skip("the engine does not find tables")
 	}
-	b.ensure(t, warehouse.Table{Schema: "a", Name: "x.y \"z\""}, columns("n", tidegate.Int))
+	odd := warehouse.Table{Schema: "a", Name: b.Dialect.Fit(`x.y "z"`)}
+	b.ensure(t, odd, columns("n", tidegate.Int))
+	name, err := b.Dialect.Table(odd.Schema, odd.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.ensure(t, warehouse.Table{Schema: b.Dialect.DefaultSchema(), Name: "plain"}, columns("n", tidegate.Int))
-	got, err := f.TablesOf(t.Context(), `WITH cte AS (SELECT * FROM a."x.y ""z""") SELECT * FROM cte JOIN plain USING (n) WHERE n IN (SELECT n FROM a."x.y ""z""")`)
+	got, err := f.TablesOf(t.Context(), "WITH cte AS (SELECT * FROM "+string(name)+") SELECT * FROM cte JOIN plain USING (n) WHERE n IN (SELECT n FROM "+string(name)+")")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +254,7 @@ func checkTablesOf(t *testing.T, b *bench) {
 	for _, table := range got {
 		found[table] = true
 	}
-	want := map[warehouse.Table]bool{{Schema: "a", Name: `x.y "z"`}: true, {Schema: b.Dialect.DefaultSchema(), Name: "plain"}: true}
+	want := map[warehouse.Table]bool{odd: true, {Schema: b.Dialect.DefaultSchema(), Name: "plain"}: true}
 	if d := cmp.Diff(want, found); d != "" {
 		t.Error(d)
 	}

@@ -40,7 +40,7 @@ func checkTx(t *testing.T, b *bench) {
 		if _, err := tx.Ensure(t.Context(), table, columns("n", tidegate.String, "more", tidegate.Int)); err != nil {
 			t.Fatalf("widening after a load: %v", err)
 		}
-		if n, err := tx.Exec(t.Context(), string("UPDATE "+name+" SET more = "+b.Dialect.Placeholder(1)), 7); n != 2 || err != nil {
+		if n, err := tx.Exec(t.Context(), string("UPDATE "+name+" SET more = "+b.Dialect.Placeholder(1)+" WHERE true"), 7); n != 2 || err != nil {
 			t.Fatalf("%d, %v", n, err)
 		}
 		if got := count(tx); got != 2 {
@@ -61,7 +61,7 @@ func checkTx(t *testing.T, b *bench) {
 	})
 	t.Run("nothing after a failure", func(t *testing.T) {
 		tx := b.begin(t)
-		if _, err := tx.Exec(t.Context(), string("DELETE FROM "+name)); err != nil {
+		if _, err := tx.Exec(t.Context(), string("DELETE FROM "+name+" WHERE true")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := tx.Exec(t.Context(), "SELECT nope"); err == nil {

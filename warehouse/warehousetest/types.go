@@ -60,7 +60,7 @@ func checkTypes(t *testing.T, b *bench) {
 	t.Helper()
 	for _, c := range typeCases() {
 		t.Run(c.typ.String(), func(t *testing.T) {
-			table := warehouse.Table{Schema: "types", Name: c.typ.String()}
+			table := warehouse.Table{Schema: "types", Name: b.Dialect.Fit(c.typ.String())}
 			schema := columns("n", tidegate.Int, "v", c.typ)
 			if d := cmp.Diff(schema, b.ensure(t, table, schema)); d != "" {
 				t.Fatalf("ensured schema: %s", d)

@@ -1,0 +1,131 @@
+package bigquery
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	bq "google.golang.org/api/bigquery/v2"
+
+	"github.com/tidegate/tidegate"
+)
+
+// bind makes the parameters @p1, @p2 … of a statement. A nil has no type in Go
+// and needs one in BigQuery, so it is written into the statement as NULL.
+func bind(sql string, args []any) (string, []*bq.QueryParameter, error) {
+	if strings.IndexByte(sql, '@') < 0 && len(args) == 0 {
+		return sql, nil, nil
+	}
+	var params []*bq.QueryParameter
+	var text strings.Builder
+	used := make([]bool, len(args))
+	from, most := 0, 0
+	for t := (&tokens{sql: sql}); ; {
+		word := t.next()
+		if word == "" {
+			break
+		}
+		n, ok := parameter(word)
+		if !ok {
+			continue
+		}
+		most = max(most, n)
+		if n > len(args) {
+			continue
+		}
+		if args[n-1] == nil {
+			text.WriteString(sql[from:t.start])
+			text.WriteString("NULL")
+			from = t.at
+		}
+		used[n-1] = true
+	}
+	for i, arg := range args {
+		if !used[i] || most > len(args) {
+			return "", nil, wrongArguments(most, len(args))
+		}
+		if arg == nil {
+			continue
+		}
+		p, err := param("p"+strconv.Itoa(i+1), arg)
+		if err != nil {
+			return "", nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.binding", Subject: "parameter " + strconv.Itoa(i+1), Message: err.Error(), Hint: "correct the value", Err: err}
+		}
+		params = append(params, p)
+	}
+	if most > len(args) {
+		return "", nil, wrongArguments(most, len(args))
+	}
+	text.WriteString(sql[from:])
+	return text.String(), params, nil
+}
+
+// parameter reads @p12.
+func parameter(word string) (int, bool) {
+	digits, ok := strings.CutPrefix(word, "@p")
+	if !ok || digits == "" || !allDigits(digits) {
+		return 0, false
+	}
+	n, err := strconv.Atoi(digits)
+	return n, err == nil && n >= 1
+}
+
+// param is one value with the type that it has in BigQuery.
+func param(name string, arg any) (*bq.QueryParameter, error) {
+	engine, text := "", []byte(nil)
+	var err error
+	switch v := arg.(type) {
+	case int:
+		engine, text = "INT64", strconv.AppendInt(nil, int64(v), 10)
+	case int32:
+		engine, text = "INT64", strconv.AppendInt(nil, int64(v), 10)
+	case int64:
+		engine, text = "INT64", strconv.AppendInt(nil, v, 10)
+	case bool:
+		engine, text = "BOOL", strconv.AppendBool(nil, v)
+	case float64:
+		engine, text = "FLOAT64", strconv.AppendFloat(nil, v, 'g', -1, 64)
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			text = appendFloat(nil, v)
+		}
+	case tidegate.DecimalText:
+		engine = "BIGNUMERIC"
+		var whole, fraction string
+		if whole, fraction, err = splitDecimal(string(v)); len(whole) <= 29 && len(fraction) <= 9 {
+			engine = "NUMERIC"
+		}
+		text = []byte(v)
+	case []byte:
+		engine, text = "BYTES", base64.StdEncoding.AppendEncode(nil, v)
+	case tidegate.CalendarDate:
+		engine = "DATE"
+		text, err = appendText(nil, v)
+	case time.Time:
+		engine = "TIMESTAMP"
+		text, err = appendText(nil, v)
+	default:
+		engine = "STRING"
+		text, err = appendText(nil, v)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return textParam(name, engine, string(text)), nil
+}
+
+func textParam(name, engine, text string) *bq.QueryParameter {
+	return &bq.QueryParameter{
+		Name: name, ParameterType: &bq.QueryParameterType{Type: engine},
+		ParameterValue: &bq.QueryParameterValue{Value: text, ForceSendFields: []string{"Value"}}, // "" is a text too
+	}
+}
+
+func wrongArguments(want, have int) error {
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "sql.binding", Message: fmt.Sprintf("the statement has %d parameters and got %d values", want, have),
+		Hint: "give one value per parameter",
+	}
+}

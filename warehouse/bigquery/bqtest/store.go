@@ -1,0 +1,119 @@
+package bqtest
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+	bq "google.golang.org/api/bigquery/v2"
+)
+
+// lineLoader reads rows of JSON into texts.
+type lineLoader struct {
+	fields []*bq.TableFieldSchema
+	byName map[string]int
+	rows   int
+	cells  []driver.Value // of all rows, one after another; nil for NULL
+}
+
+func (l *lineLoader) line(line []byte) error {
+	l.rows++
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	var object map[string]any
+	if err := d.Decode(&object); err != nil {
+		return fmt.Errorf("parsing row %d: %w", l.rows, err)
+	}
+	from := len(l.cells)
+	l.cells = append(l.cells, make([]driver.Value, len(l.fields))...)
+	for key, v := range object {
+		at, ok := l.byName[strings.ToLower(key)]
+		if !ok {
+			return fmt.Errorf("no such field: %s, row %d", key, l.rows)
+		}
+		switch n := v.(type) {
+		case nil:
+		case string:
+			l.cells[from+at] = n
+		case json.Number:
+			l.cells[from+at] = n.String()
+		case bool:
+			l.cells[from+at] = fmt.Sprint(n)
+		default:
+			return fmt.Errorf("field %s of row %d holds an object or a list", key, l.rows)
+		}
+	}
+	return nil
+}
+
+// createFor makes the destination of a load.
+func (s *Server) createFor(ctx context.Context, t *bq.TableReference, schema *bq.TableSchema) error {
+	s.mu.Lock()
+	d := s.datasets[t.DatasetId]
+	s.mu.Unlock()
+	if d == nil {
+		return notFound("Dataset %s:%s", Project, t.DatasetId)
+	}
+	defs := make([]string, len(schema.Fields))
+	for i, f := range schema.Fields {
+		typ, ok := types[strings.ToLower(f.Type)]
+		if !ok {
+			return failure(http.StatusBadRequest, "invalid", "Invalid type %s", f.Type)
+		}
+		defs[i] = quoteName(f.Name) + " " + typ
+	}
+	_, err := s.db.ExecContext(ctx, "CREATE TABLE "+target{t.DatasetId, t.TableId}.quoted()+" ("+strings.Join(defs, ", ")+")")
+	return err
+}
+
+// store writes the rows into the table: all or none.
+func (s *Server) store(ctx context.Context, t *bq.TableReference, l *lineLoader) (int64, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close() }()
+	s.mu.Lock()
+	s.births++
+	staged := fmt.Sprintf("__load_%d", s.births)
+	s.mu.Unlock()
+	defs, casts, names := make([]string, len(l.fields)), make([]string, len(l.fields)), make([]string, len(l.fields))
+	for i, f := range l.fields {
+		defs[i], casts[i], names[i] = fmt.Sprintf("c%d VARCHAR", i), fmt.Sprintf("c%d", i), quoteName(f.Name)
+		switch f.Type {
+		case "BYTES":
+			casts[i] = "from_base64(" + casts[i] + ")"
+		case "TIMESTAMP":
+			casts[i] = "CAST(" + casts[i] + " AS TIMESTAMPTZ)"
+		}
+	}
+	if _, err := conn.ExecContext(ctx, "CREATE TEMP TABLE "+staged+" ("+strings.Join(defs, ", ")+")"); err != nil {
+		return 0, err
+	}
+	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp."+staged) }()
+	if err := conn.Raw(func(c any) error {
+		a, err := duckdb.NewAppender(c.(driver.Conn), "temp", "main", staged)
+		if err != nil {
+			return err
+		}
+		for width := len(l.fields); len(l.cells) >= width; l.cells = l.cells[width:] {
+			if err := a.AppendRow(l.cells[:width]...); err != nil {
+				_ = a.Close()
+				return err
+			}
+		}
+		return a.Close()
+	}); err != nil {
+		return 0, err
+	}
+	result, err := conn.ExecContext(ctx, "INSERT INTO "+target{t.DatasetId, t.TableId}.quoted()+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(casts, ", ")+" FROM "+staged)
+	if err != nil {
+		return 0, failure(http.StatusBadRequest, "invalid", "Error while reading data, error message: %v", err)
+	}
+	return result.RowsAffected()
+}

@@ -1,0 +1,104 @@
+package bigquery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/tidegate/tidegate"
+)
+
+// source is the body of a load job: rows as gzipped lines of JSON, made as they
+// are read. An error of the rows ends the upload before BigQuery makes a job of it.
+type source struct {
+	ctx      context.Context // of the load; an io.Reader is given none
+	cells    cells
+	names    [][]byte // of the columns, as JSON strings with a colon
+	plain    []bool   // columns whose values stand without quotes
+	numbered bool     // rows carry their number as "n"
+	empty    bool
+	line     []byte
+	packed   bytes.Buffer
+	gz       *gzip.Writer
+	err      error // why reading ended; io.EOF when all rows are in
+}
+
+// newSource reads the first row, so that it is known whether there is one.
+func newSource(ctx context.Context, p *loadPlan, names []string, rows tidegate.RowReader, numbered bool) (*source, error) {
+	s := &source{ctx: ctx, cells: cells{plan: p, rows: rows}, numbered: numbered, names: make([][]byte, len(names)), plain: make([]bool, len(names))}
+	for i, name := range names {
+		quoted, err := appendQuoted(nil, []byte(name))
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", name, err)
+		}
+		s.names[i] = append(quoted, ':')
+		s.plain[i] = !numbered && (p.columns[i].engine == "INT64" || p.columns[i].engine == "BOOL") // staged columns are texts
+	}
+	var err error
+	if s.gz, err = gzip.NewWriterLevel(&s.packed, gzip.BestSpeed); err != nil {
+		return nil, fmt.Errorf("packing rows: %w", err)
+	}
+	switch err = s.encode(); {
+	case errors.Is(err, io.EOF):
+		s.empty = true
+		return s, nil
+	case err != nil:
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	for s.packed.Len() == 0 {
+		if s.err != nil {
+			return 0, s.err
+		}
+		if err := s.encode(); errors.Is(err, io.EOF) {
+			s.err = s.gz.Close()
+			if s.err == nil {
+				s.err = io.EOF
+			}
+		} else if err != nil {
+			s.err = err
+		}
+	}
+	return s.packed.Read(b)
+}
+
+// encode packs one row.
+func (s *source) encode() error {
+	s.line = append(s.line[:0], '{')
+	err := s.cells.next(s.ctx, func(i int, text []byte) error {
+		if len(s.line) > 1 {
+			s.line = append(s.line, ',')
+		}
+		s.line = append(s.line, s.names[i]...)
+		if s.plain[i] {
+			s.line = append(s.line, text...)
+			return nil
+		}
+		var err error
+		s.line, err = appendQuoted(s.line, text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if s.numbered {
+		if len(s.line) > 1 {
+			s.line = append(s.line, ',')
+		}
+		s.line = append(s.line, `"n":`...)
+		s.line = strconv.AppendInt(s.line, s.cells.n, 10)
+	}
+	s.line = append(s.line, '}', '\n')
+	if _, err := s.gz.Write(s.line); err != nil {
+		return fmt.Errorf("packing rows: %w", err)
+	}
+	return nil
+}

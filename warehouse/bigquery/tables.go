@@ -1,0 +1,137 @@
+package bigquery
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	bq "google.golang.org/api/bigquery/v2"
+
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// maxListed bounds the tables that are listed.
+const maxListed = 1_000_000
+
+// Tables implements warehouse.Lister: tables and views of all datasets that are
+// not hidden. Lists cost nothing.
+func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
+	if err := w.enter(); err != nil {
+		return nil, err
+	}
+	defer w.leave()
+	var tables []warehouse.Table
+	var names []string
+	for token := ""; ; {
+		var datasets *bq.DatasetList
+		err := w.try(ctx, "", func(ctx context.Context) (err error) {
+			datasets, err = w.api.Datasets.List(w.project).MaxResults(1000).PageToken(token).Context(ctx).Do()
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing datasets: %w", err)
+		}
+		for _, d := range datasets.Datasets {
+			names = append(names, d.DatasetReference.DatasetId)
+		}
+		if token = datasets.NextPageToken; token == "" || len(names) > maxListed {
+			break
+		}
+	}
+	for _, dataset := range names {
+		found, err := w.tablesIn(ctx, dataset)
+		if err != nil {
+			return nil, fmt.Errorf("listing the tables of %s: %w", dataset, err)
+		}
+		if tables = append(tables, found...); len(tables) > maxListed {
+			break
+		}
+	}
+	slices.SortFunc(tables, func(a, b warehouse.Table) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	})
+	return tables, nil
+}
+
+func (w *Warehouse) tablesIn(ctx context.Context, dataset string) ([]warehouse.Table, error) {
+	var tables []warehouse.Table
+	for token := ""; ; {
+		var page *bq.TableList
+		err := w.try(ctx, "", func(ctx context.Context) (err error) {
+			page, err = w.api.Tables.List(w.project, dataset).MaxResults(1000).PageToken(token).Context(ctx).Do()
+			if is(err, http.StatusNotFound) { // dropped meanwhile
+				page, err = &bq.TableList{}, nil
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.Tables {
+			tables = append(tables, warehouse.Table{Schema: dataset, Name: t.TableReference.TableId})
+		}
+		if token = page.NextPageToken; token == "" || len(tables) > maxListed {
+			return tables, nil
+		}
+	}
+}
+
+// TablesOf implements warehouse.TableFinder by a dry run: BigQuery names the
+// tables that it would read, those below views included. Tables of other projects
+// have the project before the dataset.
+func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
+	stats, err := w.dryRun(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("finding the tables of a query: %w", err)
+	}
+	if stats.Query == nil {
+		return nil, nil
+	}
+	tables := make([]warehouse.Table, len(stats.Query.ReferencedTables))
+	for i, t := range stats.Query.ReferencedTables {
+		tables[i] = warehouse.Table{Schema: t.DatasetId, Name: t.TableId}
+		if t.ProjectId != w.project {
+			tables[i].Schema = t.ProjectId + "." + t.DatasetId
+		}
+	}
+	return tables, nil
+}
+
+// Estimate implements warehouse.Estimator by a dry run. Bytes is what the query
+// would be billed for on demand, before the minimum of 10 MB a table.
+func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimate, error) {
+	none := warehouse.Estimate{Rows: -1, Bytes: -1}
+	stats, err := w.dryRun(ctx, sql)
+	if err != nil {
+		return none, fmt.Errorf("estimating a query: %w", err)
+	}
+	none.Bytes = stats.TotalBytesProcessed
+	return none, nil
+}
+
+// dryRun asks what a query would do. It costs nothing.
+func (w *Warehouse) dryRun(ctx context.Context, sql string) (*bq.JobStatistics, error) {
+	if err := checkQuery(sql); err != nil {
+		return nil, err
+	}
+	if err := w.enter(); err != nil {
+		return nil, err
+	}
+	defer w.leave()
+	job := w.job(request{op: "estimate", sql: sql})
+	job.Configuration.DryRun = true
+	var stats *bq.JobStatistics
+	err := w.try(ctx, sql, func(ctx context.Context) error {
+		j, err := w.reading.Jobs.Insert(w.project, job).Context(ctx).Do()
+		if err == nil {
+			if stats = j.Statistics; stats == nil {
+				stats = &bq.JobStatistics{}
+			}
+			return jobFault(j.Status, sql)
+		}
+		return err
+	})
+	return stats, err
+}

@@ -1,0 +1,533 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	bq "google.golang.org/api/bigquery/v2"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// loadsTable remembers the loads of transactions.
+var loadsTable = warehouse.Table{Schema: "_tidegate", Name: "loads"}
+
+func loadsSchema() tidegate.Schema {
+	text := tidegate.Type{Kind: tidegate.String}
+	return tidegate.Schema{
+		{Name: "load_id", Type: text}, {Name: "table_schema", Type: text}, {Name: "table_name", Type: text},
+		{Name: "rows", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: "loaded_at", Type: tidegate.Type{Kind: tidegate.Timestamp}},
+	}
+}
+
+// Exec implements warehouse.Execer: one statement in a job of its own.
+func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	err := checkStatement(sql)
+	if err == nil {
+		err = w.enter()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("executing a statement: %w", err)
+	}
+	defer w.leave()
+	bound, params, err := bind(sql, args)
+	var res *result
+	if err == nil {
+		res, err = w.run(ctx, request{op: "exec", sql: bound, params: params})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("executing a statement: %w", err)
+	}
+	return res.rows(), nil
+}
+
+// bookkeeping makes the table that remembers loads, once.
+func (w *Warehouse) bookkeeping(ctx context.Context) error {
+	w.mu.Lock()
+	booked := w.booked
+	w.mu.Unlock()
+	if booked {
+		return nil
+	}
+	if _, err := w.ensure(ctx, loadsTable, loadsSchema()); err != nil {
+		return fmt.Errorf("making the table of loads: %w", err)
+	}
+	w.mu.Lock()
+	w.booked = true
+	w.mu.Unlock()
+	return nil
+}
+
+// remembered says whether a load was done in a transaction.
+func (w *Warehouse) remembered(ctx context.Context, l warehouse.Load) (bool, error) {
+	rows, _, err := w.all(ctx, lookup("", l.ID))
+	var f *tidegate.Fault
+	if errors.As(err, &f) && f.Code == "sql.unknown" {
+		return false, nil // there was no transaction yet
+	}
+	if err != nil {
+		return false, fmt.Errorf("asking for the load: %w", err)
+	}
+	return contains(rows, l.Table), nil
+}
+
+// lookup asks for the tables into which a load was done.
+func lookup(session, id string) request {
+	return request{
+		op: "books", session: session, sql: "SELECT table_schema, table_name FROM `_tidegate`.`loads` WHERE load_id = @id",
+		params: []*bq.QueryParameter{textParam("id", "STRING", id)},
+	}
+}
+
+func contains(rows []tidegate.Row, t warehouse.Table) bool {
+	for _, row := range rows {
+		if row[0] == t.Schema && row[1] == t.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// Begin implements warehouse.Execer: a transaction in a session.
+func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) {
+	if err := w.enter(); err != nil {
+		return nil, err
+	}
+	t := &tx{w: w, done: make(map[string][]tidegate.Row), held: make(map[warehouse.Table]func())}
+	err := w.bookkeeping(ctx)
+	if err == nil {
+		err = t.begin(ctx)
+	}
+	if err != nil {
+		w.leave()
+		return nil, fmt.Errorf("beginning a transaction: %w", err)
+	}
+	return t, nil
+}
+
+const beginSQL = "BEGIN TRANSACTION"
+
+// begin takes a free session, or a new one.
+func (t *tx) begin(ctx context.Context) error {
+	w := t.w
+	for {
+		w.mu.Lock()
+		n := len(w.sessions)
+		if n > 0 {
+			t.session, w.sessions = w.sessions[n-1], w.sessions[:n-1]
+		}
+		w.mu.Unlock()
+		if n == 0 {
+			break
+		}
+		if _, err := w.run(ctx, request{op: "begin", sql: beginSQL, session: t.session}); err == nil {
+			return nil
+		} else if ctx.Err() != nil {
+			return err
+		}
+		// Sessions end by themselves after a day without use.
+	}
+	res, err := w.run(ctx, request{op: "begin", sql: beginSQL, newSession: true})
+	if err != nil {
+		return err
+	}
+	id := res.job.JobReference.JobId
+	j, err := w.find(ctx, nil, id)
+	if err != nil {
+		return err
+	}
+	if j == nil || j.Statistics == nil || j.Statistics.SessionInfo == nil {
+		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.engine", Message: "BigQuery did not say in which session it began the transaction"}
+	}
+	t.session = j.Statistics.SessionInfo.SessionId
+	return nil
+}
+
+// abort ends a session, and with it a transaction that it holds, as well as can be:
+// BigQuery ends it by itself after a day.
+func (w *Warehouse) abort(ctx context.Context, session string) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer done()
+	if _, err := w.run(ctx, request{op: "end", sql: "CALL BQ.ABORT_SESSION()", session: session}); err != nil {
+		w.log.DebugContext(ctx, "a session could not be ended; it ends by itself", "error", err)
+	}
+}
+
+// tx is one transaction of a session.
+type tx struct {
+	w       *Warehouse
+	session string
+	reader  *reader
+	done    map[string][]tidegate.Row  // IDs of loads that were looked up: the tables they are in
+	loads   []tidegate.Row             // of this transaction, for loadsTable
+	held    map[warehouse.Table]func() // turns as a user of a table
+	log     log
+	failed  error // the first error that left the transaction without its full effect
+	over    bool
+}
+
+// log is what a transaction has done, so that it can be done again after a
+// change of a table, which BigQuery makes outside of transactions only.
+type log struct {
+	requests []request
+	rows     []int64
+	bytes    int
+	lost     bool // there was too much to keep
+}
+
+const maxLog = 32 << 20
+
+func (l *log) add(r request, rows int64) {
+	l.bytes += len(r.sql)
+	for _, p := range r.params {
+		l.bytes += len(p.ParameterValue.Value)
+	}
+	if l.bytes > maxLog {
+		*l = log{lost: true, bytes: l.bytes}
+	}
+	if !l.lost {
+		l.requests, l.rows = append(l.requests, r), append(l.rows, rows)
+	}
+}
+
+func (t *tx) ready() error {
+	switch {
+	case t.over:
+		return errFinished
+	case t.reader != nil:
+		return errors.New("using a transaction: the reader of its last query is still open")
+	case t.failed != nil:
+		return fmt.Errorf("using a transaction after an error: %w", t.failed)
+	}
+	return nil
+}
+
+// fail remembers err, if it is one, as the reason why t cannot be committed.
+func (t *tx) fail(err error) error {
+	if err != nil && t.failed == nil {
+		t.failed = err
+	}
+	return err
+}
+
+// run runs a statement in the session; those that write are remembered.
+func (t *tx) run(ctx context.Context, r request, writes bool) (*result, error) {
+	r.session = t.session
+	res, err := t.w.run(ctx, r)
+	if err == nil && writes {
+		t.log.add(r, res.rows())
+	}
+	return res, err
+}
+
+func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	if err := t.ready(); err != nil {
+		return 0, err
+	}
+	err := checkStatement(sql)
+	var params []*bq.QueryParameter
+	if err == nil {
+		sql, params, err = bind(sql, args)
+	}
+	var res *result
+	if err == nil {
+		res, err = t.run(ctx, request{op: "exec", sql: sql, params: params}, true)
+	}
+	if err != nil {
+		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
+	}
+	return res.rows(), nil
+}
+
+func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	err := checkStatement(sql)
+	var params []*bq.QueryParameter
+	bound := sql
+	if err == nil {
+		bound, params, err = bind(sql, args)
+	}
+	req := request{op: "query", sql: bound, params: params, session: t.session}
+	var res *result
+	if err == nil {
+		res, err = t.run(ctx, req, checkQuery(sql) != nil)
+	}
+	if err != nil {
+		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
+	}
+	r := t.w.reader(ctx, req, res)
+	t.reader = r
+	r.done = func(err error) { t.reader = nil; _ = t.fail(err) }
+	return r, nil
+}
+
+// Ensure changes the table outside of the transaction. When there is something
+// to change, the transaction is rolled back before and done again after it: its
+// snapshot is that of a later moment then.
+func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	have, err := t.ensure(ctx, table, want)
+	if err != nil {
+		return nil, t.fail(fmt.Errorf("ensuring table %s in a transaction: %w", table, err))
+	}
+	return have, nil
+}
+
+func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+	if err := distinctColumns(want); err != nil {
+		return nil, err
+	}
+	if have, err := t.w.describe(ctx, table); err == nil && changeOf(have.columns, want).none() {
+		return schemaOf(have.columns), nil
+	}
+	if t.log.lost {
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "warehouse.order", Message: "a table cannot be changed in a transaction that has written this much",
+			Hint: "call Ensure before the transaction's first load",
+		}
+	}
+	if err := t.rollback(ctx); err != nil {
+		return nil, err
+	}
+	held := t.release()
+	have, err := t.w.ensure(ctx, table, want)
+	if err != nil {
+		return nil, err
+	}
+	for _, table := range held {
+		if err := t.hold(ctx, table); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.begin(ctx); err != nil {
+		return nil, err
+	}
+	before := t.log
+	t.log = log{}
+	for i, r := range before.requests {
+		res, err := t.run(ctx, r, true)
+		if err == nil && res.rows() != before.rows[i] {
+			err = &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "another transaction changed rows while a table was changed for this one"}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("repeating a statement: %w", err)
+		}
+	}
+	return have, nil
+}
+
+// hold keeps a table from being rewritten until the transaction is over.
+func (t *tx) hold(ctx context.Context, table warehouse.Table) error {
+	if t.held[table] != nil {
+		return nil
+	}
+	done, err := t.w.tables.load(ctx, table)
+	if err != nil {
+		return fmt.Errorf("waiting for a change of the table: %w", err)
+	}
+	t.held[table] = done
+	return nil
+}
+
+func (t *tx) release() []warehouse.Table {
+	var tables []warehouse.Table
+	for table, done := range t.held {
+		done()
+		tables = append(tables, table)
+	}
+	clear(t.held)
+	return tables
+}
+
+// Load writes rows that travel with the statement, for a load job is no part of
+// a transaction. The load is remembered when the transaction commits (Invariant 3).
+func (t *tx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
+	if err := t.ready(); err != nil {
+		return 0, err
+	}
+	n, err := t.load(ctx, l, rows)
+	if err != nil {
+		return 0, t.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+	}
+	return n, nil
+}
+
+func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (n int64, err error) {
+	if err := checkLoadID(l.ID); err != nil {
+		return 0, err
+	}
+	if err := t.hold(ctx, l.Table); err != nil {
+		return 0, err
+	}
+	found, err := t.w.describe(ctx, l.Table)
+	if err != nil {
+		return 0, err
+	}
+	p, err := t.w.planLoad(l, found, rows.Schema())
+	if err != nil {
+		return 0, err
+	}
+	if was, err := t.loaded(ctx, l); err != nil || was {
+		return 0, err
+	}
+	sql := string(p.inline())
+	for c := newChunks(p, rows); ; {
+		chunk, err := c.next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		res, err := t.run(ctx, request{op: "load", sql: sql, params: []*bq.QueryParameter{chunk}}, true)
+		if err != nil {
+			return 0, err
+		}
+		n += res.rows()
+	}
+	t.loads = append(t.loads, tidegate.Row{l.ID, l.Table.Schema, l.Table.Name, n, t.w.now().UTC()})
+	return n, nil
+}
+
+// loaded says whether the load was done: by this transaction, by one that is
+// committed, or by a job.
+func (t *tx) loaded(ctx context.Context, l warehouse.Load) (bool, error) {
+	for _, row := range t.loads {
+		if row[0] == l.ID && row[1] == l.Table.Schema && row[2] == l.Table.Name {
+			return true, nil
+		}
+	}
+	rows, known := t.done[l.ID]
+	if !known {
+		var err error
+		if rows, _, err = t.w.all(ctx, lookup(t.session, l.ID)); err != nil {
+			return false, fmt.Errorf("asking for the load: %w", err)
+		}
+		t.done[l.ID] = rows
+	}
+	if contains(rows, l.Table) {
+		return true, nil
+	}
+	_, was, err := t.w.unused(ctx, l)
+	return was, err
+}
+
+// commitTimeout is how long a commit may take, the question for it included.
+const commitTimeout = 10 * time.Minute
+
+// Commit makes everything durable. A transaction in which a call failed is rolled
+// back instead, and the error of that call is returned. When the answer is lost,
+// the job that commits is asked for by its id.
+func (t *tx) Commit() error {
+	if err := t.ready(); err != nil {
+		if !t.over {
+			err = errors.Join(fmt.Errorf("committing: %w", err), t.Rollback())
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	err := t.commit(ctx)
+	t.finish(ctx, err == nil)
+	if err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+func (t *tx) commit(ctx context.Context) error {
+	r := request{op: "commit", sql: "COMMIT TRANSACTION", session: t.session}
+	if len(t.loads) > 0 {
+		insert, chunk, err := t.books(ctx)
+		if err != nil {
+			return err
+		}
+		r.sql, r.params = string(insert)+";\n"+r.sql, []*bq.QueryParameter{chunk}
+	}
+	_, err := t.w.run(ctx, r)
+	return err
+}
+
+// books is the statement that remembers the loads. What a transaction loads is
+// bounded by its callers; a chunk holds ten thousands of loads.
+func (t *tx) books(ctx context.Context) (sqltext.Text, *bq.QueryParameter, error) {
+	found, err := t.w.describe(ctx, loadsTable)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := t.w.planLoad(warehouse.Load{ID: "books", Table: loadsTable}, found, loadsSchema())
+	if err != nil {
+		return "", nil, err
+	}
+	c := newChunks(p, tidegate.Rows(loadsSchema(), t.loads...))
+	chunk, err := c.next(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	if c.rows < int64(len(t.loads)) {
+		return "", nil, errors.New("the transaction has " + strconv.Itoa(len(t.loads)) + " loads, more than one statement remembers")
+	}
+	return p.inline(), chunk, nil
+}
+
+// finish ends the transaction; a session that is clean is used again.
+func (t *tx) finish(ctx context.Context, clean bool) {
+	t.over = true
+	t.release()
+	w := t.w
+	w.mu.Lock()
+	if clean && t.session != "" && !w.closed && len(w.sessions) < maxSessions {
+		w.sessions = append(w.sessions, t.session)
+		t.session = ""
+	}
+	w.mu.Unlock()
+	if t.session != "" {
+		w.abort(ctx, t.session)
+	}
+	w.leave()
+}
+
+// rollback gives up what the session holds, and the session with it when that does not work.
+func (t *tx) rollback(ctx context.Context) error {
+	session := t.session
+	t.session = ""
+	if _, err := t.w.run(ctx, request{op: "rollback", sql: "ROLLBACK TRANSACTION", session: session}); err != nil {
+		t.w.abort(ctx, session)
+		return err
+	}
+	t.w.mu.Lock()
+	t.w.sessions = append(t.w.sessions, session)
+	t.w.mu.Unlock()
+	return nil
+}
+
+// Rollback gives everything up; after Commit or a first Rollback it does nothing.
+func (t *tx) Rollback() error {
+	if t.over {
+		return nil
+	}
+	if t.reader != nil {
+		t.reader.done = nil
+		_ = t.reader.Close() // it is given up
+		t.reader = nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
+	defer cancel()
+	clean := false
+	if t.failed == nil && t.session != "" {
+		_, err := t.w.run(ctx, request{op: "rollback", sql: "ROLLBACK TRANSACTION", session: t.session})
+		clean = err == nil
+	}
+	t.finish(ctx, clean)
+	return nil
+}
