@@ -9,6 +9,7 @@ LDFLAGS := -X main.version=$(VERSION)
 CACHE   := .cache
 LINT    := $(CACHE)/bin/golangci-lint
 DBT     := $(CACHE)/dbt
+OFFICIAL := $(CACHE)/official
 BUNDLE  := ingest/browser/bundle/analytics.min.js
 LINT_VERSION := v2.15.0
 
@@ -32,7 +33,7 @@ build: require-cc sdk-bundle
 	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
 
 ## test: run every test against the real engines
-test: require-cc build dbt-env sdk-js
+test: require-cc build dbt-env sdk-js official-sdks
 	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
 
@@ -62,6 +63,20 @@ sdk-js: build
 	@command -v npm >/dev/null || { $(call no-node,SKIPPED: the JavaScript SDK needs Node 20 or newer (https://nodejs.org)); }; \
 	cd sdk-js && { $(npm-ci); } && TIDEGATE_BIN="$(CURDIR)/bin/tidegate" npm run --silent check
 
+# install NAME,FILE,COMMANDS: does COMMANDS once for each content of FILE and marks it as done; without them the tests say what they leave out.
+define install
+	@want="$$(cksum < $(2))"; [ "$$(cat $(OFFICIAL)/$(1)/ready 2>/dev/null)" = "$$want" ] || { \
+	  echo "installing the official SDKs for $(1)"; rm -rf $(OFFICIAL)/$(1); mkdir -p $(OFFICIAL)/$(1); \
+	  if $(3); then echo "$$want" > $(OFFICIAL)/$(1)/ready; \
+	  else echo "THE TESTS WITH THE OFFICIAL SDKS FOR $(1) ARE SKIPPED: they cannot be installed"; fi; }
+endef
+
+## official-sdks: install the SDKs of Segment and RudderStack that the tests drive, from npm, PyPI and Maven into .cache (once)
+official-sdks:
+	$(call install,node,e2e/official/package-lock.json,(cd e2e/official && npm ci --no-audit --no-fund --loglevel=error >/dev/null))
+	$(call install,python,e2e/official/requirements.txt,python3 -m venv $(OFFICIAL)/python && $(OFFICIAL)/python/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/official/requirements.txt)
+	$(call install,java,e2e/official/java/pom.xml,mvn -q -B -f e2e/official/java/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(OFFICIAL)/java/jars)
+
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
 	CGO_ENABLED=1 go test -race -short -tags '$(TAGS)' ./... ./sdk-go/...
@@ -87,7 +102,7 @@ bench: build
 	CGO_ENABLED=1 go test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 5x ./warehouse/postgres
 
 ## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
-soak: build dbt-env
+soak: build dbt-env official-sdks
 	TIDEGATE_LONG=1 CGO_ENABLED=1 go test -tags '$(TAGS)' -timeout 4h ./ingest/journal/... ./ingest/loader/... ./sync/... ./warehouse/...
 	cd e2e && TIDEGATE_LONG=1 CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 4h ./...
 
@@ -119,4 +134,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test sdk-js sdk-bundle race-core lint bench soak generate fuzz clean dbt-env require-cc
+.PHONY: help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc

@@ -55,7 +55,9 @@ type nodeTracker struct {
 	out *bufio.Scanner
 }
 
-func openNode(cmd *exec.Cmd) (tracker, error) {
+func openNode(cmd *exec.Cmd) (tracker, error) { return startNode(cmd) }
+
+func startNode(cmd *exec.Cmd) (*nodeTracker, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -69,12 +71,17 @@ func openNode(cmd *exec.Cmd) (tracker, error) {
 }
 
 func (n *nodeTracker) track(user string, step int, id string) error {
+	return n.say(fmt.Sprintf("%s %d %s", user, step, id), "ok "+id)
+}
+
+// say sends a line and waits for the answer.
+func (n *nodeTracker) say(line, answer string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, err := fmt.Fprintf(n.in, "%s %d %s\n", user, step, id); err != nil {
+	if _, err := fmt.Fprintln(n.in, line); err != nil {
 		return err
 	}
-	return n.expect("ok " + id)
+	return n.expect(answer)
 }
 
 func (n *nodeTracker) expect(line string) error {

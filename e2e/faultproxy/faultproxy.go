@@ -3,8 +3,8 @@
 //
 // Invariants: a request that it answers with a fault "before" has not reached the
 // server; one "after" has, whole, and its answer was lost. The choice is made by a
-// seeded generator, so that a run can be repeated. It does not shape bandwidth and
-// does not look into bodies. A Proxy may be used by many requests at once.
+// seeded generator, or by a plan, so that a run can be repeated. It does not shape
+// bandwidth and does not look into bodies. A Proxy may be used by many requests at once.
 package faultproxy
 
 import (
@@ -24,6 +24,7 @@ type Fault string
 const (
 	None        Fault = "none"
 	TooMany     Fault = "429 before"
+	Wait        Fault = "429, a second to wait, before" // by plan only
 	Broken      Fault = "500 before"
 	Away        Fault = "503 before"
 	ResetBefore Fault = "reset before"
@@ -47,6 +48,7 @@ type Proxy struct {
 
 	mu     sync.Mutex
 	rng    *rand.Rand
+	plan   []Fault // what becomes of the next POSTs; only when rng is nil
 	counts map[Fault]int
 }
 
@@ -57,6 +59,21 @@ func New(target string, rate float64, slow time.Duration, seed uint64) *Proxy {
 		target: target, rate: rate, slow: slow, rng: rand.New(rand.NewPCG(seed, 5)), counts: map[Fault]int{},
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: time.Minute},
 	}
+}
+
+// NewPlanned returns a proxy to target that does to the POSTs what the plan says,
+// in the order in which they come, and nothing to those after it or to others.
+func NewPlanned(target string, slow time.Duration, plan ...Fault) *Proxy {
+	p := New(target, 0, slow, 0)
+	p.rng, p.plan = nil, plan
+	return p
+}
+
+// Planned returns how many entries of the plan no request has met yet.
+func (p *Proxy) Planned() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.plan)
 }
 
 // Counts returns how often each fault happened.
@@ -73,12 +90,15 @@ func (p *Proxy) Counts() map[Fault]int {
 // Close lets go of the connections to the server.
 func (p *Proxy) Close() { p.client.CloseIdleConnections() }
 
-func (p *Proxy) choose() Fault {
+func (p *Proxy) choose(method string) Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := None
-	if p.rng.Float64() < p.rate {
+	switch {
+	case p.rng != nil && p.rng.Float64() < p.rate:
 		f = faults[p.rng.IntN(len(faults))]
+	case p.rng == nil && method == http.MethodPost && len(p.plan) > 0:
+		f, p.plan = p.plan[0], p.plan[1:]
 	}
 	p.counts[f]++
 	return f
@@ -96,16 +116,20 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w) // the client broke off, or sends more than any SDK does
 		return
 	}
-	fault := p.choose()
+	fault := p.choose(r.Method)
 	switch fault {
+	case Wait:
+		w.Header().Set("Retry-After", "1")
+		answer(w, r, http.StatusTooManyRequests)
+		return
 	case TooMany:
-		answer(w, http.StatusTooManyRequests)
+		answer(w, r, http.StatusTooManyRequests)
 		return
 	case Broken:
-		answer(w, http.StatusInternalServerError)
+		answer(w, r, http.StatusInternalServerError)
 		return
 	case Away:
-		answer(w, http.StatusServiceUnavailable)
+		answer(w, r, http.StatusServiceUnavailable)
 		return
 	case ResetBefore:
 		reset(w)
@@ -123,7 +147,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 		return
 	case BrokenAfter:
-		answer(w, http.StatusInternalServerError)
+		answer(w, r, http.StatusInternalServerError)
 		return
 	case Slow:
 		timer := time.NewTimer(p.slow)
@@ -147,6 +171,7 @@ func (p *Proxy) forward(r *http.Request, body []byte) (int, http.Header, []byte,
 		return 0, nil, nil, fmt.Errorf("forwarding: %w", err)
 	}
 	req.Header = r.Header.Clone()
+	req.Header.Set("X-Forwarded-Host", r.Host) // as proxies do: the server tells SDKs where to send
 	resp, err := p.client.Do(req)
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("forwarding: %w", err)
@@ -160,8 +185,13 @@ func (p *Proxy) forward(r *http.Request, body []byte) (int, http.Header, []byte,
 }
 
 // answer gives a JSON error without a Retry-After, so that the client's own
-// backoff is what waits.
-func answer(w http.ResponseWriter, status int) {
+// backoff is what waits. Browsers may read it, as they may the server's own.
+func answer(w http.ResponseWriter, r *http.Request, status int) {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Access-Control-Allow-Credentials", "true")
+		w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintf(w, `{"success":false,"code":"proxy.fault","message":"status %d was due"}`, status)

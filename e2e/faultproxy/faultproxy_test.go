@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,5 +56,36 @@ func TestProxy(t *testing.T) {
 	}
 	if proxy.Counts()[Down] == 0 {
 		t.Error("a server that is down is not told")
+	}
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	proxy := NewPlanned(server.URL, time.Millisecond, Wait, None, Broken)
+	defer proxy.Close()
+	front := httptest.NewServer(proxy)
+	defer front.Close()
+	var got []string
+	for _, method := range []string{"GET", "POST", "GET", "POST", "POST", "POST"} {
+		req, err := http.NewRequest(method, front.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", "https://shop.example.com")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		got = append(got, method+" "+resp.Status+" "+resp.Header.Get("Retry-After")+resp.Header.Get("Access-Control-Allow-Origin"))
+	}
+	want := []string{
+		"GET 200 OK ", "POST 429 Too Many Requests 1https://shop.example.com", "GET 200 OK ", "POST 200 OK ",
+		"POST 500 Internal Server Error https://shop.example.com", "POST 200 OK ",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
