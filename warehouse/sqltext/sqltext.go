@@ -44,6 +44,7 @@ type Dialect struct {
 	reserved    map[string]struct{}
 	system      map[string]struct{} // names that every table has a column of already
 	indexes     bool                // large tables need indexes for looking rows up
+	units       bool                // there are no transactions, only units of loads
 	placeholder func(n int) Text
 	// decimalOf names a decimal where not all of them have one name; nil: decimal is the name.
 	decimalOf func(precision, scale int) Text
@@ -63,7 +64,7 @@ const (
 )
 
 // dialects lists every dialect.
-func dialects() []Dialect { return []Dialect{BigQuery(), DuckDB(), Postgres()} }
+func dialects() []Dialect { return []Dialect{BigQuery(), ClickHouse(), DuckDB(), Postgres()} }
 
 // Find returns the dialect that an Execer names ("duckdb").
 func Find(name string) (Dialect, bool) {
@@ -85,6 +86,11 @@ func (d Dialect) MaxName() int { return d.fitName }
 
 // DefaultSchema is the schema of a name that has none ("main").
 func (d Dialect) DefaultSchema() string { return d.defaultPath }
+
+// Units says that what the engine's adapter begins is no transaction but a unit
+// (see warehouse.Tx): all or none, but its reads see neither a snapshot nor its own writes,
+// and no statement in it tells how many rows it touched.
+func (d Dialect) Units() bool { return d.units }
 
 // Reserved says whether word, in any case, is a keyword that cannot stand as a
 // bare identifier, or the name of a column that every table has. Quoted

@@ -58,6 +58,8 @@ type Engine struct {
 	Materializes bool
 	// Unspoken are queries that the suite has for every engine, and that are none in this one's SQL.
 	Unspoken []string
+	// Units says that Begin gives units and no transactions (see warehouse.Tx).
+	Units bool
 }
 
 // Missing skips the test because the engine called name is not there, or fails
@@ -102,6 +104,7 @@ func Run(t *testing.T, e Engine) {
 		{"query has parameters", checkParameters},
 		{"transactions", checkTx},
 		{"transactions are alone", checkTxIsolation},
+		{"units", checkUnits},
 		{"tables are listed", checkTables},
 		{"tables of a query", checkTablesOf},
 		{"estimate", checkEstimate},

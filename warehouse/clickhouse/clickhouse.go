@@ -1,0 +1,215 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// Warehouse is a ClickHouse server. Make one with Open.
+type Warehouse struct {
+	dialect sqltext.Dialect
+	log     *slog.Logger
+	now     func() time.Time
+	writes  *client
+	reads   *client // the same as writes unless there is a user for reading
+	cluster string
+	final   bool
+
+	running sync.WaitGroup
+	tables  turns // one writer at a time for each table
+
+	mu     sync.Mutex
+	closed bool
+	// settled says that the books are there and no committed unit waits for its end.
+	settled  bool
+	settling sync.Mutex
+}
+
+var (
+	_ warehouse.Warehouse   = (*Warehouse)(nil)
+	_ warehouse.Execer      = (*Warehouse)(nil)
+	_ warehouse.Lister      = (*Warehouse)(nil)
+	_ warehouse.Estimator   = (*Warehouse)(nil)
+	_ warehouse.TableFinder = (*Warehouse)(nil)
+)
+
+func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error) {
+	if env.Now == nil {
+		return nil, errors.New("opening clickhouse: Env.Now is missing")
+	}
+	w := &Warehouse{dialect: sqltext.ClickHouse(), log: env.Log, now: env.Now, cluster: cfg.Cluster, final: cfg.Final != "never"}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if w.writes, err = newClient(cfg, cfg.User, cfg.Password); err != nil {
+		return nil, err
+	}
+	w.reads = w.writes
+	if cfg.ReadUser != "" {
+		if w.reads, err = newClient(cfg, cfg.ReadUser, cfg.ReadPassword); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.greet(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), w.Close())
+	}
+	return w, nil
+}
+
+// oldest is the first version that this adapter is made for.
+const oldestYear, oldestMonth = 24, 8
+
+// greet proves that both users can connect, and looks at what they connected to.
+func (w *Warehouse) greet(ctx context.Context) error {
+	rows, err := w.rows(ctx, "SELECT version()")
+	if err == nil && w.reads != w.writes {
+		err = w.exec(ctx, &call{sql: "SELECT 1"})
+	}
+	if err != nil {
+		return err
+	}
+	version, _ := rows[0][0].(string)
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) == 3 {
+		year, _ := strconv.Atoi(parts[0])
+		month, _ := strconv.Atoi(parts[1])
+		if year < oldestYear || year == oldestYear && month < oldestMonth {
+			return &tidegate.Fault{
+				Action: tidegate.Halt, Code: "warehouse.version", Message: "the server is ClickHouse " + version,
+				Hint: fmt.Sprintf("use ClickHouse %d.%d or newer", oldestYear, oldestMonth),
+			}
+		}
+	}
+	return nil
+}
+
+// Dialect names the SQL that is spoken here.
+func (w *Warehouse) Dialect() string { return w.dialect.Name() }
+
+// enter counts a call in; false after Close. Each is followed by one leave.
+func (w *Warehouse) enter() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.running.Add(1)
+	return true
+}
+
+func (w *Warehouse) leave() { w.running.Done() }
+
+// Close waits for running calls, readers and units to end, and closes the connections.
+func (w *Warehouse) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.running.Wait()
+	w.writes.http.CloseIdleConnections()
+	w.reads.http.CloseIdleConnections()
+	return nil
+}
+
+// exec runs a statement that changes something. It waits until the change is visible everywhere.
+func (w *Warehouse) exec(ctx context.Context, q *call) error {
+	settings := map[string]string{"session_timezone": "UTC", "mutations_sync": "2", "alter_sync": "2", "lightweight_deletes_sync": "2", "async_insert": "0"}
+	if w.cluster != "" {
+		settings["distributed_ddl_task_timeout"] = "180"
+		settings["distributed_ddl_output_mode"] = "throw"
+	}
+	for name, value := range q.settings {
+		settings[name] = value
+	}
+	q.settings, q.id = settings, newID(w.now())
+	err := w.writes.run(ctx, q)
+	if err != nil && ctx.Err() != nil {
+		w.writes.kill(ctx, q.id)
+	}
+	return err
+}
+
+// Exec implements warehouse.Execer: one statement. The engine does not say how many
+// rows it touched; 0 is returned.
+func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	if !w.enter() {
+		return 0, errClosed
+	}
+	defer w.leave()
+	q, err := w.statement(sql, args)
+	if err == nil {
+		err = w.exec(ctx, q)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("executing a statement: %w", err)
+	}
+	return 0, nil
+}
+
+// statement prepares a statement that may change something.
+func (w *Warehouse) statement(sql string, args []any) (*call, error) {
+	if err := checkText(sql); err != nil {
+		return nil, err
+	}
+	if endsTransaction(sql) {
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a unit is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
+	}
+	bound, params, err := bindArgs(sql, args)
+	if err != nil {
+		return nil, err
+	}
+	q := &call{sql: bound, params: params}
+	// Blocks of equal content are not dropped as repeats: only loads have names.
+	q.settings = map[string]string{"insert_deduplicate": "0"}
+	return q, nil
+}
+
+// turns lets one writer at a time work on a table.
+type turns struct {
+	mu   sync.Mutex
+	each map[warehouse.Table]*turn
+}
+
+type turn struct {
+	held  chan struct{}
+	users int
+}
+
+// take waits for the turn of a table; the function that it returns gives it back.
+func (t *turns) take(ctx context.Context, table warehouse.Table) (func(), error) {
+	t.mu.Lock()
+	if t.each == nil {
+		t.each = map[warehouse.Table]*turn{}
+	}
+	one := t.each[table]
+	if one == nil {
+		one = &turn{held: make(chan struct{}, 1)}
+		t.each[table] = one
+	}
+	one.users++
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if one.users--; one.users == 0 {
+			delete(t.each, table)
+		}
+	}
+	select {
+	case one.held <- struct{}{}:
+		return func() { <-one.held; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, fmt.Errorf("waiting for other writers of %s: %w", table, context.Cause(ctx))
+	}
+}

@@ -1,0 +1,51 @@
+package sqltext
+
+import (
+	"strconv"
+
+	"github.com/tidegate/tidegate"
+)
+
+// ClickHouse returns the dialect of ClickHouse 24.8 and newer.
+//
+// The engine has one type for texts and bytes, and its own JSON type changes
+// numbers and takes objects only. Bytes and JSON are therefore texts under a name
+// that tells them apart: SimpleAggregateFunction is a name around a type and
+// nothing more, except in an AggregatingMergeTree.
+func ClickHouse() Dialect {
+	return Dialect{
+		name:        "clickhouse",
+		quote:       '"',
+		backslash:   true,
+		maxName:     4096, // the engine has no limit of its own but its file system's
+		fitName:     127,
+		maxBytes:    true,
+		defaultPath: "default",
+		types: map[tidegate.Kind]Text{
+			tidegate.Bool:      "Nullable(Bool)",
+			tidegate.Int:       "Nullable(Int64)",
+			tidegate.Float:     "Nullable(Float64)",
+			tidegate.String:    "Nullable(String)",
+			tidegate.Bytes:     "SimpleAggregateFunction(any_respect_nulls, Nullable(String))",
+			tidegate.Date:      "Nullable(Date32)",
+			tidegate.Timestamp: "Nullable(DateTime64(6, 'UTC'))",
+			tidegate.JSON:      "SimpleAggregateFunction(anyLast_respect_nulls, Nullable(String))",
+		},
+		decimalOf: func(precision, scale int) Text {
+			return Text("Nullable(Decimal(" + strconv.Itoa(precision) + ", " + strconv.Itoa(scale) + "))")
+		},
+		maxDecimal:  38,
+		reserved:    clickHouseReserved,
+		units:       true,
+		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
+	}
+}
+
+// clickHouseReserved is read only. The engine reserves almost nothing; these are the words
+// that its parser does not take as a bare column everywhere; a test of the adapter compares the two.
+var clickHouseReserved = words(
+	"all", "and", "anti", "any", "array", "as", "asc", "asof", "between", "by", "case", "cast", "collate", "cross", "desc", "describe", "distinct",
+	"else", "end", "except", "exists", "explain", "final", "for", "format", "from", "full", "global", "group", "having", "ilike", "in", "inner", "intersect", "interval", "into", "is",
+	"join", "left", "like", "limit", "not", "null", "offset", "on", "or", "order", "paste", "prewhere", "qualify", "right", "sample", "select", "semi", "settings", "show", "then",
+	"union", "using", "when", "where", "window", "with",
+)
