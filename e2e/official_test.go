@@ -59,8 +59,13 @@ func TestOfficialSDKs(t *testing.T) {
 	begun := time.Now()
 	n.start()
 	runs := make([]*officialRun, len(sdks))
+	var opening sync.WaitGroup
 	for i, s := range sdks {
 		runs[i] = newOfficialRun(t, n, s)
+		opening.Go(func() { runs[i].open(t) })
+	}
+	if opening.Wait(); t.Failed() {
+		return
 	}
 	t.Logf("every SDK is open after %v", time.Since(begun).Round(time.Millisecond))
 	stop := make(chan struct{})
@@ -76,11 +81,11 @@ func TestOfficialSDKs(t *testing.T) {
 	}
 	for range kills {
 		before := answered()
-		n.waitFor(2*time.Minute, "answers to the SDKs", func() bool { return answered() > before+5*len(runs) })
+		n.waitFor(patience, "answers to the SDKs", func() bool { return answered() > before+5*len(runs) })
 		n.kill()
 		n.start()
 	}
-	n.waitFor(2*time.Minute, "every SDK to meet its faults", func() bool {
+	n.waitFor(patience, "every SDK to meet its faults", func() bool {
 		return !slices.ContainsFunc(runs, func(r *officialRun) bool { return r.proxy.Planned() > 0 })
 	})
 	t.Logf("fed after %v", time.Since(begun).Round(time.Millisecond))
@@ -105,22 +110,25 @@ type officialRun struct {
 	node    *node
 	proxy   *faultproxy.Proxy
 	witness *witness
+	front   *httptest.Server
 	client  program
 	taken   []string      // the steps that the SDK took
 	took    time.Duration // to close
 }
 
 func newOfficialRun(t *testing.T, n *node, s officialSDK) *officialRun {
-	t.Helper()
 	r := &officialRun{sdk: s, node: n, proxy: faultproxy.NewPlanned("http://"+n.ingest, 1500*time.Millisecond, plan()...)}
 	r.witness = &witness{next: r.proxy, told: map[string]bool{}}
-	front := httptest.NewServer(r.witness)
-	t.Cleanup(func() { front.Close(); r.proxy.Close() })
-	var err error
-	if r.client, err = s.open(front.URL, "KEY_"+s.source); err != nil {
-		t.Fatalf("%s: %v", s.name, err)
-	}
+	r.front = httptest.NewServer(r.witness)
+	t.Cleanup(func() { r.front.Close(); r.proxy.Close() })
 	return r
+}
+
+func (r *officialRun) open(t *testing.T) {
+	var err error
+	if r.client, err = r.sdk.open(r.front.URL, "KEY_"+r.sdk.source); err != nil {
+		t.Errorf("%s: opening: %v", r.sdk.name, err)
+	}
 }
 
 // feed tracks steps until stop is closed.
@@ -141,6 +149,9 @@ func (r *officialRun) feed(t *testing.T, stop <-chan struct{}) {
 	}
 }
 
+// patience is for how long the harness waits for what must happen.
+const patience = 5 * time.Minute
+
 // drain is for how long an SDK without an end of its own may go on.
 const drain = 90 * time.Second
 
@@ -152,6 +163,7 @@ func (r *officialRun) close(t *testing.T) {
 	if err := r.client.close(); err != nil {
 		t.Errorf("%s: closing: %v", r.sdk.name, err)
 	}
+	r.front.Close() // waits for the last request: from here on nothing more is told
 	r.took = time.Since(began)
 }
 

@@ -46,15 +46,15 @@ const server = createServer((request, response) => {
   response.writeHead(page ? 200 : 404, { 'Content-Type': 'text/html; charset=utf-8' }).end(page);
 });
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const browser = await chromium.launch({ executablePath, headless: true, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'] });
+const browser = await chromium.launch({ executablePath, headless: true, timeout: 200_000, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'] });
 const pages = {};
 
 async function open(kind, host, writeKey) {
   html[kind] = kind === 'snippet' ? withSnippet(host, writeKey) : await bundled((kind === 'segment' ? segment : rudder)(host, writeKey));
   const page = await (await browser.newContext()).newPage();
   page.on('pageerror', (error) => console.error(`in the page of ${kind}:`, error.message));
-  await page.goto(`http://localhost:${server.address().port}/${kind}`);
-  await page.waitForFunction('window.isReady', undefined, { timeout: 60_000 });
+  await page.goto(`http://localhost:${server.address().port}/${kind}`, { timeout: 200_000 });
+  await page.waitForFunction('window.isReady', undefined, { timeout: 200_000 });
   pages[kind] = page;
 }
 

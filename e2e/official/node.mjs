@@ -28,9 +28,9 @@ async function rudder() {
   const analytics = new Analytics(writeKey, { dataPlaneUrl: host, flushAt: 10, flushInterval: 200, logLevel: 'error', errorHandler: () => undefined }); // without a handler a batch that it gives up ends the process
   return {
     track: (userId, n, id) => analytics.track({ userId, messageId: id, event: 'Step', properties: { n, step: id } }, report(id)),
-    // A flush waits for the one before it, and rejects when its own batch was given up.
+    // A flush sends one batch, waits for the one before it, and rejects when that was given up.
     close: async () => {
-      for (let i = 0; i < 3; i++) await analytics.flush().catch(() => undefined);
+      for (let i = 0; i < 500; i++) await analytics.flush().catch(() => undefined);
     },
   };
 }
