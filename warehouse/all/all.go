@@ -4,6 +4,8 @@ package all
 
 import (
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/bigquery"
+	"github.com/tidegate/tidegate/warehouse/clickhouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/postgres"
 )
@@ -11,6 +13,8 @@ import (
 // All returns every kind, sorted by name.
 func All() []warehouse.Kind {
 	return []warehouse.Kind{
+		bigquery.Kind(),
+		clickhouse.Kind(),
 		duckdb.Kind(),
 		postgres.Kind(),
 	}
