@@ -63,7 +63,7 @@ func loaded(ctx context.Context, wh warehouse.Warehouse, from tidegate.Offset) (
 	} else if err != nil {
 		return nil, from, err
 	}
-	rows, err := wh.Query(ctx, "SELECT next_position FROM _tidegate.cursor WHERE partition = 0")
+	rows, err := wh.Query(ctx, "SELECT next_position FROM _tidegate.cursor AS c WHERE c.partition = 0")
 	if err != nil {
 		return nil, from, err
 	}

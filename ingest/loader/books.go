@@ -87,7 +87,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 		return err
 	}
 	if !found {
-		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" (partition, next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
+		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" ("+partition(l.dialect)+", next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
 			int64(0), l.opts.Begin.Position, "", l.opts.Now().UTC())
 		if err != nil {
 			return fmt.Errorf("setting the cursor for the first time: %w", err)
@@ -118,7 +118,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 }
 
 func (l *Loader) readCursor(ctx context.Context) (at tidegate.Offset, found bool, err error) {
-	err = l.eachRow(ctx, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE partition = 0"), nil, func(row tidegate.Row) error {
+	err = l.eachRow(ctx, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE "+partition(l.dialect)+" = 0"), nil, func(row tidegate.Row) error {
 		at.Position, found = asInt(row[0]), true
 		return nil
 	})
@@ -126,6 +126,15 @@ func (l *Loader) readCursor(ctx context.Context) (at tidegate.Offset, found bool
 		return at, false, fmt.Errorf("reading the cursor: %w", err)
 	}
 	return at, found, nil
+}
+
+// partition is the cursor's column of that name, which is a keyword to some engines.
+func partition(d sqltext.Dialect) sqltext.Text {
+	quoted, err := d.Ident("partition")
+	if err != nil {
+		panic(fmt.Sprintf("quoting a column of our own: %v", err))
+	}
+	return quoted
 }
 
 // marks returns n placeholders with commas between.
@@ -142,7 +151,7 @@ func (l *Loader) marks(n int) sqltext.Text {
 func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.Offset, ld *load) error {
 	p := l.dialect.Placeholder
 	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(l.own(cursorName))+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
-		" WHERE partition = 0 AND next_position = "+p(4)), ld.next.Position, ld.id, ld.at, from.Position)
+		" WHERE "+partition(l.dialect)+" = 0 AND next_position = "+p(4)), ld.next.Position, ld.id, ld.at, from.Position)
 	if err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
 	}
@@ -287,7 +296,7 @@ func SetCursor(ctx context.Context, wh Warehouse, next tidegate.Offset) error {
 	if err != nil {
 		return fmt.Errorf("setting the cursor: %w", err)
 	}
-	n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+dialect.Placeholder(1)+" WHERE partition = 0"), next.Position)
+	n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+dialect.Placeholder(1)+" WHERE "+partition(dialect)+" = 0"), next.Position)
 	if err == nil && n == 0 {
 		err = &tidegate.Fault{Action: tidegate.Halt, Code: "load.no_cursor", Subject: "warehouse", Message: "no loader ever worked here, so there is no cursor to set"}
 	}
