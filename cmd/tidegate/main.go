@@ -21,6 +21,13 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err, ok := local.Worker(os.Args[1:], os.Stdin, os.Stdout, time.Now); ok {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(cli.ExitError)
+		}
+		return
+	}
 	if err, ok := local.Probe(ctx, os.Args[1:]); ok {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -88,7 +88,7 @@ func index(p *project.Project) *active {
 }
 
 func newHub(o Options, runs *store.Store) *Hub {
-	return &Hub{o: o, runs: runs, retries: retries{tries: map[string]int{}}, dbt: dbtProjects{wake: make(chan struct{}, 1)}}
+	return &Hub{o: o, runs: runs, judge: judges{workers: transformWorkers(o.Log), dir: o.Project}, retries: retries{tries: map[string]int{}}, dbt: dbtProjects{wake: make(chan struct{}, 1)}}
 }
 
 // open opens the warehouse and builds what works on it. Nothing runs yet.
@@ -188,7 +188,7 @@ func (h *Hub) stop() {
 func (h *Hub) close() error {
 	h.closeOnce.Do(func() {
 		if h.warehouse != nil {
-			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.further.close(), h.warehouse.Close())
+			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.further.close(), h.judge.close(), h.warehouse.Close())
 		}
 	})
 	return h.closeErr

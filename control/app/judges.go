@@ -2,11 +2,19 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/ingest/tracking"
+	"github.com/tidegate/tidegate/ingest/transform"
 )
 
 // judges is the one judge of the hub, which every reader of the journal asks: the
@@ -19,6 +27,21 @@ type judges struct {
 	suppression judge.Judge
 
 	rules atomic.Pointer[judge.Chain]
+
+	// workers run the scripts of transformations. They stay when rules are replaced,
+	// because whoever asks at that moment still asks the old ones.
+	workers *transform.Workers
+	dir     string // the project's folder, from which paths of databases are read
+
+	mu     sync.Mutex
+	places map[string]places // opened databases by path
+}
+
+// places is an opened database with what tells whether the file is still the same.
+type places struct {
+	size int64
+	at   time.Time
+	geo  *transform.Geo
 }
 
 var _ judge.Judge = (*judges)(nil)
@@ -45,7 +68,67 @@ func (j *judges) compile(p *project.Project) (judge.Chain, error) {
 	if len(plans) > 0 {
 		rules = append(rules, plans)
 	}
+	transforms, err := transform.New(p.Transforms, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers})
+	if err != nil {
+		return nil, err
+	}
+	if transforms.Len() > 0 {
+		rules = append(rules, transforms)
+	}
 	return rules, nil
+}
+
+// transformWorkers are processes of this binary that run scripts.
+func transformWorkers(log *slog.Logger) *transform.Workers {
+	return transform.NewWorkers(transform.WorkersOptions{Log: log, Size: max(2, runtime.GOMAXPROCS(0)), Command: func() *exec.Cmd {
+		self := "/proc/self/exe" // also when the file has been replaced by a newer version
+		if _, err := os.Stat(self); err != nil {
+			if self, err = os.Executable(); err != nil {
+				self = os.Args[0]
+			}
+		}
+		return exec.Command(self, transform.WorkerCommand) //nolint:gosec,noctx // ourselves, until the workers are closed
+	}})
+}
+
+const maxPlaces = 512 << 20 // bytes of one database
+
+// openPlaces reads a database of places, once while the file is the same.
+func (j *judges) openPlaces(path string) (*transform.Geo, error) {
+	path = under(j.dir, path)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the database of places: %w", err)
+	}
+	if info.Size() > maxPlaces {
+		return nil, fmt.Errorf("the database of places %s has %d bytes, %d are allowed", path, info.Size(), maxPlaces)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if known, ok := j.places[path]; ok && known.size == info.Size() && known.at.Equal(info.ModTime()) {
+		return known.geo, nil
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // the definition names it
+	if err != nil {
+		return nil, fmt.Errorf("reading the database of places: %w", err)
+	}
+	geo, err := transform.OpenGeo(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if j.places == nil {
+		j.places = map[string]places{}
+	}
+	j.places[path] = places{info.Size(), info.ModTime(), geo}
+	return geo, nil
+}
+
+// close ends the workers; nobody asks any more.
+func (j *judges) close() error {
+	if j.workers == nil {
+		return nil
+	}
+	return j.workers.Close()
 }
 
 // plansOf are the tracking plans of p by the sources that name them.

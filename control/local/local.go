@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate/control/demo"
 	"github.com/tidegate/tidegate/control/project"
 	destall "github.com/tidegate/tidegate/destinations/all"
+	"github.com/tidegate/tidegate/ingest/transform"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/internal/obs"
 	"github.com/tidegate/tidegate/sync/dbt"
@@ -99,6 +100,16 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// Worker is the hidden command by which the process runs the scripts of
+// transformations for another one, which can kill it. ok is false when args are not
+// that command.
+func Worker(args []string, in io.Reader, out io.Writer, now func() time.Time) (err error, ok bool) {
+	if len(args) != 1 || args[0] != transform.WorkerCommand {
+		return nil, false
+	}
+	return transform.Worker(in, out, now), true
 }
 
 // Probe is the hidden command by which the process tries a warehouse file in a

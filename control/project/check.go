@@ -44,6 +44,7 @@ func (c *checker) check() {
 	c.furtherWarehouses()
 	c.allSources()
 	c.allPlans()
+	c.allTransforms()
 	c.allDbt()
 	unique(c, c.destinations, "destination", func(v tidegate.Connection) string { return v.Name })
 	for _, it := range c.destinations {

@@ -26,12 +26,13 @@ const (
 	KindAlert       = "alert"
 	KindForward     = "forward"
 	KindPlan        = "tracking_plan"
+	KindTransform   = "transform"
 	KindStream      = "stream"
 )
 
 // DefinitionKinds lists the kinds in the order in which plans show them.
 func DefinitionKinds() []string {
-	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindForward, KindDbt, KindPlan, KindAlert, KindStream}
+	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindForward, KindDbt, KindPlan, KindTransform, KindAlert, KindStream}
 }
 
 // Definition is one definition as a document.
@@ -79,6 +80,9 @@ func (p *Project) Definitions() ([]Definition, error) {
 	for _, t := range p.Plans {
 		add(KindPlan, t.Name, t)
 	}
+	for _, t := range p.Transforms {
+		add(KindTransform, t.Name, t)
+	}
 	for _, a := range p.Alerts {
 		add(KindAlert, a.Name, a)
 	}
@@ -116,6 +120,8 @@ func Assemble(list []Definition) (*Project, error) {
 			err = appendDecoded(&p.Plans, d.Body)
 		case KindForward:
 			err = appendDecoded(&p.Forwards, d.Body)
+		case KindTransform:
+			err = appendDecoded(&p.Transforms, d.Body)
 		case KindAlert:
 			err = appendDecoded(&p.Alerts, d.Body)
 		case KindStream:
@@ -316,6 +322,9 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 		into, named = v, func() string { return v.Name }
 	case KindForward:
 		v := &tidegate.Forward{Name: name}
+		into, named = v, func() string { return v.Name }
+	case KindTransform:
+		v := &tidegate.Transform{Name: name}
 		into, named = v, func() string { return v.Name }
 	case KindAlert:
 		v := &tidegate.Alert{Name: name}

@@ -51,6 +51,7 @@ type draft struct {
 	alerts       []item[tidegate.Alert]
 	forwards     []item[tidegate.Forward]
 	plans        []item[tidegate.TrackingPlan]
+	transforms   []item[tidegate.Transform]
 	streams      []item[tidegate.Stream]
 	errs         []error
 	fsys         fs.FS // the project folder; nil for a document
@@ -140,6 +141,7 @@ func (d *draft) decodeRoot() {
 	d.forwards = split(d.root, "forwards", d.head.Forwards)
 	d.head.Forwards = nil
 	d.plans = split(d.root, "tracking_plans", d.head.Plans)
+	d.transforms = split(d.root, "transforms", d.head.Transforms)
 	d.streams = split(d.root, "streams", d.head.Streams)
 	d.head = Project{Warehouse: d.head.Warehouse, Settings: d.head.Settings}
 }
@@ -163,6 +165,7 @@ func (d *draft) addFolders(fsys fs.FS) error {
 		addFolder(d, fsys, "syncs", &d.syncs, func(name string) tidegate.Sync { return tidegate.Sync{Name: name} }),
 		addFolder(d, fsys, "plans", &d.plans, func(name string) tidegate.TrackingPlan { return tidegate.TrackingPlan{Name: name} }),
 		d.addModels(fsys),
+		d.addTransforms(fsys),
 	)
 }
 
@@ -262,6 +265,7 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 	p.Destinations = values(d.destinations, func(c tidegate.Connection) string { return c.Name })
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })
 	p.Syncs = values(d.syncs, func(s tidegate.Sync) string { return s.Name })
+	p.Transforms = values(d.transforms, func(t tidegate.Transform) string { return t.Name })
 	p.Plans = values(d.plans, func(p tidegate.TrackingPlan) string { return p.Name })
 	p.Forwards = values(d.forwards, func(f tidegate.Forward) string { return f.Name })
 	p.Alerts = values(d.alerts, func(a tidegate.Alert) string { return a.Name })

@@ -32,6 +32,7 @@ type Project struct {
 	Dbt          []tidegate.DbtProject   `json:"dbt,omitempty" doc:"The dbt projects whose models syncs may read."`
 	Plans        []tidegate.TrackingPlan `json:"tracking_plans,omitempty" doc:"What the events of sources must look like; plans/NAME.yaml files add to them."`
 	Forwards     []tidegate.Forward      `json:"forwards,omitempty" doc:"Which events go to which object of which destination within seconds."`
+	Transforms   []tidegate.Transform    `json:"transforms,omitempty" doc:"What changes events before anything reads them; transforms/NAME.yaml and NAME.js files add to them."`
 	Alerts       []tidegate.Alert        `json:"alerts,omitempty" doc:"Who is told when a sync needs somebody."`
 	Streams      []tidegate.Stream       `json:"streams,omitempty" doc:"Filtered views of the events that come in, which programs read at /v1/streams/NAME."`
 	Settings     Settings                `json:"settings,omitzero" doc:"How the hub itself behaves."`

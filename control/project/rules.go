@@ -1,11 +1,16 @@
 package project
 
 import (
+	"encoding/json"
 	"fmt"
+	"io/fs"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/tracking"
+	"github.com/tidegate/tidegate/ingest/transform"
 	"github.com/tidegate/tidegate/internal/config"
 )
 
@@ -32,5 +37,92 @@ func (c *checker) allPlans() {
 			hint = "the project has no tracking plans: write plans/" + name + ".yaml"
 		}
 		c.add(it.problem("tracking_plan", fmt.Sprintf("there is no tracking plan %q", name), hint))
+	}
+}
+
+// TransformTests ends the names of files with examples of a transformation, which
+// are no definitions.
+const TransformTests = ".test.yaml"
+
+// addTransforms pairs transforms/NAME.js with transforms/NAME.yaml. A lone .js file is a
+// transformation of all events.
+func (d *draft) addTransforms(fsys fs.FS) error {
+	files, err := d.list(fsys, "transforms")
+	if err != nil {
+		return err
+	}
+	byName := map[string]int{}
+	for _, name := range files {
+		if path.Ext(name) != ".js" {
+			continue
+		}
+		data, err := readFile(fsys, name)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		base := strings.TrimSuffix(path.Base(name), ".js")
+		byName[base] = len(d.transforms)
+		d.transforms = append(d.transforms, item[tidegate.Transform]{value: tidegate.Transform{Name: base, Script: string(data)}, file: name})
+	}
+	for _, name := range files {
+		if path.Ext(name) != ".yaml" || strings.HasSuffix(name, TransformTests) {
+			continue
+		}
+		doc, err := d.parse(fsys, name)
+		if err != nil {
+			return err
+		}
+		if doc == nil {
+			continue
+		}
+		base := strings.TrimSuffix(path.Base(name), ".yaml")
+		it := item[tidegate.Transform]{value: tidegate.Transform{Name: base}, doc: doc}
+		at, paired := byName[base]
+		if paired {
+			it.value, it.file = d.transforms[at].value, d.transforms[at].file
+			if doc.At("script") != nil {
+				d.errs = append(d.errs, problemError(doc.Problem("script", "the script stands in "+it.file+" already", "remove it from one of the two files")))
+			}
+		}
+		if err := doc.Decode(&it.value); err != nil {
+			d.errs = append(d.errs, err)
+		}
+		if paired {
+			d.transforms[at] = it
+		} else {
+			d.transforms = append(d.transforms, it)
+		}
+	}
+	return nil
+}
+
+// allTransforms compiles the transformations as the readers of the journal will.
+func (c *checker) allTransforms() {
+	unique(c, c.transforms, "transformation", func(v tidegate.Transform) string { return v.Name })
+	sources := names(c.sources, func(v tidegate.Source) string { return v.Name })
+	for _, it := range c.transforms {
+		def := it.value
+		if it.doc == nil && !namePattern.MatchString(def.Name) {
+			c.add(it.problem("name", fmt.Sprintf("%q cannot be a name", def.Name), "rename the file: lower case letters, digits and _, starting with a letter, at most 63"))
+		}
+		for _, p := range transform.Check(def) {
+			at := it
+			if p.Path == "script" && it.file != "" {
+				at.doc = nil // it stands in the other file
+			}
+			c.add(at.problem(p.Path, p.Message, p.Hint))
+		}
+		for i, name := range def.Sources {
+			if !slices.Contains(sources, name) {
+				c.add(it.problem(fmt.Sprintf("sources[%d]", i), fmt.Sprintf("there is no source %q", name), config.DidYouMean(name, sources)))
+			}
+		}
+		if it.doc == nil {
+			continue
+		}
+		var cloned tidegate.Transform // secrets are resolved in place
+		if text, err := json.Marshal(def); err == nil && json.Unmarshal(text, &cloned) == nil {
+			c.secrets(it.doc, &cloned)
+		}
 	}
 }

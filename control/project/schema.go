@@ -11,7 +11,7 @@ import (
 // Schemas lists the names that Schema knows: the project file and the kinds of
 // files in its folders.
 func Schemas() []string {
-	return []string{"project", KindSource, KindDestination, KindModel, KindSync, KindForward, KindPlan}
+	return []string{"project", KindSource, KindDestination, KindModel, KindSync, KindForward, KindPlan, KindTransform}
 }
 
 // Schema returns the JSON Schema (draft 2020-12) of one kind of file, for
@@ -40,6 +40,8 @@ func Schema(name string, kinds Kinds) map[string]any {
 		s = optionalName(config.Schema(tidegate.Sync{}))
 	case KindPlan:
 		s = optionalName(config.Schema(tidegate.TrackingPlan{}))
+	case KindTransform:
+		s = optionalName(config.Schema(tidegate.Transform{}))
 	default:
 		return nil
 	}
