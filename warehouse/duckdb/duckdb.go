@@ -25,8 +25,12 @@ type Options struct {
 	Threads int
 	// TempDir is where the engine spills to; empty means Path + ".tmp".
 	TempDir string
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Attach are further database files whose tables queries may read.
+	Attach []Attached
+	// ReadDirs are folders whose files (Parquet, CSV, JSON) queries may read.
+	ReadDirs []string
+	Log      *slog.Logger
+	Now      func() time.Time
 	// ProbeCommand returns a command that calls Probe(path) in a process of its
 	// own and exits 0 when that returned nil, otherwise with the error on its
 	// standard error. It is run before a file with a write-ahead log is opened,

@@ -68,22 +68,25 @@ func openInstance(ctx context.Context, o Options, readOnly bool) (*instance, err
 		bindings.Close(&db.raw)
 		return nil, openFault(o.Path, msg)
 	}
-	if err := db.prepare(ctx, o.Path, readOnly); err != nil {
+	if err := db.prepare(ctx, o, readOnly); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
 	return db, nil
 }
 
 // prepare attaches the file, sets what must be set while open, makes the
-// bookkeeping tables, and then locks the doors: no other file, no other
-// database, no other setting.
-func (db *instance) prepare(ctx context.Context, path string, readOnly bool) error {
+// bookkeeping tables, and then locks the doors: no file, database or setting but
+// those that the configuration names.
+func (db *instance) prepare(ctx context.Context, o Options, readOnly bool) error {
 	c, err := db.connect()
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := c.attach(ctx, path, readOnly); err != nil {
+	if err := c.attach(ctx, o.Path, readOnly); err != nil {
+		return err
+	}
+	if err := c.attachAll(ctx, o); err != nil {
 		return err
 	}
 	statements := []string{
@@ -114,14 +117,15 @@ const useFile = "USE " + catalog
 
 // attach opens the file. ATTACH takes no parameters, so the path is a literal.
 func (c *conn) attach(ctx context.Context, path string, readOnly bool) error {
-	if err := checkText(path); err != nil {
+	file, err := literal(path)
+	if err != nil {
 		return err
 	}
-	sql := "ATTACH '" + strings.ReplaceAll(path, "'", "''") + "' AS " + string(catalog) + " (TYPE duckdb"
+	sql := "ATTACH " + file + " AS " + string(catalog) + " (TYPE duckdb"
 	if readOnly {
 		sql += ", READ_ONLY"
 	}
-	err := c.control(ctx, sql+")")
+	err = c.control(ctx, sql+")")
 	var f *tidegate.Fault
 	if errors.As(err, &f) {
 		return openFault(path, f.Message)
