@@ -115,14 +115,14 @@ const (
 
 func (c *command) queryCommand() *cobra.Command {
 	var limit int64
-	var name string
+	var name, file string
 	cmd := &cobra.Command{
 		Use: "query SQL", Short: "Run one read-only statement in the warehouse", Args: cobra.ExactArgs(1),
-		Long: "Query runs one read-only statement through the running server or, when there is none, in the warehouse file itself; then it needs the project. With --json each row is one JSON object on a line of its own.",
+		Long: "Query runs one read-only statement through the running server or, when there is none, in the warehouse file itself; then it needs the project. With --json each row is one JSON object on a line of its own; with --out the rows go into a file of Parquet, CSV or NDJSON.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit <= 0 {
 				limit = tableRows
-				if c.json {
+				if c.json || file != "" {
 					limit = allRows
 				}
 			}
@@ -130,7 +130,15 @@ func (c *command) queryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := &rowPrinter{c: c}
+			var out resultWriter = &rowPrinter{c: c}
+			if file != "" {
+				writer, err := c.fileWriter(file)
+				if err != nil {
+					return err
+				}
+				defer writer.discard()
+				out = writer
+			}
 			var end api.End
 			if client != nil {
 				end, err = client.Query(cmd.Context(), api.QueryRequest{Warehouse: name, SQL: args[0], Limit: limit}, out.columns, out.row)
@@ -144,12 +152,13 @@ func (c *command) queryCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().Int64Var(&limit, "limit", 0, "at most so many rows; without it a table shows 1,000 and --json prints all")
+	cmd.Flags().StringVar(&file, "out", "", "write all rows into this file, whose name ends in "+fileFormats)
 	cmd.Flags().StringVar(&name, "warehouse", "", "one of the project's further warehouses, instead of the one that events go to")
 	return cmd
 }
 
 // queryFile opens the warehouse itself: no server runs.
-func (c *command) queryFile(ctx context.Context, name, sql string, limit int64, out *rowPrinter) (end api.End, err error) {
+func (c *command) queryFile(ctx context.Context, name, sql string, limit int64, out resultWriter) (end api.End, err error) {
 	p, err := c.localProject()
 	if err != nil {
 		return api.End{}, err
@@ -213,18 +222,23 @@ func (p *rowPrinter) row(cells []json.RawMessage) error {
 		p.rows = append(p.rows, line)
 		return nil
 	}
+	return writeObject(p.c.env.Stdout, p.cols, cells)
+}
+
+// writeObject writes a row as one JSON object on a line of its own.
+func writeObject(out io.Writer, cols []api.ColumnInfo, cells []json.RawMessage) error {
 	b := []byte{'{'}
 	for i, v := range cells {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		name, err := json.Marshal(p.cols[i].Name)
+		name, err := json.Marshal(cols[i].Name)
 		if err != nil {
 			return fmt.Errorf("encoding a column's name: %w", err)
 		}
 		b = append(append(append(b, name...), ':'), v...)
 	}
-	_, err := p.c.env.Stdout.Write(append(b, '}', '\n'))
+	_, err := out.Write(append(b, '}', '\n'))
 	return err
 }
 
