@@ -83,6 +83,12 @@ type Execer interface {
 }
 
 // Tx is one transaction of an Execer. A Tx is not safe for concurrent use.
+//
+// Where the engine has no transactions (sqltext.Dialect.Units) it is a unit: what it
+// gathers is done by Commit, all or none and in its order, also when that is cut
+// short. Then Query reads what is committed, without a snapshot and nothing
+// of the unit itself; Exec is put off until Commit and returns 0; Ensure is done at once. A Commit whose
+// error is a Retry may have been cut short; its end is brought about before the next Begin or Load returns.
 type Tx interface {
 	Exec(ctx context.Context, sql string, args ...any) (int64, error)
 	// Query reads inside the transaction's snapshot; it is not limited to

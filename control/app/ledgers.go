@@ -12,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // placedLocal is LedgerSettings.Placement of a ledger in the hub's own database.
@@ -60,6 +61,14 @@ func (h *Hub) ledger(ctx context.Context, name string) (*ledger.Ledger, error) {
 	return h.placedLedger(ctx, name, h.active.Load().syncs[name].Ledger, h.active.Load().syncs[name].Ledger.Placement)
 }
 
+// holdsNoLedgers says that ledgers of a warehouse's models are kept in the hub's own
+// database, unless a sync says otherwise: a ledger needs transactions, and an engine
+// whose SQL it speaks.
+func holdsNoLedgers(wh loader.Warehouse) bool {
+	d, ok := sqltext.Find(wh.Dialect())
+	return ok && (d.Units() || !ledger.Speaks(d.Name()))
+}
+
 func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.LedgerSettings, placement string) (*ledger.Ledger, error) {
 	opts := ledger.Options{Now: h.o.Now, Log: h.o.Log, HashOnly: settings.Payloads == "hash"}
 	if settings.KeepLog != "" {
@@ -73,6 +82,9 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 	wh, err := h.modelWarehouse(ctx, a, a.syncs[name].Model)
 	if err != nil {
 		return nil, err
+	}
+	if placement == "" && holdsNoLedgers(wh) {
+		placement = placedLocal
 	}
 	if placement != placedLocal {
 		return ledger.Open(ctx, wh, tidegate.DefaultWorkspace, name, opts)
@@ -92,14 +104,17 @@ func (h *Hub) ledgerForRun(ctx context.Context, def tidegate.Sync) (*ledger.Ledg
 	if err != nil {
 		return nil, err
 	}
+	wh, err := h.modelWarehouse(ctx, h.active.Load(), def.Model)
+	if err != nil {
+		return nil, err
+	}
 	other, was := placedLocal, false
-	if def.Ledger.Placement == placedLocal {
+	switch {
+	case holdsNoLedgers(wh): // and never did
+	case def.Ledger.Placement == placedLocal:
 		other = ""
-		var wh loader.Warehouse
-		if wh, err = h.modelWarehouse(ctx, h.active.Load(), def.Model); err == nil {
-			was, err = ledger.Exists(ctx, wh, tidegate.DefaultWorkspace, def.Name)
-		}
-	} else if h.hasLocalLedgers() {
+		was, err = ledger.Exists(ctx, wh, tidegate.DefaultWorkspace, def.Name)
+	case h.hasLocalLedgers():
 		var db *duckdb.Warehouse
 		if db, err = h.localLedgers(ctx); err == nil {
 			was, err = ledger.Exists(ctx, db, tidegate.DefaultWorkspace, def.Name)

@@ -54,16 +54,23 @@ func schemaOf(pairs ...any) tidegate.Schema {
 	return s
 }
 
+func cursorSchema() tidegate.Schema {
+	return schemaOf("partition", tidegate.Int, "next_position", tidegate.Int, "load_id", tidegate.String, "updated_at", tidegate.Timestamp)
+}
+
+func countsSchema() tidegate.Schema {
+	return schemaOf("source", tidegate.String, "accepted", tidegate.Int, "loaded", tidegate.Int,
+		"duplicate", tidegate.Int, "dead", tidegate.Int, "updated_at", tidegate.Timestamp, "suppressed", tidegate.Int, "dropped", tidegate.Int)
+}
+
 // openWarehouse makes sure of the loader's tables, reads the cursor and goes to its
 // place in the journal. The cursor in the warehouse wins over the journal's own.
 func (l *Loader) openWarehouse(ctx context.Context) error {
 	wh := l.opts.Warehouse
-	if _, err := wh.Ensure(ctx, l.own(cursorName), schemaOf("partition", tidegate.Int, "next_position", tidegate.Int,
-		"load_id", tidegate.String, "updated_at", tidegate.Timestamp)); err != nil {
+	if _, err := wh.Ensure(ctx, l.own(cursorName), cursorSchema()); err != nil {
 		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
-	if _, err := wh.Ensure(ctx, l.own(countsName), schemaOf("source", tidegate.String, "accepted", tidegate.Int, "loaded", tidegate.Int,
-		"duplicate", tidegate.Int, "dead", tidegate.Int, "updated_at", tidegate.Timestamp, "suppressed", tidegate.Int, "dropped", tidegate.Int)); err != nil {
+	if _, err := wh.Ensure(ctx, l.own(countsName), countsSchema()); err != nil {
 		return fmt.Errorf("making sure of the counts' table: %w", err)
 	}
 	if _, err := wh.Ensure(ctx, l.own(seenName), seenSchema()); err != nil {
@@ -86,12 +93,17 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !found {
-		_, err := wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" ("+partition(l.dialect)+", next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
+	if !found && l.dialect.Units() {
+		now := l.opts.Now().UTC()
+		err = putCursor(ctx, wh, l.own(cursorName), fmt.Sprintf("the beginning at %d", now.UnixMicro()), l.opts.Begin.Position, "", now)
+	} else if !found {
+		_, err = wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" ("+partition(l.dialect)+", next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
 			int64(0), l.opts.Begin.Position, "", l.opts.Now().UTC())
-		if err != nil {
-			return fmt.Errorf("setting the cursor for the first time: %w", err)
-		}
+	}
+	if err != nil {
+		return fmt.Errorf("setting the cursor for the first time: %w", err)
+	}
+	if !found {
 		position = l.opts.Begin
 	}
 	if err := l.buildFilter(ctx); err != nil {
@@ -149,6 +161,9 @@ func (l *Loader) marks(n int) sqltext.Text {
 // moveCursor sets the cursor inside the transaction that loads the rows below it.
 // Another loader that moved it meanwhile makes this one start again.
 func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.Offset, ld *load) error {
+	if l.dialect.Units() {
+		return l.moveCursorInUnit(ctx, tx, from, ld)
+	}
 	p := l.dialect.Placeholder
 	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(l.own(cursorName))+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
 		" WHERE "+partition(l.dialect)+" = 0 AND next_position = "+p(4)), ld.next.Position, ld.id, ld.at, from.Position)
@@ -169,7 +184,10 @@ type tally struct{ loaded, duplicate, dead, suppressed, dropped int64 }
 func (t tally) read() int64 { return t.loaded + t.duplicate + t.dead + t.suppressed + t.dropped }
 
 // count adds the tallies to the books. Invariant 2.
-func (l *Loader) count(ctx context.Context, tx warehouse.Tx, tallies map[string]tally, at time.Time) error {
+func (l *Loader) count(ctx context.Context, tx warehouse.Tx, once string, tallies map[string]tally, at time.Time) error {
+	if l.dialect.Units() {
+		return l.countInUnit(ctx, tx, once, tallies, at)
+	}
 	p := l.dialect.Placeholder
 	update := "UPDATE " + l.table(l.own(countsName)) + " SET accepted = accepted + " + p(1) + ", loaded = loaded + " + p(2) +
 		", duplicate = duplicate + " + p(3) + ", dead = dead + " + p(4) +
@@ -282,6 +300,8 @@ func (l *Loader) runCheckpoint(ctx context.Context) error {
 	return nil
 }
 
+var errNoCursor = &tidegate.Fault{Action: tidegate.Halt, Code: "load.no_cursor", Subject: "warehouse", Message: "no loader ever worked here, so there is no cursor to set"}
+
 // SetCursor makes the loader of a warehouse go on at next. It is the repair for a
 // warehouse and a journal that no longer belong together (the loader stops with
 // the journal's fault and waits, Invariant 8): events that the warehouse has
@@ -292,13 +312,19 @@ func SetCursor(ctx context.Context, wh Warehouse, next tidegate.Offset) error {
 	if !ok {
 		return fmt.Errorf("setting the cursor: no SQL dialect called %q", wh.Dialect())
 	}
+	if dialect.Units() {
+		if err := setCursorInUnit(ctx, wh, dialect, next); err != nil {
+			return fmt.Errorf("setting the cursor: %w", err)
+		}
+		return nil
+	}
 	name, err := dialect.Table(cursorTable.Schema, cursorTable.Name)
 	if err != nil {
 		return fmt.Errorf("setting the cursor: %w", err)
 	}
 	n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+dialect.Placeholder(1)+" WHERE "+partition(dialect)+" = 0"), next.Position)
 	if err == nil && n == 0 {
-		err = &tidegate.Fault{Action: tidegate.Halt, Code: "load.no_cursor", Subject: "warehouse", Message: "no loader ever worked here, so there is no cursor to set"}
+		err = errNoCursor
 	}
 	if err != nil {
 		return fmt.Errorf("setting the cursor: %w", err)

@@ -137,7 +137,7 @@ func (l *Loader) transact(ctx context.Context, cur *part) error {
 		if before := t.prints(); l.more(cur) {
 			worker.Go(func() { next, nextErr = l.prepareNext(ctx, cur, before) })
 		}
-		last := cur.load.last || !l.more(cur) || l.position.Position < l.careful
+		last := cur.load.last || !l.more(cur) || l.position.Position < l.careful || l.dialect.Units()
 		err := l.write(ctx, &t, cur.load)
 		if err == nil && last {
 			err = t.commit()

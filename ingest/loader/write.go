@@ -34,7 +34,7 @@ func (l *Loader) writeRows(ctx context.Context, tx warehouse.Tx, ld *load) error
 	if err := l.writeHourly(ctx, tx, ld); err != nil {
 		return err
 	}
-	return l.count(ctx, tx, ld.perSource(), ld.at)
+	return l.count(ctx, tx, ld.once, ld.perSource(), ld.at)
 }
 
 func printsRecord(prints []fingerprint) arrow.RecordBatch {

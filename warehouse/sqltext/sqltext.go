@@ -45,6 +45,7 @@ type Dialect struct {
 	system      map[string]struct{} // names that every table has a column of already
 	indexes     bool                // large tables need indexes for looking rows up
 	units       bool                // there are no transactions, only units of loads
+	skipping    Text                // of an index that skips what it does not hold; empty for an index of rows
 	placeholder func(n int) Text
 	// decimalOf names a decimal where not all of them have one name; nil: decimal is the name.
 	decimalOf func(precision, scale int) Text
@@ -120,6 +121,9 @@ func (d Dialect) Index(name, schema, table string, columns ...string) (Text, err
 	quoted, err := d.Idents(columns)
 	if err != nil {
 		return "", err
+	}
+	if d.skipping != "" {
+		return "ALTER TABLE " + on + " ADD INDEX IF NOT EXISTS " + index + " (" + Join(quoted, ", ") + ") TYPE " + d.skipping, nil
 	}
 	return "CREATE INDEX IF NOT EXISTS " + index + " ON " + on + " (" + Join(quoted, ", ") + ")", nil
 }
