@@ -112,12 +112,12 @@ func (c *warehouseCheck) run(ctx context.Context, wh loader.Warehouse, dialect s
 		return fmt.Sprintf("%d rows", n), err
 	})
 	c.step("refuse a write in a query", func() (string, error) {
-		if _, err := countRows(ctx, wh, string("DELETE FROM "+name)); err == nil {
+		if _, err := countRows(ctx, wh, string("DELETE FROM "+name+" WHERE true")); err == nil {
 			return "", errors.New("a query deleted rows")
 		}
 		return "refused", nil
 	})
-	c.step("write in a transaction", func() (string, error) { return "committed", transact(ctx, wh, string("DELETE FROM "+name)) })
+	c.step("write in a transaction", func() (string, error) { return "committed", transact(ctx, wh, string("DELETE FROM "+name+" WHERE true")) })
 	c.step("clean up", func() (string, error) {
 		quoted, err := dialect.Ident(table.Schema)
 		if err != nil {

@@ -211,3 +211,20 @@ func escape(s string) (rune, int, error) {
 	}
 	return rune(n), from + digits, nil
 }
+
+// Statements returns the first token of every statement of a script, in lower case.
+func Statements(sql string) ([]string, error) {
+	ts, err := lex(sql)
+	if err != nil {
+		return nil, err
+	}
+	var leads []string
+	for _, statement := range split(ts) {
+		lead := strings.ToLower(statement[0].value)
+		if statement[0].kind == name || statement[0].kind == text {
+			lead = "'" + lead
+		}
+		leads = append(leads, lead)
+	}
+	return leads, nil
+}
