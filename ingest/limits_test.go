@@ -1,14 +1,11 @@
 package ingest
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -212,57 +209,6 @@ func TestServerBoundsItsClients(t *testing.T) {
 	}
 	if s.ReadHeaderTimeout != 5*time.Second || s.MaxHeaderBytes != 32<<10 || s.WriteTimeout <= s.ReadTimeout {
 		t.Errorf("%+v", s)
-	}
-}
-
-// A client that stalls in its headers or in its body is cut off, and others are
-// served meanwhile. The server's own times are shortened for the test.
-func TestSlowClients(t *testing.T) {
-	t.Parallel()
-	h := newHub(t, nil)
-	s := Server(h, nil)
-	s.ReadHeaderTimeout, s.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(Bound(ln, 10)) }()
-	t.Cleanup(func() {
-		if err := s.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
-	for name, sent := range map[string]string{
-		"headers": "POST /v1/track HTTP/1.1\r\nHost: x\r\nAuth",
-		"body":    "POST /v1/track HTTP/1.1\r\nHost: x\r\nAuthorization: Basic V0s6\r\nContent-Length: 100\r\n\r\n{\"userId\"",
-	} {
-		conn, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(conn, sent); err != nil {
-			t.Fatal(err)
-		}
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := io.ReadAll(bufio.NewReader(conn))
-		if err != nil {
-			t.Errorf("%s: the connection was not closed: %v", name, err)
-		}
-		if name == "body" && !strings.Contains(string(answer), " 408 ") {
-			t.Errorf("body: answer %q", answer)
-		}
-		if err := conn.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if events, _ := h.journal.take(); len(events) != 0 {
-		t.Errorf("%d events of stalled requests were kept", len(events))
 	}
 }
 
