@@ -394,7 +394,7 @@ type DbtCloud struct {
 // Alert tells somebody when a sync needs them.
 type Alert struct {
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
-	// Syncs are the syncs it watches; all when empty.
+	// Syncs are the syncs it watches, and forwards as `forward NAME`; all of both when empty.
 	Syncs []string `json:"syncs,omitempty"`
 	// On lists what raises it; everything when empty.
 	On []string `json:"on,omitempty" enum:"failed,partial,held,late,deviation"`

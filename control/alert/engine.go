@@ -51,8 +51,11 @@ type Standing struct {
 	Sync string
 	// LateSince is when it became late, zero while it is not.
 	LateSince time.Time
-	// Fault is why no run of it can start; nil when one can.
+	// Fault is why no run of it can start, or why a forward does not deliver; nil when all is well.
 	Fault *tidegate.RunFault
+	// Forward says that it is a forward ("forward NAME"), which has no runs; Dead counts its dead letters.
+	Forward bool
+	Dead    int64
 }
 
 // Notice is one message: everything that an alert has to tell now.
@@ -269,6 +272,10 @@ func (e *Engine) stand(ctx context.Context, alerts []tidegate.Alert) error {
 			late = verdict{Late, true, "no run has succeeded in time; it is late since " + st.LateSince.UTC().Format(time.RFC3339), "`tidegate sync status " + st.Sync + "` says why it is not running"}
 		}
 		for _, a := range alerts {
+			if st.Forward {
+				errs = append(errs, e.standForward(ctx, a, st))
+				continue
+			}
 			errs = append(errs, e.apply(ctx, a, st.Sync, "", late))
 			if st.Fault != nil {
 				errs = append(errs, e.apply(ctx, a, st.Sync, "", verdict{Failed, true, "no run can start: " + st.Fault.Message, st.Fault.Hint}))
@@ -276,6 +283,18 @@ func (e *Engine) stand(ctx context.Context, alerts []tidegate.Alert) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// standForward judges a forward, which has no runs: what it says holds now.
+func (e *Engine) standForward(ctx context.Context, a tidegate.Alert, st Standing) error {
+	failed, partial := verdict{condition: Failed}, verdict{condition: Partial}
+	if st.Fault != nil {
+		failed = verdict{Failed, true, "events are not delivered: " + st.Fault.Message, st.Fault.Hint}
+	}
+	if st.Dead > 0 {
+		partial = verdict{Partial, true, fmt.Sprintf("%d events are dead letters", st.Dead), "`tidegate forward dead` lists them, `tidegate forward retry` sends them again"}
+	}
+	return errors.Join(e.apply(ctx, a, st.Sync, "", failed), e.apply(ctx, a, st.Sync, "", partial))
 }
 
 // apply moves one state on, and stores it before anything is told.

@@ -102,6 +102,8 @@ type Hub interface {
 	// TestAlert sends a test message through the channel of an alert; fault "alert.not_found".
 	TestAlert(ctx context.Context, name string) error
 
+	Forwards
+
 	// Lend pauses loading, gives the warehouse's file up, calls use with its path
 	// and takes it back. Fault "warehouse.not_lendable" when the engine is no file.
 	Lend(ctx context.Context, use func(ctx context.Context, path string) error) error

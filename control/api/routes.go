@@ -130,6 +130,15 @@ func (s *server) table() []route {
 
 		do("POST", "/v1/hooks/syncs/{name}", "syncHook", auth.Public, "Starts a sync; the request carries the sync's webhook_secret as a bearer token, or is signed with it", s.syncHook).takes(map[string]any{}, maxHookBytes),
 
+		do("GET", "/v1/forwards", "listForwards", auth.Read, "Every forward's status", s.listForwards),
+		do("GET", "/v1/forwards/{name}", "getForward", auth.Read, "One forward's status, and what became of its events", s.getForward),
+		do("POST", "/v1/forwards/{name}/pause", "pauseForward", auth.Operate, "Holds a forward; its events wait in the journal", s.pauseForward),
+		do("POST", "/v1/forwards/{name}/resume", "resumeForward", auth.Operate, "Lets a paused forward go on, or one that waits for its destination try at once", s.resumeForward),
+		do("GET", "/v1/forwards/{name}/dead", "listDeadEvents", auth.Query, "Events that a forward could not deliver, newest first", s.listDeadEvents),
+		do("GET", "/v1/forwards/{name}/dead/causes", "listDeadCauses", auth.Read, "The dead letters by their codes, most frequent first", s.listDeadCauses),
+		do("POST", "/v1/forwards/{name}/dead/retry", "retryDeadEvents", auth.Operate, "Sends dead letters again, behind what waits", s.retryDeadEvents),
+		do("POST", "/v1/forwards/{name}/dead/discard", "discardDeadEvents", auth.Operate, "Forgets dead letters for good", s.discardDeadEvents),
+
 		do("GET", "/v1/dbt", "listDbt", auth.Read, "The dbt projects with their models, and whether each may be synced now", s.listDbt),
 		do("POST", "/v1/dbt/refresh", "refreshDbt", auth.Operate, "Looks at the dbt projects' artefacts now", s.refreshDbt),
 		do("POST", "/v1/dbt/webhook", "dbtWebhook", auth.Public, "Takes the webhook of dbt Cloud; its signature is checked against webhook_secret", s.dbtWebhook).takes(map[string]any{}, maxHookBytes),

@@ -56,13 +56,16 @@ func (h *Hub) standing() []alert.Standing {
 		}
 		list = append(list, s)
 	}
-	return list
+	return append(list, h.standingForwards()...)
 }
 
 func (h *Hub) setAlerts(p *project.Project) {
-	names := make([]string, len(p.Syncs))
+	names := make([]string, len(p.Syncs), len(p.Syncs)+len(p.Forwards))
 	for i, s := range p.Syncs {
 		names[i] = s.Name
+	}
+	for _, f := range p.Forwards {
+		names = append(names, forwardPrefix+f.Name)
 	}
 	h.alerts.Set(p.Alerts, names)
 }

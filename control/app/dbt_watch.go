@@ -53,7 +53,11 @@ func (h *Hub) activate(ctx context.Context, base *project.Project) error {
 			p.declared, _ = p.artifacts.Manifest.Declared()
 		}
 	}
+	if err := h.placeForwards(ctx, base.Forwards); err != nil {
+		return err
+	}
 	h.active.Store(next)
+	h.forwards.wake()
 	h.sources.set(base.Sources)
 	h.judge.set(rules)
 	h.setAlerts(e.project)

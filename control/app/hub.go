@@ -50,6 +50,8 @@ type Hub struct {
 	files       *file.Loader
 	ledgers     localLedgers
 	alerts      *alert.Engine
+	forwards    forwards
+	quotas      runner.Quotas // shared by syncs and forwards
 	redis       *redis.Client // nil without shared quotas
 
 	stopWork  context.CancelFunc // runs and schedules
@@ -88,7 +90,7 @@ func index(p *project.Project) *active {
 }
 
 func newHub(o Options, runs *store.Store) *Hub {
-	return &Hub{o: o, runs: runs, judge: judges{workers: transformWorkers(o.Log), dir: o.Project}, retries: retries{tries: map[string]int{}}, dbt: dbtProjects{wake: make(chan struct{}, 1)}}
+	return &Hub{o: o, runs: runs, judge: judges{workers: transformWorkers(o.Log), dir: o.Project}, retries: retries{tries: map[string]int{}}, forwards: newForwards(), dbt: dbtProjects{wake: make(chan struct{}, 1)}}
 }
 
 // open opens the warehouse and builds what works on it. Nothing runs yet.
@@ -147,6 +149,7 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 	parts.Go(func() error { return h.watchDbt(work) })
 	parts.Go(func() error { return h.watchDrift(work) })
 	parts.Go(func() error { return h.alerts.Run(work) })
+	parts.Go(func() error { return h.runForwards(work) })
 	group.Go(func() error {
 		defer close(h.workDone)
 		err := parts.Wait()

@@ -31,6 +31,7 @@ func (h *Hub) Ready(ctx context.Context) api.Readiness {
 			stages = append(stages, stage)
 		}
 	}
+	stages = append(stages, h.forwardStages()...)
 	r := api.Readiness{Ready: true, Stages: stages, Sources: []api.SourceCounts{}}
 	for _, s := range stages[:3] { // a sync that cannot run does not make the hub unready
 		r.Ready = r.Ready && s.Ready
@@ -119,6 +120,7 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	for _, name := range slices.Sorted(maps.Keys(a.syncs)) {
 		findings = append(findings, h.checkSync(ctx, name))
 	}
+	findings = append(findings, h.checkForwards(ctx)...)
 	return append(findings, h.dbtFindings(ctx)...)
 }
 

@@ -42,6 +42,10 @@ func (h *Hub) openSyncs(p *project.Project) error {
 	if err != nil {
 		return err
 	}
+	if quotas == nil {
+		quotas = runner.NewQuotas(h.o.Now)
+	}
+	h.quotas = quotas
 	h.runner, err = runner.New(runner.Options{
 		Quotas: quotas, Node: node, Runs: h.runs, Open: h.openSync, Now: h.o.Now, Random: rand.Uint64, Log: h.o.Log, Meter: h.o.Telemetry.Meter("sync/runner"), OnRun: h.onRun,
 	})

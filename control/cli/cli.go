@@ -218,7 +218,7 @@ func (c *command) tree() *cobra.Command {
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
 		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(), c.warehouseCommand(),
-		c.modelCommand(), c.syncCommand(), c.dbtCommand(), c.lineageCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
+		c.modelCommand(), c.syncCommand(), c.forwardCommand(), c.dbtCommand(), c.lineageCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)
 	return root

@@ -44,6 +44,9 @@ func (c *checker) alert(it item[tidegate.Alert]) {
 	a := it.value
 	c.alertSecrets(it)
 	known := names(c.syncs, func(v tidegate.Sync) string { return v.Name })
+	for _, f := range c.forwards {
+		known = append(known, "forward "+f.value.Name)
+	}
 	for i, s := range a.Syncs {
 		if !slices.Contains(known, s) {
 			c.add(it.problem(fmt.Sprintf("syncs[%d]", i), fmt.Sprintf("there is no sync %q", s), config.DidYouMean(s, known)))

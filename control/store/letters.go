@@ -190,20 +190,22 @@ type LetterCause struct {
 
 // ForwardState is what is remembered of a forward beside its letters.
 type ForwardState struct {
-	Name   string
-	Paused bool
+	Name string
+	// Started says that its place in the journal was chosen and saved.
+	Started bool
+	Paused  bool
 }
 
 // ForwardStates lists the forwards that were ever started and not forgotten.
 func (w *Workspace) ForwardStates(ctx context.Context) (list []ForwardState, err error) {
-	rows, err := w.s.read.QueryContext(ctx, "SELECT forward, paused FROM forwards WHERE workspace = ? ORDER BY forward", w.id)
+	rows, err := w.s.read.QueryContext(ctx, "SELECT forward, started > 0, paused FROM forwards WHERE workspace = ? ORDER BY forward", w.id)
 	if err != nil {
 		return nil, w.s.classify("reading forwards from", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var f ForwardState
-		if err := rows.Scan(&f.Name, &f.Paused); err != nil {
+		if err := rows.Scan(&f.Name, &f.Started, &f.Paused); err != nil {
 			return nil, fmt.Errorf("reading a forward: %w", err)
 		}
 		list = append(list, f)
@@ -213,8 +215,12 @@ func (w *Workspace) ForwardStates(ctx context.Context) (list []ForwardState, err
 
 // PutForward remembers a forward.
 func (w *Workspace) PutForward(ctx context.Context, f ForwardState) error {
+	started := int64(0)
+	if f.Started {
+		started = micros(w.s.now())
+	}
 	_, err := w.s.write.ExecContext(ctx, `INSERT INTO forwards (workspace, forward, started, paused) VALUES (?, ?, ?, ?)
-		ON CONFLICT (workspace, forward) DO UPDATE SET paused = excluded.paused`, w.id, f.Name, micros(w.s.now()), f.Paused)
+		ON CONFLICT (workspace, forward) DO UPDATE SET paused = excluded.paused, started = CASE WHEN started > 0 THEN started ELSE excluded.started END`, w.id, f.Name, started, f.Paused)
 	return w.s.classify("writing a forward to", err)
 }
 

@@ -86,7 +86,7 @@ func TestForwardStates(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	w := open(t, filepath.Join(t.TempDir(), "control.db"), newClock()).In("default")
-	for _, f := range []store.ForwardState{{Name: "a"}, {Name: "b", Paused: true}, {Name: "a", Paused: true}, {Name: "c"}} {
+	for _, f := range []store.ForwardState{{Name: "a"}, {Name: "b", Paused: true}, {Name: "a", Started: true, Paused: true}, {Name: "c"}} {
 		if err := w.PutForward(ctx, f); err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestForwardStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := w.ForwardStates(ctx)
-	if diff := cmp.Diff([]store.ForwardState{{Name: "a", Paused: true}, {Name: "b", Paused: true}}, list); err != nil || diff != "" {
+	if diff := cmp.Diff([]store.ForwardState{{Name: "a", Started: true, Paused: true}, {Name: "b", Paused: true}}, list); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	if counts, err := w.Letters("c").Count(ctx); err != nil || counts != (forward.Counts{}) {

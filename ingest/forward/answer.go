@@ -210,6 +210,6 @@ func (f *Forward) bury(ctx context.Context, dead []Letter) error {
 		return err
 	}
 	f.meters.died(ctx, len(dead))
-	f.count(func(c *Progress) { c.Dead += int64(len(dead)) })
+	f.count(func(c *Tally) { c.Dead += int64(len(dead)) })
 	return nil
 }

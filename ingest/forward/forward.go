@@ -86,7 +86,7 @@ type Forward struct {
 	kept     map[int64]bool
 	settled  []int64 // letters to be removed from the store
 	overrun  int64   // events before this position are too much for the journal
-	counts   Progress
+	counts   Tally
 	letters  Counts
 	storeErr *tidegate.Fault // why the store did not answer the last time
 }

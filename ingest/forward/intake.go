@@ -203,7 +203,7 @@ func (f *Forward) admit(ctx context.Context, a *arrival, v judge.Verdict) (*unit
 	}
 	view := newView(judged, a.id, kind)
 	if !f.selected(view) {
-		f.count(func(c *Progress) { c.Filtered++ })
+		f.count(func(c *Tally) { c.Filtered++ })
 		return nil, nil, nil
 	}
 	opened, fault, err := f.ready(ctx, original.Offset.Position, original.ReceivedAt)
@@ -212,12 +212,12 @@ func (f *Forward) admit(ctx context.Context, a *arrival, v judge.Verdict) (*unit
 	}
 	if fault == nil {
 		if ok, _ := consent.Allows(judged, opened.Integration, f.o.Def.ConsentCategories); !ok {
-			f.count(func(c *Progress) { c.Withheld++ })
+			f.count(func(c *Tally) { c.Withheld++ })
 			return nil, nil, nil
 		}
 		var wanted bool
 		if wanted, fault = opened.Mapper.Wants(view); fault == nil && !wanted {
-			f.count(func(c *Progress) { c.Filtered++ })
+			f.count(func(c *Tally) { c.Filtered++ })
 			return nil, nil, nil
 		}
 	}
@@ -236,7 +236,7 @@ func (f *Forward) admit(ctx context.Context, a *arrival, v judge.Verdict) (*unit
 // type, nil when it is not sent.
 func (f *Forward) verdict(a *arrival, v judge.Verdict) (*tidegate.Event, tidegate.EventType) {
 	if v.Fate != judge.Keep {
-		f.count(func(c *Progress) { c.judged(v.Fate) })
+		f.count(func(c *Tally) { c.judged(v.Fate) })
 		return nil, ""
 	}
 	if v.Event == nil {
@@ -244,7 +244,7 @@ func (f *Forward) verdict(a *arrival, v judge.Verdict) (*tidegate.Event, tidegat
 	}
 	_, kind, err := shape.Peek(v.Event)
 	if err != nil { // the judges' own work: the loader shows it as a dead letter
-		f.count(func(c *Progress) { c.Unreadable++ })
+		f.count(func(c *Tally) { c.Unreadable++ })
 		return nil, ""
 	}
 	return v.Event, kind

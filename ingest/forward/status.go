@@ -14,11 +14,11 @@ import (
 	"github.com/tidegate/tidegate/ingest/judge"
 )
 
-// Progress counts what a forward did since it started: read = filtered +
+// Tally counts what a forward did since it started: read = filtered +
 // withheld + dropped + suppressed + judged dead + unreadable + repeats + delivered
 // + dead + what is on its way. Letters that an earlier process left are added to
 // what is delivered or dead.
-type Progress struct {
+type Tally struct {
 	Read       int64 `json:"read" doc:"Accepted events of the forward's sources."`
 	Filtered   int64 `json:"filtered" doc:"Left out by types, events or filter."`
 	Withheld   int64 `json:"withheld" doc:"Left out for want of consent, or by the event's integrations."`
@@ -35,7 +35,7 @@ type Progress struct {
 	DeliveredAt time.Time `json:"delivered_at,omitzero"`
 }
 
-func (p *Progress) judged(fate judge.Fate) {
+func (p *Tally) judged(fate judge.Fate) {
 	switch fate {
 	case judge.Drop:
 		p.Dropped++
@@ -47,7 +47,7 @@ func (p *Progress) judged(fate judge.Fate) {
 	}
 }
 
-func (f *Forward) count(change func(*Progress)) {
+func (f *Forward) count(change func(*Tally)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.counts)
@@ -69,12 +69,16 @@ const (
 type Status struct {
 	State State
 	// Fault is why it is not running, Since since when.
-	Fault    *tidegate.Fault
-	Since    time.Time
-	Progress Progress
+	Fault *tidegate.Fault
+	Since time.Time
+	Tally Tally
 	// InMemory are events on their way; Waiting letters that wait for another try.
 	InMemory, Waiting int
-	Backlog           Backlog
+	// Letters counts the store's letters, as of a minute ago.
+	Letters Counts
+	Backlog Backlog
+	// Safety is what a repeated delivery does; empty until the destination is open.
+	Safety destinations.Safety
 	// Overrun says that the forward holds too much of the journal and gives its oldest up.
 	Overrun bool
 }
@@ -84,7 +88,10 @@ func (f *Forward) Status() Status {
 	backlog := f.o.Backlog()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := Status{State: Running, Progress: f.counts, InMemory: f.lanes.loaded, Waiting: f.lanes.parked, Backlog: backlog, Overrun: f.overrun > 0}
+	s := Status{State: Running, Tally: f.counts, InMemory: f.lanes.loaded, Waiting: f.lanes.parked, Letters: f.letters, Backlog: backlog, Overrun: f.overrun > 0}
+	if f.opened != nil {
+		s.Safety = f.opened.Object.SafetyIn(f.o.Def.Mode)
+	}
 	switch {
 	case !f.paused.IsZero():
 		s.State, s.Since = Paused, f.paused

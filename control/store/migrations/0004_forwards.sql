@@ -2,7 +2,7 @@
 CREATE TABLE forwards (
     workspace TEXT    NOT NULL,
     forward   TEXT    NOT NULL,
-    started   INTEGER NOT NULL, -- when it was first seen
+    started   INTEGER NOT NULL, -- when its place in the journal was saved; 0: not yet
     paused    INTEGER NOT NULL, -- 1: by hand
     PRIMARY KEY (workspace, forward)
 ) STRICT, WITHOUT ROWID;
