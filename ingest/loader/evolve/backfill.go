@@ -1,0 +1,204 @@
+package evolve
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// A part of what is set aside is read, restored and staged at a time.
+const (
+	partRows  = 20_000
+	partBytes = 32 << 20
+)
+
+// names are the quoted names of a backfill.
+type names struct{ table, users, discards, staging, column, unmapped sqltext.Text }
+
+func (w *widening) names() (n names, err error) {
+	for _, t := range []struct {
+		to   *sqltext.Text
+		name warehouse.Table
+	}{
+		{&n.table, w.table},
+		{&n.users, warehouse.Table{Schema: w.table.Schema, Name: shape.UsersTable}},
+		{&n.discards, warehouse.Table{Schema: w.table.Schema, Name: shape.DiscardsTable}},
+		{&n.staging, w.staging()},
+	} {
+		if *t.to, err = w.d.Table(t.name.Schema, t.name.Name); err != nil {
+			return n, err
+		}
+	}
+	if n.column, err = w.d.Ident(w.column); err != nil {
+		return n, err
+	}
+	n.unmapped, err = w.d.Ident(shape.UnmappedColumn)
+	return n, err
+}
+
+// staging is the table of restored values. It never outlives the transaction.
+func (w *widening) staging() warehouse.Table {
+	return warehouse.Table{Schema: w.log.Schema, Name: "widening"}
+}
+
+func (w *widening) stagingSchema() tidegate.Schema {
+	return append(schemaOf("row_id", tidegate.String, "was", tidegate.String, "unmapped", tidegate.JSON), tidegate.Column{Name: "value", Type: w.to})
+}
+
+// backfill puts what was set aside into its rows, as far as it fits.
+func (w *widening) backfill(ctx context.Context) error {
+	n, err := w.names()
+	if err != nil {
+		return err
+	}
+	if _, err := w.tx.Ensure(ctx, w.staging(), w.stagingSchema()); err != nil {
+		return err
+	}
+	if err := w.stage(ctx, "discards", func(last string) ([]tidegate.Row, string, error) { return w.restore(ctx, n, last) }, &w.result.Backfilled); err != nil {
+		return err
+	}
+	if w.rounds() {
+		if err := w.stage(ctx, "rounded", func(last string) ([]tidegate.Row, string, error) { return w.sharpen(ctx, n, last) }, &w.sharpened); err != nil {
+			return err
+		}
+	}
+	if err := w.put(ctx, n); err != nil {
+		return err
+	}
+	if _, err := w.tx.Exec(ctx, string("DROP TABLE "+n.staging)); err != nil {
+		return fmt.Errorf("dropping the staged values: %w", err)
+	}
+	return nil
+}
+
+// stage takes part after part of next into the staging table, until next gives the row
+// that it was given, and counts the rows.
+func (w *widening) stage(ctx context.Context, what string, next func(last string) ([]tidegate.Row, string, error), count *int64) error {
+	last := ""
+	for part := 0; ; part++ {
+		rows, after, err := next(last)
+		if err != nil {
+			return err
+		}
+		if len(rows) > 0 {
+			load := warehouse.Load{ID: fmt.Sprintf("%s %s %d", w.id(), what, part), Table: w.staging()}
+			if _, err := w.tx.Load(ctx, load, tidegate.Rows(w.stagingSchema(), rows...)); err != nil {
+				return fmt.Errorf("staging values: %w", err)
+			}
+		}
+		*count += int64(len(rows))
+		if after == last {
+			return nil
+		}
+		last = after
+	}
+}
+
+// rounds says whether the column held some values less exactly than they were sent, and
+// now has room for them.
+func (w *widening) rounds() bool {
+	return (w.from.Kind == tidegate.Float || w.from.Kind == tidegate.Timestamp) && (w.to.Kind == tidegate.String || w.to.Kind == tidegate.JSON)
+}
+
+// sharpen reads the next part of the values that the column held less exactly than they
+// were sent; their rows' `_unmapped` has them.
+func (w *widening) sharpen(ctx context.Context, n names, last string) (rows []tidegate.Row, next string, err error) {
+	p := w.d.Placeholder
+	bytes := 0
+	next = last
+	err = each(ctx, w.tx, string("SELECT t.id, t."+n.unmapped+", t."+n.column+" FROM "+n.table+" AS t WHERE t.id > "+p(1)+" AND t."+n.unmapped+" IS NOT NULL AND t."+n.column+
+		" IS NOT NULL ORDER BY t.id LIMIT "+p(2)), []any{last, int64(partRows)}, func(row tidegate.Row) error {
+		if bytes >= partBytes {
+			return nil
+		}
+		next = str(row[0])
+		unmapped, _ := row[1].(tidegate.JSONText)
+		bytes += len(unmapped)
+		if r, ok := shape.Sharpen(w.from, w.to, w.column, []byte(unmapped), fmt.Sprint(row[2])); ok {
+			rows = append(rows, staged(next, nil, r))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, last, fmt.Errorf("reading what the column held less exactly: %w", err)
+	}
+	return rows, next, nil
+}
+
+// staged is a row of the staging table.
+func staged(id string, was any, r shape.Restored) tidegate.Row {
+	var left any
+	if len(r.Unmapped) > 0 {
+		left = tidegate.JSONText(r.Unmapped)
+	}
+	return tidegate.Row{id, was, left, r.Value}
+}
+
+// restore reads the next part of what was set aside, after row last. It returns last when
+// there is no more.
+func (w *widening) restore(ctx context.Context, n names, last string) (rows []tidegate.Row, next string, err error) {
+	p := w.d.Placeholder
+	bytes := 0
+	next = last
+	err = each(ctx, w.tx, string("SELECT d.row_id, d.column_value, d.value_type, t."+n.unmapped+" FROM "+n.discards+" AS d JOIN "+n.table+" AS t ON t.id = d.row_id WHERE d.table_name = "+p(1)+
+		" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+" AND d.row_id > "+p(3)+" AND t."+n.column+" IS NULL ORDER BY d.row_id, d.column_value LIMIT "+p(4)),
+		[]any{w.table.Name, w.column, last, int64(partRows)}, func(row tidegate.Row) error {
+			if bytes >= partBytes {
+				return nil // the rest of the part is read again
+			}
+			id, was := str(row[0]), shape.SetAside{Text: str(row[1]), Type: str(row[2])}
+			unmapped, _ := row[3].(tidegate.JSONText)
+			bytes += len(id) + len(was.Text) + len(unmapped)
+			again := id == next && next != last // one row has room for one value
+			next = id
+			if again {
+				return nil
+			}
+			if r, ok := shape.Restore(w.to, w.column, []byte(unmapped), was); ok {
+				rows = append(rows, staged(id, was.Text, r))
+			}
+			return nil
+		})
+	if err != nil {
+		return nil, last, fmt.Errorf("reading what was set aside: %w", err)
+	}
+	return rows, next, nil
+}
+
+// put moves the staged values into the table, and takes their discards away.
+func (w *widening) put(ctx context.Context, n names) error {
+	filled, err := w.tx.Exec(ctx, string("UPDATE "+n.table+" AS t SET "+n.column+" = s.value, "+n.unmapped+" = s.unmapped FROM "+n.staging+" AS s WHERE t.id = s.row_id"))
+	if err != nil {
+		return fmt.Errorf("putting values into their rows: %w", err)
+	}
+	if staged := w.result.Backfilled + w.sharpened; filled != staged {
+		return fmt.Errorf("putting %d values into their rows: %d rows took one", staged, filled)
+	}
+	p := w.d.Placeholder
+	_, err = w.tx.Exec(ctx, string("DELETE FROM "+n.discards+" AS d WHERE d.table_name = "+p(1)+" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+
+		" AND EXISTS (SELECT 1 FROM "+n.staging+" AS s WHERE s.row_id = d.row_id AND s.was = d.column_value)"), w.table.Name, w.column)
+	if err != nil {
+		return fmt.Errorf("removing discards: %w", err)
+	}
+	if !w.users {
+		return nil
+	}
+	// Of every person whose calls got values the latest one counts, as it does when the
+	// loader merges.
+	only := sqltext.Text("")
+	if w.table.Name == shape.EventsTable {
+		only = "type = 'identify' AND "
+	}
+	w.result.Users, err = w.tx.Exec(ctx, string("UPDATE "+n.users+" AS u SET "+n.column+" = i.value FROM (SELECT user_id, "+n.column+" AS value, "+
+		"row_number() OVER (PARTITION BY user_id ORDER BY received_at DESC, CAST(split_part(_tidegate_offset, ':', 2) AS BIGINT) DESC) AS nth FROM "+n.table+
+		" WHERE "+only+n.column+" IS NOT NULL AND user_id IN (SELECT t.user_id FROM "+n.table+" AS t JOIN "+n.staging+" AS s ON t.id = s.row_id)) AS i "+
+		"WHERE u.id = i.user_id AND i.nth = 1"))
+	if err != nil {
+		return fmt.Errorf("merging values into users: %w", err)
+	}
+	return nil
+}
