@@ -325,6 +325,8 @@ func (s *Server) route(rw http.ResponseWriter, r *http.Request, body []byte, j *
 		return s.insert(j, nil)
 	case "GET jobs":
 		return s.getJob(name(3))
+	case "POST queries":
+		return s.quick(r, body)
 	case "GET queries":
 		return s.results(r, name(3))
 	}
