@@ -13,7 +13,8 @@ type candidate struct {
 	present                  bool // the model has the key
 	known                    bool // the ledger has the key
 	confirmed                bool // the destination confirmed a payload once
-	owned                    bool // another key owns the record now
+	owned                    bool // another key was confirmed to own the record since
+	claimed                  bool // a delivery for another key, which may have come to own the record, ended in doubt
 	key                      string
 
 	// What the model's row maps to; empty when not present or when fault is set.
@@ -66,7 +67,7 @@ func decide(c *candidate, r rules) verdict {
 		return verdict{op: tidegate.Added}
 	}
 	op := tidegate.Changed
-	if !c.confirmed {
+	if !c.confirmed || r.mode == tidegate.Audience && c.movedAway() {
 		op = tidegate.Added
 	}
 	asConfirmed := c.fault == nil && c.confirmed && c.afterHash == c.payloadHash
@@ -87,10 +88,18 @@ func decideAbsent(c *candidate, r rules) verdict {
 		return verdict{house: opForget}
 	case c.owned:
 		return verdict{house: opForget} // removing it would take another key's record away
+	case c.claimed:
+		return verdict{} // perhaps it would: that shows when the other key is confirmed
 	case c.state == stateAcked || c.attemptedOp != string(tidegate.Removed):
 		return verdict{op: tidegate.Removed}
 	}
 	return decideAgain(c, tidegate.Removed, r)
+}
+
+// movedAway says whether the row has another identifier than the confirmed one and
+// that record is another key's by now: it must not leave an audience.
+func (c *candidate) movedAway() bool {
+	return (c.owned || c.claimed) && c.fault == nil && c.confirmed && c.identifier != c.storedIdentifier
 }
 
 // asAttempted says whether the row is still what the last attempt carried.

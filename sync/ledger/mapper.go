@@ -11,7 +11,7 @@ import (
 )
 
 // candidateCells is how many cells of a candidate stand before the model's own.
-const candidateCells = 24
+const candidateCells = 25
 
 // mapper reads candidates, maps and decides them.
 type mapper struct {
@@ -48,7 +48,7 @@ func (m *mapper) next(ctx context.Context, into *planRow) error {
 func (m *mapper) candidate(row tidegate.Row, c *candidate) error {
 	var modelRows, ledgerRows int64
 	var recordKey, attemptKey, attemptIdentifier, attemptDestination string
-	err := scan(row, &c.hash, &c.check, &c.fingerprint, &modelRows, &ledgerRows, &c.owned, &recordKey, &c.payload, &c.payloadHash, &c.storedIdentifier, &c.destinationID,
+	err := scan(row, &c.hash, &c.check, &c.fingerprint, &modelRows, &ledgerRows, &c.owned, &c.claimed, &recordKey, &c.payload, &c.payloadHash, &c.storedIdentifier, &c.destinationID,
 		&attemptKey, &c.state, &c.doubted, &c.attemptedOp, &c.attempted, &c.attemptedHash, &c.attemptedFingerprint, &attemptIdentifier, &attemptDestination,
 		&c.idempotencyKey, &c.attempts, &c.firstFailed, &c.next)
 	if err != nil {
@@ -127,6 +127,9 @@ func (m *mapper) plan(c *candidate, v verdict, into *planRow) {
 		return
 	}
 	into.before, into.after, into.afterHash, into.identifier, into.attempts, into.retry, into.fault = c.payload, c.after, c.afterHash, c.identifier, c.attempts, v.retry, c.fault
+	if c.present && c.movedAway() {
+		into.destinationID = "" // that record is not this key's any more
+	}
 	if v.op == tidegate.Removed || c.fault != nil {
 		into.identifier = c.storedIdentifier
 		if into.before == "" && v.op == tidegate.Removed {

@@ -194,14 +194,15 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 	if err := p.listBadKeys(ctx, reading); err != nil {
 		return fmt.Errorf("listing bad keys: %w", err)
 	}
-	if p.absent {
-		for _, sql := range p.w.sql.owned() {
+	move := p.req.Mode == tidegate.Audience // a member whose identifier changes leaves by the old one
+	if p.absent || move {
+		for _, sql := range p.w.sql.owned(move) {
 			if _, err := reading.Exec(ctx, sql); err != nil {
 				return fmt.Errorf("finding records that other keys own: %w", err)
 			}
 		}
 	}
-	rows, err := reading.Query(ctx, p.w.sql.candidates(len(p.src.columns), p.absent))
+	rows, err := reading.Query(ctx, p.w.sql.candidates(len(p.src.columns), p.absent || move))
 	if err != nil {
 		return fmt.Errorf("reading the candidates: %w", err)
 	}

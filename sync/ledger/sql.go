@@ -145,23 +145,32 @@ func (s statements) badKeys(keys, limit int) string {
 		") UNION ALL (SELECT 'repeated', model_rows, " + list + " FROM " + scratchTable + " WHERE open AND key_hash IS NOT NULL AND model_rows > 1 ORDER BY model_rows DESC, key_hash LIMIT " + of + ")")
 }
 
-// owned finds keys that the model lacks and whose record another key was
-// confirmed to own later: removing it would take that key's record away.
-func (s statements) owned() []string {
-	match := func(on sqltext.Text) sqltext.Text {
-		return "SELECT a.key_hash, a.key_check FROM " + scratchTable + " AS s JOIN " + s.of("records") + " AS a ON a.key_hash = s.key_hash AND a.key_check = s.key_check JOIN " + s.of("records") +
-			" AS b ON " + on + " WHERE s.open AND s.model_rows = 0 AND b.key <> a.key AND (b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.key > a.key))"
+// owned finds keys that the model lacks (or, with all, that may have changed) and
+// whose record another key was confirmed to own later, or may own: its delivery
+// ended in doubt. Removing it would take that key's record away.
+func (s statements) owned(all bool) []string {
+	match := func(confirmed, others, on sqltext.Text) sqltext.Text {
+		which := sqltext.Text("s.open AND s.key_hash IS NOT NULL")
+		if !all {
+			which += " AND s.model_rows = 0"
+		}
+		return "SELECT a.key_hash, a.key_check, " + confirmed + " AS confirmed FROM " + scratchTable + " AS s JOIN " + s.of("records") + " AS a ON a.key_hash = s.key_hash AND a.key_check = s.key_check JOIN " + others +
+			" WHERE " + which + " AND b.key <> a.key AND " + on
 	}
+	records, attempts := s.of("records")+" AS b ON ", s.of("attempts")+" AS b ON b.identifier = a.identifier"
+	const later sqltext.Text = "(b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.key > a.key))"
 	return []string{
 		"DROP TABLE IF EXISTS " + string(ownedTable),
-		string("CREATE TEMP TABLE " + ownedTable + s.e.temporary() + " AS " + match("b.identifier = a.identifier") + " UNION " + match("b.destination_id = a.destination_id")),
+		string("CREATE TEMP TABLE " + ownedTable + s.e.temporary() + " AS SELECT key_hash, key_check, bool_or(confirmed) AS confirmed FROM (" +
+			match("true", records+"b.identifier = a.identifier", later) + " UNION ALL " + match("true", records+"b.destination_id = a.destination_id", later) +
+			" UNION ALL " + match("false", attempts, "b.doubted AND b.op <> 'removed'") + ") AS u GROUP BY key_hash, key_check"),
 	}
 }
 
 // candidates joins what may have changed with what is known of it. Key and
-// identifier of a record are read only where a key may be absent: each column of
+// identifier of a record are read only where owned was asked before: each column of
 // __records costs a pass over all of it.
-func (s statements) candidates(columns int, absent bool) string {
+func (s statements) candidates(columns int, owners bool) string {
 	cells := make([]sqltext.Text, columns)
 	for i := range cells {
 		cells[i] = "s." + cell(i)
@@ -169,10 +178,10 @@ func (s statements) candidates(columns int, absent bool) string {
 	by := func(alias sqltext.Text) sqltext.Text {
 		return " AS " + alias + " ON " + alias + ".key_hash = s.key_hash AND " + alias + ".key_check = s.key_check"
 	}
-	isOwned, join := sqltext.Text("false"), sqltext.Text("")
+	isOwned, join := sqltext.Text("false, false"), sqltext.Text("")
 	key, identifier := sqltext.Text("CAST(NULL AS VARCHAR)"), sqltext.Text("CAST(NULL AS VARCHAR)")
-	if absent {
-		isOwned, join = "o.key_hash IS NOT NULL", " LEFT JOIN "+ownedTable+by("o")
+	if owners {
+		isOwned, join = "coalesce(o.confirmed, false), o.key_hash IS NOT NULL", " LEFT JOIN "+ownedTable+by("o")
 		key, identifier = "r.key", "r.identifier"
 	}
 	return string("SELECT s.key_hash, s.key_check, s.fingerprint, s.model_rows, s.ledger_rows, " + isOwned + ", " + key + ", r.payload, r.payload_hash, " + identifier + ", r.destination_id" +

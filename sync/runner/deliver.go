@@ -78,11 +78,16 @@ func (s *step) onWindow(w WindowRead) {
 		s.plan.end = true // an empty window is the end whatever the reader says
 		return
 	}
+	if s.stop != nil { // what was not intended is deferred by close
+		w.Changes = slices.DeleteFunc(w.Changes, func(p ledger.Planned) bool { return p.Ordinal >= s.doubtful })
+		if len(w.Changes) == 0 {
+			s.plan.busy, s.plan.next = false, max(s.plan.next, s.doubtful)
+			return
+		}
+	}
 	first, last := w.Changes[0].Ordinal, w.Changes[len(w.Changes)-1].Ordinal
 	s.plan.next, s.plan.pending = last+1, w.Changes
 	switch {
-	case s.stop != nil && first >= s.doubtful:
-		s.plan.busy, s.plan.pending = false, nil // deferred by close
 	case last < s.doubtful:
 		s.onIntent()
 	default:

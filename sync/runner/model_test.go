@@ -57,6 +57,7 @@ func (s *source) remove(key tidegate.Key) {
 type held struct {
 	acked     tidegate.Record // nil: nothing confirmed
 	id        any             // identifier of acked
+	at        int             // when it was confirmed, counted
 	open      string          // "", "failed", "in_doubt"
 	attempted tidegate.Record // what a failed or doubtful attempt carried
 	attemptID any
@@ -89,6 +90,22 @@ type modelLedger struct {
 	calls   map[string]int
 	wrong   []string // misuse that the checker reports
 	trace   func(format string, args ...any)
+	acks    int // confirmations so far
+}
+
+// owner says whether the record of h, which is key's, is another key's by now:
+// confirmed for it later, or perhaps, because a delivery for it ended in doubt.
+func (l *modelLedger) owner(key tidegate.Key, h *held) (owned, claimed bool) {
+	if h.acked == nil {
+		return false, false
+	}
+	for other, o := range l.keys {
+		if other != key {
+			owned = owned || o.acked != nil && o.at > h.at && o.id == h.id
+			claimed = claimed || o.open == "in_doubt" && o.attempted != nil && o.attemptID == h.id
+		}
+	}
+	return owned, claimed
 }
 
 func newModelLedger(src *source, now func() time.Time) *modelLedger {
@@ -191,7 +208,8 @@ func (l *modelLedger) planRow(p *storedPlan, key tidegate.Key, r row, mode tideg
 		return
 	}
 	op := tidegate.Changed
-	if h.acked == nil {
+	owned, claimed := l.owner(key, h)
+	if h.acked == nil || mode == tidegate.Audience && (owned || claimed) && h.id != r.identifier && !r.unmappable {
 		op = tidegate.Added
 		p.summary.Added++
 	} else {
@@ -220,6 +238,13 @@ func (l *modelLedger) planRemoval(p *storedPlan, key tidegate.Key) {
 			return
 		}
 		before, id = h.attempted, h.attemptID
+	}
+	switch owned, claimed := l.owner(key, h); {
+	case owned:
+		delete(l.keys, key)
+		return
+	case claimed:
+		return
 	}
 	due := h.open == "" || h.attempted != nil || !h.next.IsZero() && !l.now().Before(h.next)
 	if !due {
@@ -338,7 +363,8 @@ func (l *modelLedger) apply(c *ledger.Planned, r ledger.Result) {
 	}
 	switch r.Disposition {
 	case destinations.Delivered:
-		*h = held{acked: c.After, id: c.Identifier}
+		l.acks++
+		*h = held{acked: c.After, id: c.Identifier, at: l.acks}
 		if c.Op == tidegate.Removed {
 			delete(l.keys, c.Key)
 		}
