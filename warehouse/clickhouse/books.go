@@ -40,7 +40,7 @@ func (w *Warehouse) bookkeeping(ctx context.Context) error {
 			", data SimpleAggregateFunction(" + bytesTag + ", Nullable(String)) CODEC(NONE)) ENGINE = " + replicated + "MergeTree PARTITION BY unit ORDER BY seq SETTINGS old_parts_lifetime = 30, " + window +
 			" COMMENT '" + ours + " Loads that belong together, on their way to their tables.'"),
 	} {
-		if err := w.exec(ctx, &call{sql: sql}); err != nil {
+		if err := w.exec(ctx, &call{sql: sql, repeat: true}); err != nil {
 			return fmt.Errorf("making the bookkeeping tables: %w", err)
 		}
 	}
@@ -210,7 +210,7 @@ func (w *Warehouse) dataOf(ctx context.Context, id string, seq int) ([]byte, err
 // forget takes a unit out of the books.
 func (w *Warehouse) forget(ctx context.Context, id string) error {
 	// The name is our own: letters, digits and hyphens.
-	err := w.exec(ctx, &call{sql: string("ALTER TABLE _tidegate.units"+w.onCluster()+" DROP PARTITION '") + id + "'"})
+	err := w.exec(ctx, &call{repeat: true, sql: string("ALTER TABLE _tidegate.units"+w.onCluster()+" DROP PARTITION '") + id + "'"})
 	if err != nil {
 		return fmt.Errorf("taking unit %s out of the books: %w", id, err)
 	}

@@ -25,6 +25,8 @@ type Warehouse struct {
 	cluster string
 	final   bool
 
+	wait time.Duration // before an insert is sent again
+
 	running sync.WaitGroup
 	tables  turns // one writer at a time for each table
 
@@ -47,7 +49,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	if env.Now == nil {
 		return nil, errors.New("opening clickhouse: Env.Now is missing")
 	}
-	w := &Warehouse{dialect: sqltext.ClickHouse(), log: env.Log, now: env.Now, cluster: cfg.Cluster, final: cfg.Final != "never"}
+	w := &Warehouse{dialect: sqltext.ClickHouse(), log: env.Log, now: env.Now, cluster: cfg.Cluster, final: cfg.Final != "never", wait: firstWait}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -121,7 +123,8 @@ func (w *Warehouse) Close() error {
 	return nil
 }
 
-// exec runs a statement that changes something. It waits until the change is visible everywhere.
+// exec runs a statement that changes something. It waits until the change is visible
+// everywhere. A call that may be repeated is, when its answer is lost.
 func (w *Warehouse) exec(ctx context.Context, q *call) error {
 	settings := map[string]string{"session_timezone": "UTC", "mutations_sync": "2", "alter_sync": "2", "lightweight_deletes_sync": "2", "async_insert": "0"}
 	if w.cluster != "" {
@@ -131,12 +134,46 @@ func (w *Warehouse) exec(ctx context.Context, q *call) error {
 	for name, value := range q.settings {
 		settings[name] = value
 	}
-	q.settings, q.id = settings, newID(w.now())
+	q.settings = settings
+	if !q.repeat {
+		return w.once(ctx, q)
+	}
+	return w.persist(ctx, func() error { return w.once(ctx, q) })
+}
+
+func (w *Warehouse) once(ctx context.Context, q *call) error {
+	q.id = newID(w.now())
 	err := w.writes.run(ctx, q)
 	if err != nil && ctx.Err() != nil {
 		w.writes.kill(ctx, q.id)
 	}
 	return err
+}
+
+// attempts is how often a call is made whose answer is lost, and firstWait the
+// wait before the second of them; later ones are longer.
+const (
+	attempts  = 4
+	firstWait = 100 * time.Millisecond
+)
+
+// persist makes a call that may be made twice again when its answer is lost.
+func (w *Warehouse) persist(ctx context.Context, do func() error) error {
+	wait := w.wait
+	for attempt := 1; ; attempt++ {
+		err := do()
+		if err == nil || attempt == attempts || !lost(err) || ctx.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
+		wait *= 4
+	}
 }
 
 // Exec implements warehouse.Execer: one statement. The engine does not say how many

@@ -89,6 +89,7 @@ type call struct {
 	params   []param
 	settings map[string]string
 	data     []byte // of an INSERT, packed as the client packs
+	repeat   bool   // twice does the same as once
 	id       string // of the statement at the server, set by send
 }
 

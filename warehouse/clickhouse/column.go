@@ -33,6 +33,7 @@ type column struct {
 	width    int
 	scale    int
 	nullable bool
+	low      bool // LowCardinality: values are sent as places in a list of those that there are
 	// convert is the function that makes values of a foreign type readable; empty for the others.
 	convert string
 }
@@ -50,7 +51,7 @@ func parseColumn(name, engine string) column {
 	kind := tidegate.Unknown
 	for { // wrappers, outermost first; each is shorter than the one before
 		if inner, ok := wrapped(rest, "LowCardinality"); ok {
-			rest = inner
+			rest, c.low = inner, true
 		} else if inner, ok := wrapped(rest, "Nullable"); ok {
 			rest, c.nullable = inner, true
 		} else if inner, ok := wrapped(rest, "SimpleAggregateFunction"); ok {

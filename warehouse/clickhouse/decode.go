@@ -39,6 +39,11 @@ type vector struct {
 	ends  []int  // where each text ends
 	clean bool   // every text is valid UTF-8 without NUL
 	arena []byte // memory of text before it is a string
+
+	// Of a column of low cardinality: the values of the block and the place of each row's among them.
+	values []any
+	places []uint32
+	list   *vector
 }
 
 // readBlock reads the next block into b; io.EOF at the end of the result.
@@ -95,6 +100,9 @@ func (b *block) readColumn(r *bufio.Reader, i int) error {
 var errForeign = errors.New("the result has a type that must be converted")
 
 func (v *vector) read(r *bufio.Reader, rows int) (err error) {
+	if v.low {
+		return v.readLow(r, rows)
+	}
 	if v.nullable {
 		if v.nulls, err = fill(r, v.nulls, rows); err != nil {
 			return err
@@ -122,6 +130,86 @@ func (v *vector) read(r *bufio.Reader, rows int) (err error) {
 	v.text = string(v.arena)
 	v.clean = v.clean && utf8.ValidString(v.text) && strings.IndexByte(v.text, 0) < 0
 	return nil
+}
+
+// Flags of a column of low cardinality, above the width of its places.
+const (
+	lowVersion  = 1
+	lowWidth    = 0xff
+	lowForeign  = 0x100 // the values are in another block
+	lowOwn      = 0x200 // the values are here
+	maxPlaceLog = 3
+)
+
+// readLow reads a list of values and the place of each row's value in it. Where
+// the column takes NULL that is the first of the list.
+func (v *vector) readLow(r *bufio.Reader, rows int) error {
+	var head [3]uint64
+	for i := range head {
+		n, err := word64(r)
+		if err != nil {
+			return err
+		}
+		head[i] = n
+	}
+	version, flags, n := head[0], head[1], head[2]
+	width := flags & lowWidth
+	if version != lowVersion || flags&lowForeign != 0 || flags&lowOwn == 0 || width > maxPlaceLog || n > maxBlockRows {
+		return errBlock
+	}
+	if v.list == nil {
+		v.list = &vector{column: v.column}
+		v.list.low, v.list.nullable = false, false
+	}
+	if err := v.list.read(r, int(n)); err != nil {
+		return err
+	}
+	count, err := word64(r)
+	if err != nil {
+		return err
+	}
+	if count != uint64(rows) {
+		return errBlock
+	}
+	if v.fixed, err = fill(r, v.fixed, rows<<width); err != nil {
+		return err
+	}
+	return v.lookUp(int(n), rows, 1<<width)
+}
+
+// lookUp makes the list's values, once for all their rows.
+func (v *vector) lookUp(n, rows, width int) error {
+	v.values, v.places = v.values[:0], v.places[:0]
+	for i := range n {
+		if i == 0 && v.nullable {
+			v.values = append(v.values, nil)
+			continue
+		}
+		value, err := v.list.cell(i)
+		if err != nil {
+			value = err // told when a row has it
+		}
+		v.values = append(v.values, value)
+	}
+	for i := range rows {
+		var place uint64
+		for j := width - 1; j >= 0; j-- {
+			place = place<<8 | uint64(v.fixed[i*width+j])
+		}
+		if place >= uint64(n) {
+			return errBlock
+		}
+		v.places = append(v.places, uint32(place))
+	}
+	return nil
+}
+
+func word64(r io.Reader) (uint64, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return 0, cut(err)
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
 }
 
 // fill reads n bytes into the memory of buf.
@@ -191,6 +279,13 @@ var (
 
 // cell returns the value in row i as the nouns carry it.
 func (v *vector) cell(i int) (any, error) {
+	if v.low {
+		value := v.values[v.places[i]]
+		if err, ok := value.(error); ok {
+			return nil, err
+		}
+		return value, nil
+	}
 	if v.nullable && v.nulls[i] != 0 {
 		return nil, nil
 	}

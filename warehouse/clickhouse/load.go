@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
@@ -22,9 +21,6 @@ const (
 	// keyedRows bounds a load by key, whose rows are held in memory until each key has its last one.
 	keyedRows = 4_000_000
 	maxLoadID = 1024
-	// insertAttempts is how often an insert is sent whose answer was lost. Its name makes that one insert.
-	insertAttempts = 4
-	insertWait     = 100 * time.Millisecond
 )
 
 // loadPlan is a load with its names quoted and its columns matched.
@@ -388,23 +384,9 @@ func tokenOf(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// send inserts packed rows under a name, again when the answer is lost.
+// send inserts packed rows under a name, by which the server knows an insert that comes again.
 func (w *Warehouse) send(ctx context.Context, insert, token string, data []byte) error {
-	wait := insertWait
-	for attempt := 1; ; attempt++ {
-		err := w.exec(ctx, &call{sql: insert, data: data, settings: map[string]string{
-			"insert_deduplicate": "1", "insert_deduplication_token": token, "input_format_null_as_default": "0", "max_partitions_per_insert_block": "1000",
-		}})
-		if err == nil || attempt == insertAttempts || !lost(err) {
-			return err
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		case <-timer.C:
-		}
-		wait *= 4
-	}
+	return w.exec(ctx, &call{sql: insert, data: data, repeat: true, settings: map[string]string{
+		"insert_deduplicate": "1", "insert_deduplication_token": token, "input_format_null_as_default": "0", "max_partitions_per_insert_block": "1000",
+	}})
 }

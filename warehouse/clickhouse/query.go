@@ -37,7 +37,7 @@ func (w *Warehouse) Query(ctx context.Context, sql string, args ...any) (tidegat
 // what the rest of this package can read.
 func (w *Warehouse) reading() map[string]string {
 	s := map[string]string{
-		"readonly": "2", "session_timezone": "UTC", "join_use_nulls": "1", "low_cardinality_allow_in_native_format": "0",
+		"readonly": "2", "session_timezone": "UTC", "join_use_nulls": "1",
 		"cancel_http_readonly_queries_on_client_close": "1", "wait_end_of_query": "0", "output_format_json_quote_64bit_integers": "0",
 		"output_format_native_encode_types_in_binary_format": "0", "max_block_size": "32768",
 	}
@@ -126,7 +126,12 @@ func (w *Warehouse) rows(ctx context.Context, sql string, args ...any) ([]tidega
 	if err != nil {
 		return nil, err
 	}
-	return w.drained(ctx, w.writes, q)
+	var all []tidegate.Row
+	err = w.persist(ctx, func() (err error) {
+		all, err = w.drained(ctx, w.writes, q)
+		return err
+	})
+	return all, err
 }
 
 func (w *Warehouse) drained(ctx context.Context, c *client, q *query) (all []tidegate.Row, err error) {

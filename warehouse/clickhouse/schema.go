@@ -155,7 +155,7 @@ func (w *Warehouse) create(ctx context.Context, t warehouse.Table, s tidegate.Sc
 		if err != nil {
 			return err
 		}
-		if err := w.exec(ctx, &call{sql: string("CREATE DATABASE IF NOT EXISTS " + schema + w.onCluster())}); err != nil {
+		if err := w.exec(ctx, &call{repeat: true, sql: string("CREATE DATABASE IF NOT EXISTS " + schema + w.onCluster())}); err != nil {
 			return err
 		}
 	}
@@ -171,7 +171,7 @@ func (w *Warehouse) createAs(ctx context.Context, t warehouse.Table, lay *layout
 	if err != nil {
 		return err
 	}
-	return w.exec(ctx, &call{sql: string("CREATE TABLE IF NOT EXISTS "+name+w.onCluster()+" ("+sqltext.Join(lay.defs, ", ")+") ENGINE = "+w.replicated()+lay.engine+
+	return w.exec(ctx, &call{repeat: true, sql: string("CREATE TABLE IF NOT EXISTS "+name+w.onCluster()+" ("+sqltext.Join(lay.defs, ", ")+") ENGINE = "+w.replicated()+lay.engine+
 		" ORDER BY "+lay.order+" SETTINGS "+w.window()+lay.settings+" COMMENT '") + ours + "'"})
 }
 
@@ -264,7 +264,7 @@ func (w *Warehouse) alter(ctx context.Context, d *table, c change) error {
 		return err
 	}
 	if len(c.actions) > 0 {
-		if err := w.exec(ctx, &call{sql: string("ALTER TABLE " + name + w.onCluster() + " " + sqltext.Join(c.actions, ", "))}); err != nil {
+		if err := w.exec(ctx, &call{repeat: true, sql: string("ALTER TABLE " + name + w.onCluster() + " " + sqltext.Join(c.actions, ", "))}); err != nil {
 			return err
 		}
 	}
@@ -300,7 +300,7 @@ func (w *Warehouse) rewrite(ctx context.Context, d *table, lay *layout, values [
 	if err != nil {
 		return err
 	}
-	drop := &call{sql: string("DROP TABLE IF EXISTS " + name + w.onCluster() + " SYNC")}
+	drop := &call{repeat: true, sql: string("DROP TABLE IF EXISTS " + name + w.onCluster() + " SYNC")}
 	if err := w.exec(ctx, drop); err != nil {
 		return fmt.Errorf("dropping what an earlier rewrite left: %w", err)
 	}
@@ -318,7 +318,7 @@ func (w *Warehouse) rewrite(ctx context.Context, d *table, lay *layout, values [
 	if err != nil {
 		return fmt.Errorf("rewriting the table: %w", err)
 	}
-	if err := w.exec(ctx, &call{sql: drop.sql}); err != nil {
+	if err := w.exec(ctx, &call{repeat: true, sql: drop.sql}); err != nil {
 		return fmt.Errorf("dropping the old table: %w", err)
 	}
 	return nil
