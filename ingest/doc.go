@@ -10,7 +10,10 @@
 // error, which is after the events are on disk (Invariant 1); one request is one
 // Append. The events of an answered request are kept as the client's own bytes,
 // valid or refused: of a partial batch every item is in the envelope, the
-// refused ones under a stable code, and the answer names them. Of a request that
+// refused ones under a stable code, and the answer names them. Three things are
+// done to them here, because afterwards it would be too late (treat.go): of
+// suppressed people and, where a source says so, of bots only the id is kept,
+// and addresses are cut down. Their senders are answered as ever. Of a request that
 // is refused as a whole nothing is kept, because the client was told. A
 // stranger's bytes give an answer, never a panic (Invariant 7). No answer holds
 // a write key that the client did not send (Invariant 9).
