@@ -114,7 +114,7 @@ func (c *client) send(ctx context.Context, q *call) (*http.Response, error) {
 		return nil, connectError(ctx, err)
 	}
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-ClickHouse-Exception-Code") != "" {
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		message, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
 		if err != nil && ctx.Err() != nil {
 			return nil, connectError(ctx, err)
@@ -200,7 +200,7 @@ func (c *client) run(ctx context.Context, q *call) (err error) {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	message, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
 	if err != nil {
 		return connectError(ctx, err)

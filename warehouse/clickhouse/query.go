@@ -202,7 +202,7 @@ type reader struct {
 
 // open sends the statement and reads the first block, which tells the columns.
 func (r *reader) open() error {
-	resp, err := r.c.send(r.run, &r.call)
+	resp, err := r.c.send(r.run, &r.call) //nolint:bodyclose // end closes it
 	if err != nil {
 		return err
 	}

@@ -216,10 +216,6 @@ func (w *Warehouse) change(have *table, want tidegate.Schema) (change, error) {
 	var c change
 	schema := schemaOf(have.columns)
 	for _, col := range want {
-		name, err := w.dialect.Ident(col.Name)
-		if err != nil {
-			return change{}, err
-		}
 		at := indexFold(schema, col.Name)
 		if at < 0 {
 			def, err := definition(w.dialect, col, false)
@@ -234,7 +230,8 @@ func (w *Warehouse) change(have *table, want tidegate.Schema) (change, error) {
 		if wide == old.typ || !old.writable() {
 			continue
 		}
-		if name, err = w.dialect.Ident(old.name); err != nil { // as it is written in the table
+		name, err := w.dialect.Ident(old.name) // as it is written in the table
+		if err != nil {
 			return change{}, err
 		}
 		inKey := false

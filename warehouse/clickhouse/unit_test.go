@@ -101,24 +101,7 @@ func TestUnitCutShort(t *testing.T) {
 	p := between(t, s)
 	through := config(s)
 	through.Port = p.port
-	requests := 0
-	{
-		x := world{"whole"}
-		w := open(t, through)
-		x.prepare(t, w)
-		tx := x.unit(t, w)
-		p.plan(nil)
-		if err := tx.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		requests = p.count()
-		if d := cmp.Diff(stateAfter, x.state(t, w)); d != "" {
-			t.Fatal(d)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	requests := wholeCommit(t, through, p)
 	if requests < 8 {
 		t.Fatalf("a commit is %d requests: not every step was seen", requests)
 	}
@@ -185,6 +168,25 @@ func TestUnitCutShort(t *testing.T) {
 	if ends["nothing"] != 1 || ends["all"] != 2*requests-1 {
 		t.Errorf("got %v: only a cut before the books have the unit may leave nothing", ends)
 	}
+}
+
+// wholeCommit commits a unit that nobody disturbs and returns how many requests that takes.
+func wholeCommit(t *testing.T, cfg clickhouse.Config, p *proxy) int {
+	t.Helper()
+	x := world{"whole"}
+	w := open(t, cfg)
+	defer w.Close()
+	x.prepare(t, w)
+	tx := x.unit(t, w)
+	p.plan(nil)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	requests := p.count()
+	if d := cmp.Diff(stateAfter, x.state(t, w)); d != "" {
+		t.Fatal(d)
+	}
+	return requests
 }
 
 // TestLoadCutShort: a single load whose answer is lost is done once, by the

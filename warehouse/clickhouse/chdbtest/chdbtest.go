@@ -182,11 +182,12 @@ func (s *Server) Exec(tb testing.TB, sql string) string {
 		tb.Fatal(err)
 	}
 	req.SetBasicAuth(User, Password)
-	resp, err := http.DefaultClient.Do(req)
+	req.Close = true
+	resp, err := http.DefaultTransport.RoundTrip(req) //nolint:forbidigo // to our own child, in tests only
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		tb.Fatalf("%s: %v %s", sql, err, b)
@@ -204,6 +205,5 @@ func (s *Server) halt() {
 // Stop ends the server and removes its folder.
 func (s *Server) Stop() {
 	s.halt()
-	http.DefaultClient.CloseIdleConnections()
 	_ = os.RemoveAll(s.root)
 }
