@@ -240,7 +240,7 @@ func (h *Hub) writeLineage(ctx context.Context, edges []api.LineageEdge) (err er
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, string("DELETE FROM "+table)); err != nil {
+	if _, err := tx.Exec(ctx, string("DELETE FROM "+table+" WHERE true")); err != nil {
 		return fmt.Errorf("emptying the table: %w", err)
 	}
 	places := make([]sqltext.Text, len(lineageSchema()))

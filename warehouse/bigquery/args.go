@@ -75,7 +75,8 @@ func parameter(word string) (int, bool) {
 
 // param is one value with the type that it has in BigQuery.
 func param(name string, arg any) (*bq.QueryParameter, error) {
-	engine, text := "", []byte(nil)
+	var engine string
+	var text []byte
 	var err error
 	switch v := arg.(type) {
 	case int:

@@ -27,8 +27,11 @@ func TestLayout(t *testing.T) {
 	w := open(t, cfg)
 	table := warehouse.Table{Schema: "web", Name: "order_completed"}
 	columns := tidegate.Schema{
-		{Name: "id", Type: kind(tidegate.String)}, {Name: "anonymous_id", Type: kind(tidegate.String)}, {Name: "user_id", Type: kind(tidegate.String)},
-		{Name: "received_at", Type: kind(tidegate.Timestamp)}, {Name: "total", Type: kind(tidegate.Int)},
+		{Name: "id", Type: kind(tidegate.String)},
+		{Name: "anonymous_id", Type: kind(tidegate.String)},
+		{Name: "user_id", Type: kind(tidegate.String)},
+		{Name: "received_at", Type: kind(tidegate.Timestamp)},
+		{Name: "total", Type: kind(tidegate.Int)},
 	}
 	if _, err := w.Ensure(t.Context(), table, columns); err != nil {
 		t.Fatal(err)

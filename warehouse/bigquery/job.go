@@ -242,7 +242,7 @@ func (w *Warehouse) all(ctx context.Context, r request) ([]tidegate.Row, tidegat
 	if err != nil {
 		return nil, nil, err
 	}
-	rd := w.reader(ctx, r, res)
+	rd := w.reader(r, res)
 	rows, err := drain(ctx, rd)
 	return rows, rd.schema, err
 }

@@ -44,7 +44,7 @@ func appendJSON(dst []byte, text string) []byte {
 
 // kept says whether BigQuery keeps the value of a JSON number.
 func kept(number string) bool {
-	if len(number) <= 15 && strings.IndexAny(number, "eE") < 0 {
+	if len(number) <= 15 && !strings.ContainsAny(number, "eE") {
 		return true // a double has more than 15 digits
 	}
 	if _, err := strconv.ParseInt(number, 10, 64); err == nil {

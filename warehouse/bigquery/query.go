@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	bq "google.golang.org/api/bigquery/v2"
 
@@ -23,7 +25,13 @@ func (w *Warehouse) Query(ctx context.Context, sql string, args ...any) (tidegat
 	return r, nil
 }
 
-func (w *Warehouse) query(ctx context.Context, sql string, args []any) (*reader, error) {
+func (w *Warehouse) query(ctx context.Context, sql string, args []any) (tidegate.RowReader, error) {
+	if err := checkText(sql); err != nil {
+		return nil, err
+	}
+	if explained, ok := explains(sql); ok {
+		return w.explain(ctx, explained, args)
+	}
 	if err := checkQuery(sql); err != nil {
 		return nil, err
 	}
@@ -40,9 +48,24 @@ func (w *Warehouse) query(ctx context.Context, sql string, args []any) (*reader,
 		w.leave()
 		return nil, err
 	}
-	r := w.reader(ctx, req, res)
+	r := w.reader(req, res)
 	r.done = func(error) { w.leave() }
 	return r, nil
+}
+
+// explain is EXPLAIN, which GoogleSQL has not: what a dry run says of a query.
+func (w *Warehouse) explain(ctx context.Context, sql string, args []any) (tidegate.RowReader, error) {
+	stats, err := w.dryRun(ctx, sql, args)
+	if err != nil {
+		return nil, err
+	}
+	integer, text := tidegate.Type{Kind: tidegate.Int}, tidegate.Type{Kind: tidegate.String}
+	names := ""
+	for _, t := range w.referenced(stats) {
+		names += ", " + t.String()
+	}
+	return tidegate.Rows(tidegate.Schema{{Name: "bytes_processed", Type: integer}, {Name: "tables", Type: text}},
+		tidegate.Row{stats.TotalBytesProcessed, strings.TrimPrefix(names, ", ")}), nil
 }
 
 var errReaderClosed = errors.New("reading rows: the reader is closed")
@@ -59,21 +82,21 @@ type reader struct {
 	token   string
 	done    func(error) // may be nil
 
-	run    context.Context // of the page that is fetched; ends with Close
-	cancel context.CancelFunc
+	closing atomic.Bool
+	waiting sync.Mutex              // guards give
+	give    context.CancelCauseFunc // gives the page up that is fetched; nil while none is
 
 	mu   sync.Mutex // held by Next, and by Close once Next returned
 	read int64
 	err  error // why the reader ended
 }
 
-func (w *Warehouse) reader(ctx context.Context, req request, res *result) *reader {
+func (w *Warehouse) reader(req request, res *result) *reader {
 	r := &reader{w: w, api: req.api, id: res.job.JobReference.JobId, page: res.first.Rows, token: res.first.PageToken}
 	if res.first.Schema != nil {
 		r.columns = columnsOf(res.first.Schema.Fields)
 	}
 	r.schema, r.row = schemaOf(r.columns), make(tidegate.Row, len(r.columns))
-	r.run, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return r
 }
 
@@ -96,7 +119,7 @@ func (r *reader) next(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("reading rows: %w", err)
 	}
-	if r.run.Err() != nil {
+	if r.closing.Load() {
 		return errReaderClosed
 	}
 	for len(r.page) == 0 {
@@ -127,8 +150,11 @@ func (r *reader) next(ctx context.Context) error {
 func (r *reader) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(r.run, func() { cancel(errReaderClosed) })
-	defer stop()
+	r.givesUp(cancel)
+	defer r.givesUp(nil)
+	if r.closing.Load() {
+		return errReaderClosed
+	}
 	var got *bq.GetQueryResultsResponse
 	err := r.w.try(ctx, "", func(ctx context.Context) (err error) {
 		got, err = r.w.service(r.api).Jobs.GetQueryResults(r.w.project, r.id).Location(r.w.location).PageToken(r.token).
@@ -142,13 +168,18 @@ func (r *reader) fetch(ctx context.Context) error {
 	return nil
 }
 
+func (r *reader) givesUp(cancel context.CancelCauseFunc) {
+	r.waiting.Lock()
+	defer r.waiting.Unlock()
+	r.give = cancel
+}
+
 // end releases everything and remembers why. r.mu is held.
 func (r *reader) end(err error) {
 	if r.err != nil {
 		return
 	}
 	r.err, r.page = err, nil
-	r.cancel()
 	if errors.Is(err, io.EOF) || errors.Is(err, errReaderClosed) {
 		err = nil
 	}
@@ -159,7 +190,12 @@ func (r *reader) end(err error) {
 
 // Close stops a Next that is waiting in another goroutine.
 func (r *reader) Close() error {
-	r.cancel()
+	r.closing.Store(true)
+	r.waiting.Lock()
+	if r.give != nil {
+		r.give(errReaderClosed)
+	}
+	r.waiting.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.end(errReaderClosed)

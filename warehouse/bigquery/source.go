@@ -16,8 +16,8 @@ import (
 // source is the body of a load job: rows as gzipped lines of JSON, made as they
 // are read. An error of the rows ends the upload before BigQuery makes a job of it.
 type source struct {
-	ctx      context.Context // of the load; an io.Reader is given none
-	cells    cells
+	next     func(use func(i int, text []byte) error) error // the next row; an io.Reader is given no context
+	cells    *cells
 	names    [][]byte // of the columns, as JSON strings with a colon
 	plain    []bool   // columns whose values stand without quotes
 	numbered bool     // rows carry their number as "n"
@@ -30,7 +30,9 @@ type source struct {
 
 // newSource reads the first row, so that it is known whether there is one.
 func newSource(ctx context.Context, p *loadPlan, names []string, rows tidegate.RowReader, numbered bool) (*source, error) {
-	s := &source{ctx: ctx, cells: cells{plan: p, rows: rows}, numbered: numbered, names: make([][]byte, len(names)), plain: make([]bool, len(names))}
+	read := &cells{plan: p, rows: rows}
+	next := func(use func(i int, text []byte) error) error { return read.next(ctx, use) }
+	s := &source{next: next, cells: read, numbered: numbered, names: make([][]byte, len(names)), plain: make([]bool, len(names))}
 	for i, name := range names {
 		quoted, err := appendQuoted(nil, []byte(name))
 		if err != nil {
@@ -73,7 +75,7 @@ func (s *source) Read(b []byte) (int, error) {
 // encode packs one row.
 func (s *source) encode() error {
 	s.line = append(s.line[:0], '{')
-	err := s.cells.next(s.ctx, func(i int, text []byte) error {
+	err := s.next(func(i int, text []byte) error {
 		if len(s.line) > 1 {
 			s.line = append(s.line, ',')
 		}

@@ -118,6 +118,15 @@ func wordPart(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
 }
 
+// explains returns what follows EXPLAIN, at its place.
+func explains(sql string) (string, bool) {
+	t := &tokens{sql: sql}
+	if t.next() != "explain" {
+		return "", false
+	}
+	return sql[:t.start] + strings.Repeat(" ", t.at-t.start) + sql[t.at:], true
+}
+
 // checkQuery refuses what is not one reading statement. In GoogleSQL the first
 // word tells: there is no SELECT that writes, and no WITH before anything but a
 // query. It is a second lock on the door: the first is an account that may only read.

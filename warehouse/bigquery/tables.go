@@ -82,12 +82,16 @@ func (w *Warehouse) tablesIn(ctx context.Context, dataset string) ([]warehouse.T
 // tables that it would read, those below views included. Tables of other projects
 // have the project before the dataset.
 func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
-	stats, err := w.dryRun(ctx, sql)
+	stats, err := w.dryRun(ctx, sql, nil)
 	if err != nil {
 		return nil, fmt.Errorf("finding the tables of a query: %w", err)
 	}
+	return w.referenced(stats), nil
+}
+
+func (w *Warehouse) referenced(stats *bq.JobStatistics) []warehouse.Table {
 	if stats.Query == nil {
-		return nil, nil
+		return nil
 	}
 	tables := make([]warehouse.Table, len(stats.Query.ReferencedTables))
 	for i, t := range stats.Query.ReferencedTables {
@@ -96,14 +100,14 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 			tables[i].Schema = t.ProjectId + "." + t.DatasetId
 		}
 	}
-	return tables, nil
+	return tables
 }
 
 // Estimate implements warehouse.Estimator by a dry run. Bytes is what the query
 // would be billed for on demand, before the minimum of 10 MB a table.
 func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimate, error) {
 	none := warehouse.Estimate{Rows: -1, Bytes: -1}
-	stats, err := w.dryRun(ctx, sql)
+	stats, err := w.dryRun(ctx, sql, nil)
 	if err != nil {
 		return none, fmt.Errorf("estimating a query: %w", err)
 	}
@@ -112,18 +116,22 @@ func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimat
 }
 
 // dryRun asks what a query would do. It costs nothing.
-func (w *Warehouse) dryRun(ctx context.Context, sql string) (*bq.JobStatistics, error) {
+func (w *Warehouse) dryRun(ctx context.Context, sql string, args []any) (*bq.JobStatistics, error) {
 	if err := checkQuery(sql); err != nil {
+		return nil, err
+	}
+	bound, params, err := bind(sql, args)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.enter(); err != nil {
 		return nil, err
 	}
 	defer w.leave()
-	job := w.job(request{op: "estimate", sql: sql})
+	job := w.job(request{op: "estimate", sql: bound, params: params})
 	job.Configuration.DryRun = true
 	var stats *bq.JobStatistics
-	err := w.try(ctx, sql, func(ctx context.Context) error {
+	err = w.try(ctx, sql, func(ctx context.Context) error {
 		j, err := w.reading.Jobs.Insert(w.project, job).Context(ctx).Do()
 		if err == nil {
 			if stats = j.Statistics; stats == nil {

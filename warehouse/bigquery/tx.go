@@ -21,8 +21,11 @@ var loadsTable = warehouse.Table{Schema: "_tidegate", Name: "loads"}
 func loadsSchema() tidegate.Schema {
 	text := tidegate.Type{Kind: tidegate.String}
 	return tidegate.Schema{
-		{Name: "load_id", Type: text}, {Name: "table_schema", Type: text}, {Name: "table_name", Type: text},
-		{Name: "rows", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: "loaded_at", Type: tidegate.Type{Kind: tidegate.Timestamp}},
+		{Name: "load_id", Type: text},
+		{Name: "table_schema", Type: text},
+		{Name: "table_name", Type: text},
+		{Name: "rows", Type: tidegate.Type{Kind: tidegate.Int}},
+		{Name: "loaded_at", Type: tidegate.Type{Kind: tidegate.Timestamp}},
 	}
 }
 
@@ -263,7 +266,7 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 	if err != nil {
 		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
-	r := t.w.reader(ctx, req, res)
+	r := t.w.reader(req, res)
 	t.reader = r
 	r.done = func(err error) { t.reader = nil; _ = t.fail(err) }
 	return r, nil

@@ -373,7 +373,7 @@ func (s *Server) fields(ctx context.Context, dataset, table string) ([]*bq.Table
 
 // catalogue answers for datasets and tables.
 func (s *Server) catalogue(method string, body []byte, dataset, collection, table string) (any, error) {
-	ctx := s.ctx
+	ctx := s.life()
 	switch {
 	case dataset == "" && method == http.MethodPost:
 		var d bq.Dataset

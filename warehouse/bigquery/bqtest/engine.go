@@ -563,7 +563,7 @@ func (s *Server) dryRun(j *bq.Job) (any, error) {
 	if q == nil {
 		return nil, failure(http.StatusBadRequest, "invalid", "a load has no dry run")
 	}
-	processed, tables, err := s.bytesOf(s.ctx, q)
+	processed, tables, err := s.bytesOf(s.life(), q)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (s *Server) insert(j *bq.Job, media []byte) (any, error) {
 	if j.JobReference == nil || !jobID.MatchString(j.JobReference.JobId) {
 		return nil, failure(http.StatusBadRequest, "invalid", "Invalid job ID")
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(s.life())
 	made := &job{told: j, cancel: cancel, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *Server) insert(j *bq.Job, media []byte) (any, error) {
 	j.Status = &bq.JobStatus{State: "RUNNING"}
 	j.Statistics = &bq.JobStatistics{CreationTime: s.births}
 	if q := j.Configuration.Query; q != nil && q.CreateSession {
-		conn, err := s.db.Conn(s.ctx)
+		conn, err := s.db.Conn(s.life())
 		if err != nil {
 			cancel()
 			return nil, err

@@ -203,11 +203,11 @@ func escape(s string) (rune, int, error) {
 		digits, base, from = 3, 8, 1
 	}
 	if digits == 0 || len(s) < from+digits {
-		return 0, 0, fmt.Errorf("Illegal escape sequence: %q", s[:2])
+		return 0, 0, fmt.Errorf("illegal escape sequence: %q", s[:2])
 	}
 	n, err := strconv.ParseUint(s[from:from+digits], base, 32)
 	if err != nil {
-		return 0, 0, fmt.Errorf("Illegal escape sequence: %q", s[:from+digits])
+		return 0, 0, fmt.Errorf("illegal escape sequence: %q", s[:from+digits])
 	}
 	return rune(n), from + digits, nil
 }

@@ -35,7 +35,7 @@ type Server struct {
 
 	db     *sql.DB
 	http   *httptest.Server
-	ctx    context.Context
+	life   func() context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	key    *rsa.PrivateKey
@@ -95,9 +95,10 @@ func Start() (*Server, error) {
 		db: sql.OpenDB(connector), jobs: map[string]*job{}, datasets: map[string]*bq.Dataset{}, layouts: map[string]layout{},
 		sessions: map[string]*session{}, uploads: map[string]*upload{}, denied: map[string]string{}, births: 1_700_000_000_000,
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	s.life, s.cancel = func() context.Context { return ctx }, cancel
 	for _, statement := range macros {
-		if _, err := s.db.ExecContext(s.ctx, statement); err != nil {
+		if _, err := s.db.ExecContext(s.life(), statement); err != nil {
 			return nil, fmt.Errorf("%s: %w", statement, err)
 		}
 	}
@@ -146,7 +147,7 @@ func (s *Server) Sessions() int {
 // Exec runs DuckDB's SQL in the engine below.
 func (s *Server) Exec(tb testing.TB, sql string) {
 	tb.Helper()
-	if _, err := s.db.ExecContext(s.ctx, sql); err != nil {
+	if _, err := s.db.ExecContext(s.life(), sql); err != nil {
 		tb.Fatal(err)
 	}
 }
