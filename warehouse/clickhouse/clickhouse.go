@@ -201,7 +201,7 @@ func (w *Warehouse) statement(sql string, args []any) (*call, error) {
 	if endsTransaction(sql) {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a unit is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
 	}
-	bound, params, err := bindArgs(sql, args)
+	bound, params, err := bindArgs(translate(sql), args)
 	if err != nil {
 		return nil, err
 	}

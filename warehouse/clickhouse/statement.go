@@ -355,3 +355,23 @@ func endsTransaction(sql string) bool {
 	}
 	return false
 }
+
+// translate puts the engine's words in the place of those of the SQL standard: its schemas
+// are databases, and a DELETE of all rows says so.
+func translate(sql string) string {
+	t := &tokens{sql: sql}
+	lead := t.next()
+	second := t.next()
+	switch {
+	case (lead == "drop" || lead == "create") && second == "schema":
+		return sql[:t.start] + "DATABASE" + sql[t.at:]
+	case lead == "delete" && second == "from":
+		for word := t.next(); word != ""; word = t.next() {
+			if word == "where" && !t.quoted {
+				return sql
+			}
+		}
+		return strings.TrimRight(sql, "; \t\r\n") + " WHERE true"
+	}
+	return sql
+}
