@@ -98,7 +98,7 @@ endef
 official-sdks:
 	$(call install,node,e2e/official/package-lock.json,(cd e2e/official && npm ci --no-audit --no-fund --loglevel=error >/dev/null))
 	$(call install,python,e2e/official/requirements.txt,python3 -m venv $(OFFICIAL)/python && $(OFFICIAL)/python/bin/pip install --quiet --disable-pip-version-check --no-deps -r e2e/official/requirements.txt)
-	$(call install,java,e2e/official/java/pom.xml,command -v javac >/dev/null && mvn -q -B -f e2e/official/java/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(OFFICIAL)/java/jars)
+	$(call install,java,e2e/official/java/pom.xml,command -v javac >/dev/null && mvn -q -B -Dstyle.color=never -f e2e/official/java/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(OFFICIAL)/java/jars)
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc

@@ -21,15 +21,19 @@ import (
 	official "gopkg.in/segmentio/analytics-go.v3"
 )
 
-// witness notes which steps an SDK was told are delivered: those in a request
-// that was answered 200.
+// witness notes which steps and other calls an SDK was told are delivered: those
+// in a request that was answered 200.
 type witness struct {
-	next http.Handler
-	mu   sync.Mutex
-	told map[string]bool
+	next  http.Handler
+	mu    sync.Mutex
+	told  map[string]bool
+	types map[string]bool
 }
 
-var stepPattern = regexp.MustCompile(`"step":\s*"([^"]*)"`)
+var (
+	stepPattern = regexp.MustCompile(`"step":\s*"([^"]*)"`)
+	typePattern = regexp.MustCompile(`"type":\s*"(identify|group|page|alias)"`)
+)
 
 func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(out, r.Body, 16<<20))
@@ -52,6 +56,16 @@ func (w *witness) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	for _, found := range stepPattern.FindAllSubmatch(body, -1) {
 		w.told[string(found[1])] = true
 	}
+	for _, found := range typePattern.FindAllSubmatch(body, -1) {
+		w.types[string(found[1])] = true
+	}
+}
+
+// allTypes says whether one of each of the other calls was delivered.
+func (w *witness) allTypes() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.types) == 4
 }
 
 func (w *witness) count() int {
@@ -128,13 +142,19 @@ func officialSDKs(t *testing.T) []officialSDK {
 	if need("python", filepath.Join(cache, "python", "ready"), python) != "" {
 		list = append(list,
 			child("segment-analytics-python", "segment_python", "10 retries", python, "official/python.py", "segment"),
-			child("rudder-sdk-python", "rudder_python", "10 retries", python, "official/python.py", "rudder"))
+			inContext(child("rudder-sdk-python", "rudder_python", "10 retries", python, "official/python.py", "rudder")))
 	}
 	jars := filepath.Join(cache, "java")
 	if java := need("java", filepath.Join(jars, "ready"), "java"); java != "" {
 		list = append(list, child("com.segment.analytics.java", "segment_java", "3 retries", java, "-cp", filepath.Join(jars, "jars", "*"), "official/java/Driver.java"))
 	}
 	return list
+}
+
+// inContext says of an SDK that it puts a person's traits into the context.
+func inContext(s officialSDK) officialSDK {
+	s.traits = "context_traits_"
+	return s
 }
 
 func browserPath() string {
@@ -161,6 +181,13 @@ func openOfficialGo(host, writeKey string) (program, error) {
 }
 
 func (g *goProgram) track(user string, n int, id string) error {
+	if n == -1 {
+		return errors.Join(
+			g.client.Enqueue(official.Identify{UserId: user, Traits: official.NewTraits().Set("planName", "pro")}),
+			g.client.Enqueue(official.Group{UserId: user, GroupId: "g1", Traits: official.NewTraits().Set("seatCount", 5)}),
+			g.client.Enqueue(official.Page{UserId: user, Name: "Home", Properties: official.NewProperties().Set("pageKind", "shop")}),
+			g.client.Enqueue(official.Alias{UserId: user + "-new", PreviousId: user}))
+	}
 	return g.client.Enqueue(official.Track{UserId: user, MessageId: id, Event: "Step", Properties: official.Properties{"n": n, "step": id}})
 }
 
@@ -224,7 +251,7 @@ func browserSDKs(node, chromium string) []officialSDK {
 	}
 	return []officialSDK{
 		page("@segment/analytics-next", "segment_web", "10 attempts, a queue in the browser", "segment"),
-		page("@rudderstack/analytics-js", "rudder_web", "10 retries, a queue in the browser", "rudder"),
+		inContext(page("@rudderstack/analytics-js", "rudder_web", "10 retries, a queue in the browser", "rudder")),
 		page("Segment's snippet, our SDK", "snippet_web", "no end", "snippet"),
 	}
 }

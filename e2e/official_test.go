@@ -23,14 +23,17 @@ type program interface {
 // what its makers promise when the network is bad.
 type officialSDK struct {
 	name, source, promise string
+	// traits is what stands before the columns of a person's traits: RudderStack's SDKs
+	// have them in the context.
+	traits string
 	// endless SDKs have no end of their own: they go on until the page is closed, so
 	// that the harness waits for them as a visitor would.
 	endless bool
 	open    func(host, writeKey string) (program, error)
 }
 
-// plan is what becomes of an SDK's first requests; after it the network is good
-// and only the server is killed. No SDK meets more than two faults in a row, so
+// plan is what becomes of an SDK's next requests; after it the network is good and
+// only the server is killed. No SDK meets more than two faults in a row, so
 // that the slowest backoff of them stays bounded.
 func plan() []faultproxy.Fault {
 	return []faultproxy.Fault{
@@ -39,9 +42,9 @@ func plan() []faultproxy.Fault {
 	}
 }
 
-// TestOfficialSDKs lets the official SDKs write through bad networks to a server
-// that is killed and started again under them, all at once, and then compares the
-// warehouse with what each was told: nothing that the server answered with 200, or
+// TestOfficialSDKs lets every official SDK make one of each call, and then track
+// through bad networks to a server that is killed and started again under them, all
+// at once. Then it compares the warehouse with what each was told: nothing that the server answered with 200, or
 // the SDK reported as delivered, is missing, and nothing is there twice. What an
 // SDK gave up by its own rules is counted.
 func TestOfficialSDKs(t *testing.T) {
@@ -68,6 +71,17 @@ func TestOfficialSDKs(t *testing.T) {
 		return
 	}
 	t.Logf("every SDK is open after %v", time.Since(begun).Round(time.Millisecond))
+	for _, r := range runs {
+		if err := r.client.track("u0", -1, "-"); err != nil {
+			t.Fatalf("%s: %v", r.sdk.name, err)
+		}
+	}
+	n.waitFor(patience, "one of each call from every SDK", func() bool {
+		return !slices.ContainsFunc(runs, func(r *officialRun) bool { return !r.witness.allTypes() })
+	})
+	for _, r := range runs {
+		r.proxy.Plan(plan()...)
+	}
 	stop := make(chan struct{})
 	var feeds sync.WaitGroup
 	for _, r := range runs {
@@ -117,8 +131,8 @@ type officialRun struct {
 }
 
 func newOfficialRun(t *testing.T, n *node, s officialSDK) *officialRun {
-	r := &officialRun{sdk: s, node: n, proxy: faultproxy.NewPlanned("http://"+n.ingest, 1500*time.Millisecond, plan()...)}
-	r.witness = &witness{next: r.proxy, told: map[string]bool{}}
+	r := &officialRun{sdk: s, node: n, proxy: faultproxy.NewPlanned("http://"+n.ingest, 1500*time.Millisecond)}
+	r.witness = &witness{next: r.proxy, told: map[string]bool{}, types: map[string]bool{}}
 	r.front = httptest.NewServer(r.witness)
 	t.Cleanup(func() { r.front.Close(); r.proxy.Close() })
 	return r
@@ -183,6 +197,15 @@ func (r *officialRun) judge(t *testing.T) string {
 			sum += number("select count(*) from (values ('" + strings.Join(chunk, "'),('") + "')) v(id) where id not in (select step from TABLE)")
 		}
 		return sum
+	}
+	plan := r.sdk.traits + "plan_name = 'pro'"
+	for table, where := range map[string]string{
+		"identifies": plan, "users": plan, "groups": "group_id = 'g1' and seat_count = 5",
+		"pages": "name = 'Home' and page_kind = 'shop'", "aliases": "previous_id = 'u0'",
+	} {
+		if got := number("select count(*) from " + r.sdk.source + "." + table + " where " + where); got != 1 {
+			t.Errorf("%s: %d rows of %s are as they were called, want 1", r.sdk.name, got, table)
+		}
 	}
 	told := r.witness.steps()
 	lost, twice := missing(told), number("select count(*) - count(distinct step) from TABLE")

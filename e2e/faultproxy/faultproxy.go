@@ -69,6 +69,13 @@ func NewPlanned(target string, slow time.Duration, plan ...Fault) *Proxy {
 	return p
 }
 
+// Plan adds to the plan of a Proxy that NewPlanned made.
+func (p *Proxy) Plan(faults ...Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.plan = append(p.plan, faults...)
+}
+
 // Planned returns how many entries of the plan no request has met yet.
 func (p *Proxy) Planned() int {
 	p.mu.Lock()

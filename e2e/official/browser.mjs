@@ -27,9 +27,18 @@ const rudder = (host, writeKey) => `
   analytics.load('${writeKey}', '${host}', { configUrl: '${host}', onLoaded: () => { window.isReady = true } });
   window.step = (user, n, step) => analytics.track('Step', { n, step });`;
 
+/** One of each call but track, with what the tables are to show; segment's and rudder's take the same arguments. */
+const others = `
+  window.others = (user) => {
+    analytics.identify(user, { planName: 'pro' });
+    analytics.group('g1', { seatCount: 5 });
+    analytics.page('Shop', 'Home', { pageKind: 'shop' });
+    analytics.alias(user + '-new', user);
+  };`;
+
 async function bundled(entry) {
   const options = { bundle: true, write: false, format: 'iife', logLevel: 'error', define: { 'process.env.NODE_ENV': '"production"' } };
-  const result = await build({ ...options, stdin: { contents: entry, resolveDir: import.meta.dirname, loader: 'js' } });
+  const result = await build({ ...options, stdin: { contents: entry + others, resolveDir: import.meta.dirname, loader: 'js' } });
   return `<!doctype html><title>Steps</title><script>${result.outputFiles[0].text.replaceAll('</script', '<\\/script')}</script>`;
 }
 
@@ -37,7 +46,7 @@ function withSnippet(host, writeKey) {
   const script = snippet.min({ apiKey: writeKey, host: 'HUB', page: false }).replace('https://HUB', host);
   return `<!doctype html><title>Steps</title><script>${script}</script><script>
     analytics.ready(() => { window.isReady = true });
-    window.step = (user, n, step) => void analytics.track('Step', { n, step }, { messageId: step });</script>`;
+    window.step = (user, n, step) => void analytics.track('Step', { n, step }, { messageId: step });${others}</script>`;
 }
 
 const html = {};
@@ -61,6 +70,7 @@ async function open(kind, host, writeKey) {
 for await (const line of createInterface({ input: process.stdin })) {
   const [kind, user, n, id] = line.split(' ');
   if (kind === 'open') await open(user, n, id);
+  else if (n === '-1') await pages[kind].evaluate((user) => window.others(user), user);
   else await pages[kind].evaluate(([user, n, id]) => window.step(user, n, id), [user, Number(n), id]);
   process.stdout.write(`ok ${kind === 'open' ? user : id}\n`);
 }

@@ -13,7 +13,7 @@ failed = set()
 
 
 def on_error(_error, batch):
-    failed.update(message["properties"]["step"] for message in batch)
+    failed.update(message["properties"]["step"] for message in batch if message["type"] == "track")
 
 
 if kind == "segment":
@@ -26,9 +26,15 @@ client = Client(write_key, host=host, upload_size=10, upload_interval=0.2, on_er
 taken = []
 for line in sys.stdin:
     user, n, step = line.split()
-    ok, _ = client.track(user_id=user, event="Step", properties={"n": int(n), "step": step}, message_id=step)
-    if ok:
-        taken.append(step)
+    if n == "-1":  # one of each of the other calls
+        client.identify(user, {"planName": "pro"})
+        client.group(user, "g1", {"seatCount": 5})
+        client.page(user, "Shop", "Home", {"pageKind": "shop"})
+        client.alias(user, user + "-new")
+    else:
+        ok, _ = client.track(user_id=user, event="Step", properties={"n": int(n), "step": step}, message_id=step)
+        if ok:
+            taken.append(step)
     print("ok", step, flush=True)
 client.shutdown()
 for step in taken:

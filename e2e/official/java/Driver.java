@@ -1,10 +1,15 @@
 import com.segment.analytics.Analytics;
 import com.segment.analytics.Callback;
+import com.segment.analytics.messages.AliasMessage;
+import com.segment.analytics.messages.GroupMessage;
+import com.segment.analytics.messages.IdentifyMessage;
 import com.segment.analytics.messages.Message;
+import com.segment.analytics.messages.PageMessage;
 import com.segment.analytics.messages.TrackMessage;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -44,9 +49,18 @@ public class Driver {
         })
         .build();
     int taken = 0;
+    Set<String> steps = new HashSet<>();
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
-    for (String line; (line = in.readLine()) != null; taken++) {
+    for (String line; (line = in.readLine()) != null; ) {
       String[] words = line.split(" ");
+      if (words[1].equals("-1")) {
+        others(analytics, words[0]);
+        taken += 4;
+        out.println("ok " + words[2]);
+        continue;
+      }
+      taken++;
+      steps.add(words[2]);
       analytics.enqueue(TrackMessage.builder("Step")
           .userId(words[0])
           .messageId(words[2])
@@ -60,9 +74,19 @@ public class Driver {
     }
     analytics.shutdown();
     for (String id : delivered) {
-      out.println("delivered " + id);
+      if (steps.contains(id)) {
+        out.println("delivered " + id);
+      }
     }
     out.println("closed");
     System.exit(0);
+  }
+
+  /** One of each call but track, with what the tables are to show. */
+  private static void others(Analytics analytics, String user) {
+    analytics.enqueue(IdentifyMessage.builder().userId(user).traits(Map.of("planName", "pro")));
+    analytics.enqueue(GroupMessage.builder("g1").userId(user).traits(Map.of("seatCount", 5)));
+    analytics.enqueue(PageMessage.builder("Home").userId(user).properties(Map.of("pageKind", "shop")));
+    analytics.enqueue(AliasMessage.builder(user).userId(user + "-new"));
   }
 }
