@@ -323,8 +323,8 @@ func (c *Client) Query(ctx context.Context, q QueryRequest, columns func([]Colum
 // the journal's end.
 func (c *Client) Tail(ctx context.Context, req TailRequest, event func(TailedEvent) error) error {
 	query := url.Values{"follow": {strconv.FormatBool(req.Follow)}, "refused": {strconv.FormatBool(req.Refused)}, "limit": {strconv.Itoa(req.Limit)}}
-	if req.Source != "" {
-		query.Set("source", req.Source)
+	for name, value := range map[string]string{"source": req.Source, "type": req.Type, "event": req.Event, "user": req.User, "filter": req.Filter} {
+		setText(query, name, value)
 	}
 	if req.From != nil {
 		query.Set("from", req.From.String())

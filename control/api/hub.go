@@ -21,6 +21,9 @@ import (
 // the caller can do something about them; the code decides the HTTP status
 // (see statusOf): "….not_found" 404, "….conflict" 409, "….invalid" 422.
 type Hub interface {
+	EventHub
+	PrivacyHub
+
 	// Activate makes p what the hub runs: sources, destinations, models, syncs and
 	// schedules. It is all or nothing: after an error the hub still runs what it ran.
 	// Running runs go on with the definitions they started with.
@@ -171,6 +174,10 @@ type ColumnInfo struct {
 // starts at the journal's end.
 type TailRequest struct {
 	Source  string           // empty: all sources
+	Type    string           // empty: all types
+	Event   string           // name of a track event; empty: all
+	User    string           // a userId or anonymousId
+	Filter  string           // a condition in CEL
 	From    *tidegate.Offset // the first offset shown
 	Since   time.Time        // the first arrival shown
 	Refused bool             // refused events only
@@ -187,6 +194,7 @@ type TailedEvent struct {
 	ReceivedAt time.Time       `json:"received_at"`
 	Refusal    string          `json:"refusal,omitempty" doc:"The code for which the event was refused."`
 	Event      json.RawMessage `json:"event"`
+	Became     *Became         `json:"became,omitempty"`
 }
 
 // Explanation is what an event becomes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -80,7 +81,7 @@ func answerList[T any](items []T, err error) (*body[list[T]], error) {
 
 // table is every route of the admin surface, in the order of the reference.
 func (s *server) table() []route {
-	return []route{
+	return slices.Concat([]route{
 		{method: "GET", path: "/openapi.json", id: "openapi", permission: auth.Public, summary: "This document", raw: http.HandlerFunc(s.openAPI)},
 		{method: "GET", path: "/docs", id: "docs", permission: auth.Public, summary: "This document as a page", raw: http.HandlerFunc(serveDocs)},
 		{method: "GET", path: "/docs.js", id: "docsScript", permission: auth.Public, summary: "The page's script", raw: http.HandlerFunc(serveDocsScript)},
@@ -151,7 +152,7 @@ func (s *server) table() []route {
 		do("GET", "/v1/tokens", "listTokens", auth.Admin, "The API tokens, without their secret part", s.listTokens),
 		do("POST", "/v1/tokens", "createToken", auth.Admin, "Makes an API token; it is shown once", s.createToken),
 		do("DELETE", "/v1/tokens/{id}", "revokeToken", auth.Admin, "Ends an API token at once", s.revokeToken),
-	}
+	}, s.eventRoutes(), s.privacyRoutes())
 }
 
 // bodyReadTimeout bounds how long a request's body may take to come.

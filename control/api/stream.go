@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -202,13 +203,19 @@ type tailIn struct {
 	Source  string    `query:"source" doc:"Events of this source only."`
 	From    string    `query:"from" doc:"The first offset, partition:position."`
 	Since   time.Time `query:"since" doc:"The first arrival, RFC 3339."`
+	Type    string    `query:"type" doc:"Events of this type only."`
+	Event   string    `query:"event" doc:"Track events of this name only."`
+	User    string    `query:"user" doc:"Events of this userId or anonymousId only."`
+	Filter  string    `query:"filter" maxLength:"8192" doc:"A condition in CEL over event, source, type, name, message_id, user_id, anonymous_id, received_at and refusal."`
 	Refused bool      `query:"refused" doc:"Refused events only."`
 	Follow  bool      `query:"follow" doc:"Wait for more."`
 	Limit   int       `query:"limit" minimum:"0" doc:"At most so many; 0 means no limit when following and 100 otherwise."`
+	LastID  string    `header:"Last-Event-ID" doc:"The offset after which a browser goes on."`
+	Accept  string    `header:"Accept" doc:"text/event-stream gives server-sent events."`
 }
 
 func (s *server) tailEvents(_ context.Context, in *tailIn) (*huma.StreamResponse, error) {
-	req := TailRequest{Source: in.Source, Since: in.Since, Refused: in.Refused, Follow: in.Follow, Limit: in.Limit}
+	req := TailRequest{Source: in.Source, Type: in.Type, Event: in.Event, User: in.User, Filter: in.Filter, Since: in.Since, Refused: in.Refused, Follow: in.Follow, Limit: in.Limit}
 	if !req.Follow && req.Limit == 0 {
 		req.Limit = 100
 	}
@@ -218,6 +225,9 @@ func (s *server) tailEvents(_ context.Context, in *tailIn) (*huma.StreamResponse
 			return nil, err
 		}
 		req.From = &from
+	}
+	if strings.Contains(in.Accept, sse) {
+		return s.tailAsEvents(req, in.LastID)
 	}
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) error {
 		if req.Follow { // there may be nothing to say for long

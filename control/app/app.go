@@ -142,7 +142,10 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	a.Hub = newHub(o, a.store)
 	a.Hub.sources.set(p.Sources)
-	if err := a.openJournal(ctx); err != nil {
+	if err := a.Hub.openPeople(ctx); err != nil {
+		return nil, fmt.Errorf("reading who is suppressed: %w", err)
+	}
+	if err := a.openJournal(ctx, p); err != nil {
 		return nil, err
 	}
 	opened.add(func() error { return a.journal.Close(context.WithoutCancel(ctx)) })
@@ -190,7 +193,7 @@ func (a *App) definitions(ctx context.Context, w *store.Workspace) (*project.Pro
 	return p, nil
 }
 
-func (a *App) openJournal(ctx context.Context) (err error) {
+func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	a.journal, err = journal.Open(ctx, journal.Options{
 		Dir: filepath.Join(a.o.Data, "journal"), FS: a.o.FS, Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
 		Fatal: func(err error) {
@@ -202,6 +205,7 @@ func (a *App) openJournal(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the journal: %w", err)
 	}
+	retain(a.journal, p)
 	a.Hub.books = newBooks(a.journal)
 	return nil
 }
@@ -216,7 +220,7 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 		Journal: a.Hub.books, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
 		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents, EventsPerSecond: limits.EventsPerSecond},
 		Script: script, PublicURL: p.Settings.PublicURL,
-		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: resolveSecret, Meter: a.o.Telemetry.Meter("ingest"),
+		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: resolveSecret, Suppression: &a.Hub.events.people, Meter: a.o.Telemetry.Meter("ingest"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the collection API: %w", err)

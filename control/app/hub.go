@@ -54,6 +54,8 @@ type Hub struct {
 	quotas      runner.Quotas // shared by syncs and forwards
 	redis       *redis.Client // nil without shared quotas
 
+	events eventWork
+
 	stopWork  context.CancelFunc // runs and schedules
 	workDone  chan struct{}
 	stopLoad  context.CancelFunc
@@ -108,6 +110,9 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 	if err := h.books.open(ctx, wh, reader.Committed()); err != nil {
 		return errors.Join(err, wh.Close())
 	}
+	if err := h.openEvents(ctx, j, reader.Committed()); err != nil {
+		return errors.Join(err, wh.Close())
+	}
 	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
 	h.files = file.New(wh, projectFiles{h.o.Project}, h.o.Now, h.o.Log)
 	h.openAlerts()
@@ -115,7 +120,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return errors.Join(err, wh.Close())
 	}
 	options := loader.Options{
-		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{}, Judge: &h.judge,
+		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{}, Judge: &h.judge, OnFates: h.events.ring.Put,
 	}
 	if every, err := time.ParseDuration(p.Settings.CheckpointEvery); err == nil {
 		options.CheckpointEvery, options.CheckpointAfterDDL = every, min(every, 15*time.Second)
@@ -149,6 +154,7 @@ func (h *Hub) run(ctx context.Context, group *errgroup.Group, fail context.Cance
 	parts.Go(func() error { return h.watchDbt(work) })
 	parts.Go(func() error { return h.watchDrift(work) })
 	parts.Go(func() error { return h.alerts.Run(work) })
+	h.runEvents(work, &parts)
 	parts.Go(func() error { return h.runForwards(work) })
 	group.Go(func() error {
 		defer close(h.workDone)
@@ -209,6 +215,7 @@ func (h *Hub) Activate(ctx context.Context, p *project.Project) error {
 	if err := h.further.replaceable(p); err != nil {
 		return err
 	}
+	retain(h.journal, p)
 	return h.replaceDbt(ctx, p)
 }
 

@@ -109,7 +109,7 @@ func (h *Hub) WaitLoaded(ctx context.Context) error { return h.loader.Wait(ctx, 
 
 // Doctor examines the hub.
 func (h *Hub) Doctor(ctx context.Context) []api.Finding {
-	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx)}
+	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx), h.checkHours(ctx)}
 	a := h.active.Load()
 	for _, w := range a.project.Warehouses {
 		findings = append(findings, h.checkFurther(ctx, a, w.Name))

@@ -217,7 +217,7 @@ func (c *command) tree() *cobra.Command {
 	root.AddCommand(
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
-		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.execCommand(), c.warehouseCommand(),
+		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.privacyCommand(), c.execCommand(), c.warehouseCommand(),
 		c.modelCommand(), c.syncCommand(), c.forwardCommand(), c.dbtCommand(), c.lineageCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)

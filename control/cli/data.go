@@ -8,7 +8,6 @@ import (
 	"io"
 	"os/exec"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -256,77 +255,6 @@ func (p *rowPrinter) finish(end api.End) error {
 		_, _ = fmt.Fprintf(p.c.env.Stderr, "Only the first %s; there are more (--limit).\n", plural(end.Count, "row"))
 	}
 	return nil
-}
-
-func (c *command) eventsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "Look at events as they came", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	var req api.TailRequest
-	var from, since string
-	var once bool
-	tail := &cobra.Command{
-		Use: "tail", Short: "Show events as the journal takes them", Args: cobra.NoArgs,
-		Long: "Tail shows events from now on, until Ctrl-C. --from and --since begin earlier; --once stops at the journal's end. With --json each event is one JSON object on a line of its own.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			req.Follow = !once
-			if from != "" {
-				o, err := api.ParseOffset(from)
-				if err != nil {
-					return usage(err)
-				}
-				req.From = &o
-			}
-			if since != "" {
-				at, err := c.moment(since)
-				if err != nil {
-					return err
-				}
-				req.Since = at
-			}
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			err = client.Tail(cmd.Context(), req, c.showEvent)
-			if req.Follow && errors.Is(err, context.Canceled) {
-				return nil // Ctrl-C is its end
-			}
-			return err
-		},
-	}
-	tail.Flags().StringVar(&req.Source, "source", "", "events of this source only")
-	tail.Flags().StringVar(&from, "from", "", "the first offset, PARTITION:POSITION")
-	tail.Flags().StringVar(&since, "since", "", "the first arrival: a time (RFC 3339) or how long ago (10m)")
-	tail.Flags().BoolVar(&req.Refused, "refused", false, "refused events only")
-	tail.Flags().BoolVar(&once, "once", false, "stop at the journal's end")
-	tail.Flags().IntVar(&req.Limit, "limit", 0, "at most so many events")
-	cmd.AddCommand(tail)
-	return cmd
-}
-
-// moment reads a time or how long ago it was.
-func (c *command) moment(text string) (time.Time, error) {
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return c.env.Now().Add(-d), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, usage(fmt.Errorf("--since %q is neither a time (2026-01-02T15:04:05Z) nor a duration (10m)", text))
-	}
-	return at, nil
-}
-
-func (c *command) showEvent(e api.TailedEvent) error {
-	if c.json {
-		enc := json.NewEncoder(c.env.Stdout)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(e)
-	}
-	refusal := ""
-	if e.Refusal != "" {
-		refusal = "  REFUSED " + e.Refusal
-	}
-	_, err := fmt.Fprintf(c.env.Stdout, "%s  %s  %-10s  %-8s  %s%s\n", e.ReceivedAt.UTC().Format(time.TimeOnly), e.Offset, e.Source, e.Type, oneLine(string(e.Event)), refusal)
-	return err
 }
 
 func (c *command) execCommand() *cobra.Command {

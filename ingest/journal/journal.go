@@ -73,6 +73,8 @@ type Journal struct {
 	// by the writer. It is taken before mu.
 	disk sync.Mutex
 
+	sealSoon atomic.Bool // the next append begins a new segment
+
 	mu       sync.Mutex
 	filling  *group
 	closed   bool

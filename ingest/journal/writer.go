@@ -193,7 +193,7 @@ func (w *writer) fail(cause error) {
 // makeRoom sees to it that n bytes can be written at w.off, in a new segment if
 // the last one is full.
 func (w *writer) makeRoom(n int64) error {
-	full := w.off > segment.DataStart && w.off+n > w.j.o.SegmentBytes
+	full := w.off > segment.DataStart && (w.off+n > w.j.o.SegmentBytes || w.j.sealSoon.Swap(false))
 	if !w.accepting || full {
 		if err := w.roll(n); err != nil {
 			return err

@@ -20,8 +20,8 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// Letter is one dead letter.
-type Letter struct {
+// DeadLetter is one dead letter.
+type DeadLetter struct {
 	Source     string    `json:"source"`
 	Offset     string    `json:"offset"`
 	MessageID  string    `json:"message_id"`
@@ -103,17 +103,17 @@ func num(v any) int64 {
 }
 
 // after reads up to limit letters behind a position, in the order of the journal.
-func (l letters) after(ctx context.Context, behind int64, code string, limit int) ([]Letter, error) {
+func (l letters) after(ctx context.Context, behind int64, code string, limit int) ([]DeadLetter, error) {
 	p := l.dialect.Placeholder
 	where, args := placeSQL+" > "+string(p(1)), []any{behind}
 	if code != "" {
 		where, args = where+" AND code = "+string(p(2)), append(args, code)
 	}
-	var all []Letter
+	var all []DeadLetter
 	err := query(ctx, l.wh, "SELECT source, journal_offset, message_id, received_at, code, reason, body, context FROM "+l.table+
 		" WHERE "+where+" ORDER BY "+placeSQL+" LIMIT "+strconv.Itoa(limit), args, func(row tidegate.Row) error {
 		at, _ := row[3].(time.Time)
-		all = append(all, Letter{str(row[0]), str(row[1]), str(row[2]), at, str(row[4]), str(row[5]), str(row[6]), str(row[7])})
+		all = append(all, DeadLetter{str(row[0]), str(row[1]), str(row[2]), at, str(row[4]), str(row[5]), str(row[6]), str(row[7])})
 		return nil
 	})
 	if err != nil {
@@ -258,7 +258,7 @@ func each(ctx context.Context, rows tidegate.RowReader, use func(tidegate.Row)) 
 
 // deadChunks reads dead letters, source by source, and finds their events: in the
 // journal while it holds them, else in what the warehouse kept.
-func (r *Replayer) deadChunks(ctx context.Context, what What, next tidegate.Offset, counts *Counts, use func([]item, tidegate.Offset) error) error {
+func (r *Replayer) deadChunks(ctx context.Context, what What, next tidegate.Offset, counts *Totals, use func([]item, tidegate.Offset) error) error {
 	// A place is a position in the list of sources (the partition) and in the journal.
 	for n := int(next.Partition); n < len(what.Sources); n++ {
 		l, ok, err := lettersOf(ctx, r.o.Warehouse, r.o.Schema(what.Sources[n]), shape.DeadLettersTable)
@@ -294,7 +294,7 @@ func (r *Replayer) deadChunks(ctx context.Context, what What, next tidegate.Offs
 }
 
 // bodies finds the events of letters that are wanted, and the position of the last letter.
-func (r *Replayer) bodies(what What, found []Letter, counts *Counts) (items []item, last int64, err error) {
+func (r *Replayer) bodies(what What, found []DeadLetter, counts *Totals) (items []item, last int64, err error) {
 	var bytes int
 	seen := map[string]bool{}
 	for i := range found {
@@ -368,7 +368,7 @@ func (r *Replayer) event(offset tidegate.Offset) (ev tidegate.Event, kept bool, 
 }
 
 // rebuilt is the event as far as its dead letter tells. Its refusal is judged again.
-func rebuilt(l *Letter, offset tidegate.Offset) tidegate.Event {
+func rebuilt(l *DeadLetter, offset tidegate.Offset) tidegate.Event {
 	ev := tidegate.Event{Offset: offset, Source: l.Source, ReceivedAt: l.ReceivedAt, Body: []byte(l.Body), MessageID: l.MessageID, Refusal: l.Code}
 	if l.Context != "" {
 		ev.Context = []byte(l.Context)

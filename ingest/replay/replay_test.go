@@ -161,9 +161,9 @@ func (r *rig) replayer() *Replayer {
 
 func (r *rig) everything() What { return What{Range: Range{To: r.journal.Durable()}} }
 
-func (r *rig) live(what What) Counts {
+func (r *rig) live(what What) Totals {
 	r.t.Helper()
-	var counts Counts
+	var counts Totals
 	if err := r.replayer().Live(r.t.Context(), what, tidegate.Offset{}, &counts, func(tidegate.Offset) error { return nil }); err != nil {
 		r.t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestAReplayGoesOnWhereItWas(t *testing.T) {
 	what := r.everything()
 	var place tidegate.Offset
 	planted := errors.New("planted")
-	var counts Counts
+	var counts Totals
 	err := r.replayer().Live(t.Context(), what, place, &counts, func(next tidegate.Offset) error { place = next; return planted })
 	if !errors.Is(err, planted) || place.Position == 0 || place.Position >= what.Range.To.Position {
 		t.Fatalf("%v at %s", err, place)
@@ -338,7 +338,7 @@ func TestDeadLettersOutliveTheJournal(t *testing.T) {
 	r.rules.set(false, 0)
 	o := r.replayer().o
 	o.Journal = gone
-	var counts Counts
+	var counts Totals
 	err := New(o).Live(t.Context(), What{Range: Range{To: r.journal.Durable()}, Dead: true, Sources: []string{"web"}}, tidegate.Offset{}, &counts, func(tidegate.Offset) error { return nil })
 	if err != nil || counts.Rebuilt != 1 || counts.Resolved != 1 {
 		t.Fatalf("counts %+v, %v", counts, err)
@@ -384,7 +384,7 @@ func TestShadowShowsWhatOtherRulesDo(t *testing.T) {
 	if err := Free(t.Context(), r.wh, "web", false); tidegate.FaultOf(err).Code != "replay.conflict" {
 		t.Errorf("a live schema is free: %v", err)
 	}
-	var counts Counts
+	var counts Totals
 	for range 2 { // the second finds its place at the end
 		if err := Shadow(t.Context(), o, &counts, func(tidegate.Offset) {}); err != nil {
 			t.Fatal(err)
@@ -415,7 +415,7 @@ func TestShadowShowsWhatOtherRulesDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Schema, o.Filter, counts = "few", filter, Counts{}
+	o.Schema, o.Filter, counts = "few", filter, Totals{}
 	if err := Shadow(t.Context(), o, &counts, func(tidegate.Offset) {}); err != nil {
 		t.Fatal(err)
 	}

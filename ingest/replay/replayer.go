@@ -46,7 +46,7 @@ type What struct {
 
 // Live replays what from the place next on, which is the zero Offset at first, and
 // calls done after each chunk with the place after it.
-func (r *Replayer) Live(ctx context.Context, what What, next tidegate.Offset, counts *Counts, done func(next tidegate.Offset) error) error {
+func (r *Replayer) Live(ctx context.Context, what What, next tidegate.Offset, counts *Totals, done func(next tidegate.Offset) error) error {
 	return r.chunks(ctx, what, next, counts, func(items []item, next tidegate.Offset) error {
 		if err := r.replay(ctx, items, counts); err != nil {
 			return err
@@ -56,7 +56,7 @@ func (r *Replayer) Live(ctx context.Context, what What, next tidegate.Offset, co
 }
 
 // chunks calls use for every chunk, with the place after it.
-func (r *Replayer) chunks(ctx context.Context, what What, next tidegate.Offset, counts *Counts, use func([]item, tidegate.Offset) error) error {
+func (r *Replayer) chunks(ctx context.Context, what What, next tidegate.Offset, counts *Totals, use func([]item, tidegate.Offset) error) error {
 	if what.Dead {
 		return r.deadChunks(ctx, what, next, counts, use)
 	}
@@ -122,7 +122,7 @@ func distinct(items []item) []item {
 
 // replay appends a chunk, waits for the loader, and takes away the dead letters that
 // it has replayed.
-func (r *Replayer) replay(ctx context.Context, items []item, counts *Counts) error {
+func (r *Replayer) replay(ctx context.Context, items []item, counts *Totals) error {
 	if len(items) == 0 {
 		return nil
 	}

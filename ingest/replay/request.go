@@ -37,8 +37,8 @@ type Warehouse interface {
 // Range is what of the journal is replayed: From ≤ offset < To.
 type Range struct{ From, To tidegate.Offset }
 
-// Counts is what a replay has done, or would do.
-type Counts struct {
+// Totals is what a replay has done, or would do.
+type Totals struct {
 	Read     int64 `json:"read" doc:"Events looked at."`
 	Wanted   int64 `json:"wanted" doc:"Events that are replayed."`
 	Hidden   int64 `json:"hidden" doc:"Events of people of whom nothing is kept."`
@@ -49,7 +49,7 @@ type Counts struct {
 	Sources map[string]map[string]int64 `json:"sources,omitempty"`
 }
 
-func (c *Counts) want(source, kind string) {
+func (c *Totals) want(source, kind string) {
 	c.Wanted++
 	if c.Sources == nil {
 		c.Sources = map[string]map[string]int64{}
@@ -83,7 +83,7 @@ type frames struct {
 	hidden live.Hidden
 	to     tidegate.Offset
 	from   tidegate.Offset
-	counts *Counts
+	counts *Totals
 }
 
 // next appends the wanted events of the next frame to items, and returns the offset
@@ -130,8 +130,8 @@ func (f *frames) next(items []item) (_ []item, next tidegate.Offset, bytes int, 
 
 // Count says what a replay would do and does nothing. deadOf returns which of a
 // chunk's events are dead letters.
-func (r *Replayer) Count(ctx context.Context, what What) (Counts, error) {
-	var counts Counts
+func (r *Replayer) Count(ctx context.Context, what What) (Totals, error) {
+	var counts Totals
 	err := r.chunks(ctx, what, tidegate.Offset{}, &counts, func(items []item, _ tidegate.Offset) error {
 		for i := range items {
 			if items[i].dead {

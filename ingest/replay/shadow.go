@@ -41,7 +41,7 @@ type ShadowOptions struct {
 // Shadow loads the range into the schema by a loader of its own, whose place, ids and
 // counts are in the schema too: it goes on where it was when it is called again. passed
 // is called with the place as it moves on.
-func Shadow(ctx context.Context, o ShadowOptions, counts *Counts, passed func(tidegate.Offset)) error {
+func Shadow(ctx context.Context, o ShadowOptions, counts *Totals, passed func(tidegate.Offset)) error {
 	from := o.Range.From
 	reader, err := o.Journal.OpenAt(from)
 	if err != nil {
@@ -88,7 +88,7 @@ type bare struct{ loader.Warehouse }
 type shadowReader struct {
 	reader  *journal.Reader
 	o       ShadowOptions
-	counts  *Counts
+	counts  *Totals
 	payload []byte
 }
 

@@ -194,20 +194,22 @@ func (t *Teller) store(ctx context.Context) error {
 	return nil
 }
 
-// Accepted returns how many events came in the hours with from ≤ hour < to.
-func (t *Teller) Accepted(ctx context.Context, source string, from, to time.Time) (map[Key]int64, error) {
+// Accepted returns how many events came in the hours with from ≤ hour < to, and up to
+// where the journal is counted.
+func (t *Teller) Accepted(ctx context.Context, source string, from, to time.Time) (map[Key]int64, tidegate.Offset, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	next := tidegate.Offset{Position: t.next}
 	all, err := t.o.Books.Accepted(ctx, source, from, to)
 	if err != nil {
-		return nil, fmt.Errorf("reading the counts of accepted events: %w", err)
+		return nil, next, fmt.Errorf("reading the counts of accepted events: %w", err)
 	}
 	for k, n := range t.counts {
 		if (source == "" || k.Source == source) && !k.Hour.Before(from) && k.Hour.Before(to) {
 			all[k] += n
 		}
 	}
-	return all, nil
+	return all, next, nil
 }
 
 // Wait returns when every event below offset is counted.

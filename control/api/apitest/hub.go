@@ -13,6 +13,7 @@ import (
 	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/ingest/privacy"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/sync/runner"
 )
@@ -27,16 +28,19 @@ func New() *Hub {
 // Hub is the fake.
 type Hub struct {
 	sync.Mutex
-	Activated []*project.Project
-	Refuse    error // what Activate returns
-	IsReady   bool
-	Results   tidegate.RowReader
-	Events    []api.TailedEvent
-	Tailed    api.TailRequest
-	Started   map[string]tidegate.Run
-	Tested    []string      // alerts
-	Lent      bool          // the file is out
-	Returned  chan struct{} // told once the file is back
+	Activated  []*project.Project
+	Refuse     error // what Activate returns
+	IsReady    bool
+	Results    tidegate.RowReader
+	Events     []api.TailedEvent
+	Tailed     api.TailRequest
+	Started    map[string]tidegate.Run
+	Tested     []string // alerts
+	Replayed   []api.ReplayRequest
+	Suppressed []privacy.Entry
+	Deleted    []api.DeleteRequest
+	Lent       bool          // the file is out
+	Returned   chan struct{} // told once the file is back
 }
 
 // Activate implements api.Hub.
