@@ -81,6 +81,18 @@ chdb-env:
 	  npm install --no-save --no-audit --no-fund --silent --prefix $(CHDB) "@chdb/lib-$$lib@$$want"; then echo "$$want" > $(CHDB)/ready; \
 	else echo "THE TESTS AGAINST CLICKHOUSE ARE SKIPPED: its engine cannot be fetched for $$system. They need npm and its registry."; fi
 
+## second-opinion: run BigQuery's suite on bqemulator, an emulator by others, from PyPI (minutes; not part of test)
+BQEMU := $(CACHE)/bqemulator
+second-opinion: require-cc
+	@want="$$(cksum < warehouse/bigquery/testdata/bqemulator-requirements.txt)"; \
+	if [ "$$(cat $(BQEMU)/ready 2>/dev/null)" != "$$want" ]; then rm -rf $(BQEMU) && mkdir -p $(CACHE) && python3 -m venv $(BQEMU) && \
+	  $(BQEMU)/bin/pip install --quiet --disable-pip-version-check -r warehouse/bigquery/testdata/bqemulator-requirements.txt && echo "$$want" > $(BQEMU)/ready; fi
+	CGO_ENABLED=1 TIDEGATE_BQEMULATOR="$(CURDIR)/$(BQEMU)/bin/python" go test -tags '$(TAGS)' -count=1 -timeout 30m -run 'TestSecondOpinion' ./warehouse/bigquery
+
+## test-cloud: hold adapters to the suite on real accounts, whose credentials are in the environment (docs/warehouses)
+test-cloud: require-cc
+	CGO_ENABLED=1 go test -tags '$(TAGS)' -count=1 -timeout 2h -v -run 'TestCloud' ./warehouse/...
+
 ## sdk-js: install, build, lint and test the JavaScript SDK, in Chromium where it is installed (Node 20 or newer)
 sdk-js: build
 	@command -v npm >/dev/null || { $(call no-node,SKIPPED: the JavaScript SDK needs Node 20 or newer (https://nodejs.org)); }; \
@@ -157,4 +169,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18
+.PHONY: second-opinion test-cloud chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18

@@ -2,12 +2,12 @@ package bigquery_test
 
 import (
 	"bufio"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,18 +16,15 @@ import (
 	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
-// emulator starts the bqemulator of `make bqemulator-env`, an emulator by others
+// emulator starts the bqemulator of `make second-opinion`, an emulator by others
 // (sqlglot over DuckDB), and returns its address.
-func emulator(t *testing.T) string {
+func emulator(t testing.TB) string {
 	t.Helper()
-	path := os.Getenv("TIDEGATE_BQEMULATOR")
+	path := os.Getenv("TIDEGATE_BQEMULATOR") // its python
 	if path == "" {
-		path = filepath.Join("..", "..", ".cache", "bqemulator", "bin", "bqemulator")
+		warehousetest.Missing(t, "bqemulator", "run `make second-opinion`, which needs python3 with venv and PyPI")
 	}
-	if _, err := os.Stat(path); err != nil {
-		warehousetest.Missing(t, "bqemulator", err.Error()+"; run `make bqemulator-env`, which needs python3 with venv and PyPI")
-	}
-	cmd := exec.Command(path, "start", "--rest-port", "0", "--grpc-port", "0", "--log-format", "json")
+	cmd := exec.Command(path, filepath.Join("testdata", "emulate.py"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +39,7 @@ func emulator(t *testing.T) string {
 	go func() {
 		defer close(read)
 		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 16<<20)
 		for lines.Scan() {
 			if found := told.FindString(lines.Text()); found != "" {
 				select {
@@ -69,22 +67,14 @@ func emulator(t *testing.T) string {
 }
 
 // TestSecondOpinion holds the adapter to the suite on an emulator that others
-// wrote, each check in a project of its own.
+// wrote. It has one connection for everything, so each check has an emulator of its
+// own, one after another.
 func TestSecondOpinion(t *testing.T) {
-	t.Parallel()
-	address := emulator(t)
-	projects := make(chan string)
-	go func() {
-		for i := 0; ; i++ {
-			select {
-			case projects <- fmt.Sprintf("p-%d", i):
-			case <-t.Context().Done():
-				return
-			}
-		}
-	}()
+	var turn sync.Mutex
 	warehousetest.Run(t, engine(func(tb testing.TB) warehouse.Warehouse {
 		tb.Helper()
-		return open(tb, bigquery.Config{Project: <-projects, Endpoint: address})
+		turn.Lock()
+		tb.Cleanup(turn.Unlock)
+		return open(tb, bigquery.Config{Project: "second-opinion", Endpoint: emulator(tb)})
 	}))
 }

@@ -67,13 +67,20 @@ func (w *Warehouse) bookkeeping(ctx context.Context) error {
 	return nil
 }
 
-// remembered says whether a load was done in a transaction.
+// remembered says whether a load was done in a transaction. Without the table
+// there was none; a query of it would not say so in words to be relied on.
 func (w *Warehouse) remembered(ctx context.Context, l warehouse.Load) (bool, error) {
-	rows, _, err := w.all(ctx, lookup("", l.ID))
-	var f *tidegate.Fault
-	if errors.As(err, &f) && f.Code == "sql.unknown" {
-		return false, nil // there was no transaction yet
+	w.mu.Lock()
+	booked := w.booked
+	w.mu.Unlock()
+	if !booked {
+		if _, err := w.describe(ctx, loadsTable); errors.Is(err, warehouse.ErrNoTable) {
+			return false, nil
+		} else if err != nil {
+			return false, fmt.Errorf("asking for the load: %w", err)
+		}
 	}
+	rows, _, err := w.all(ctx, lookup("", l.ID))
 	if err != nil {
 		return false, fmt.Errorf("asking for the load: %w", err)
 	}
