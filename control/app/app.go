@@ -207,6 +207,7 @@ func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	}
 	retain(a.journal, p)
 	a.Hub.books = newBooks(a.journal)
+	a.Hub.forwards.begin = a.journal.Durable()
 	return nil
 }
 

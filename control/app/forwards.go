@@ -33,6 +33,10 @@ const (
 //	its connection, says otherwise; a forward that is no longer defined is forgotten.
 type forwards struct {
 	changed chan struct{}
+	// begin is where the journal ended when the process started: new forwards of the
+	// first activation begin there, because events are accepted before it.
+	begin     tidegate.Offset
+	activated bool // guarded by dbtProjects.mu, as every activation is
 
 	mu      sync.Mutex
 	running map[string]*running
@@ -70,6 +74,11 @@ func (f *forwards) get(name string) *forward.Forward {
 // that comes after the activation. A place that was not saved whole is chosen
 // again; a cursor without a memory of it is kept (Invariant 8).
 func (h *Hub) placeForwards(ctx context.Context, list []tidegate.Forward) error {
+	begin := h.forwards.begin
+	if h.forwards.activated {
+		begin = h.journal.Durable()
+	}
+	h.forwards.activated = true
 	if len(list) == 0 {
 		return nil
 	}
@@ -91,7 +100,7 @@ func (h *Hub) placeForwards(ctx context.Context, list []tidegate.Forward) error 
 			if err := w.PutForward(ctx, store.ForwardState{Name: def.Name, Paused: state.Paused}); err != nil {
 				return fmt.Errorf("placing forward %s: %w", def.Name, err)
 			}
-			if err := h.placeForward(ctx, def); err != nil {
+			if err := h.placeForward(ctx, def, begin); err != nil {
 				return fmt.Errorf("placing forward %s: %w", def.Name, err)
 			}
 		}
@@ -102,14 +111,13 @@ func (h *Hub) placeForwards(ctx context.Context, list []tidegate.Forward) error 
 	return nil
 }
 
-func (h *Hub) placeForward(ctx context.Context, def tidegate.Forward) error {
-	now := h.journal.Durable()
+func (h *Hub) placeForward(ctx context.Context, def tidegate.Forward, begin tidegate.Offset) error {
 	reader, err := h.journal.Reader(readerPrefix + def.Name)
 	if err != nil {
 		return err
 	}
-	if def.Start != "oldest" && now.Position > reader.Committed().Position {
-		err = reader.Commit(ctx, now)
+	if def.Start != "oldest" && begin.Position > reader.Committed().Position {
+		err = reader.Commit(ctx, begin)
 	}
 	return errors.Join(err, reader.Close())
 }

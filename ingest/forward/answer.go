@@ -30,6 +30,8 @@ type fate struct {
 	fault *tidegate.Fault // of a failure; nil with done
 	wait  time.Duration   // until the next try
 	tried bool            // the try counts
+	// unsafe: what may have been done is not done again without a person's word.
+	unsafe bool
 }
 
 // answer settles what a call said about its units. What must be on disk is
@@ -69,14 +71,15 @@ func (f *Forward) answer(ctx context.Context, units []*unit, outcomes []destinat
 // fates says what a call's answer means for each unit.
 func (f *Forward) fates(units []*unit, outcomes []destinations.Outcome, fault *tidegate.Fault) []fate {
 	list := make([]fate, len(units))
+	unsafe := f.opened != nil && f.opened.Object.SafetyIn(f.o.Def.Mode) == destinations.Unsafe
 	for i, u := range units {
-		list[i] = fate{u: u}
+		list[i] = fate{u: u, unsafe: unsafe}
 		if fault != nil {
 			list[i].refused(fault, callWaits.Interval(u.letter.Attempts))
 			continue
 		}
 		if i >= len(outcomes) || len(outcomes) > len(units) { // an answer that does not fit its question says nothing
-			list[i].failed(&tidegate.Fault{Action: tidegate.Retry, Code: "destination.in_doubt", Message: "the answer does not name the record"}, recordWaits.Interval(u.letter.Attempts))
+			list[i].unknown(&tidegate.Fault{Action: tidegate.Retry, Code: "destination.in_doubt", Message: "the answer does not name the record"}, recordWaits.Interval(u.letter.Attempts))
 			continue
 		}
 		list[i].outcome(outcomes[i])
@@ -94,8 +97,21 @@ func (t *fate) refused(fault *tidegate.Fault, wait time.Duration) {
 		t.wait = fault.After
 	case tidegate.Halt: // the breaker keeps the forward from trying
 	case tidegate.Retry:
-		t.failed(fault, wait)
+		t.unknown(fault, wait)
 	}
+}
+
+// unknown takes a fault that leaves open whether the record was written.
+func (t *fate) unknown(fault *tidegate.Fault, wait time.Duration) {
+	if t.unsafe {
+		t.dead = true
+		t.fault = &tidegate.Fault{
+			Action: tidegate.Reject, Code: "destination.in_doubt", Message: "it is not known whether the destination did it, which would do it twice: " + fault.Error(),
+			Hint: "look at the destination; then retry the dead letter, or discard it",
+		}
+		return
+	}
+	t.failed(fault, wait)
 }
 
 func (t *fate) failed(fault *tidegate.Fault, wait time.Duration) {
@@ -119,6 +135,10 @@ func (t *fate) outcome(o destinations.Outcome) {
 	default:
 		if fault == nil {
 			fault = &tidegate.Fault{Action: tidegate.Retry, Code: "destination." + string(o.Disposition), Message: "the destination did not take the record"}
+		}
+		if o.Disposition == destinations.InDoubt {
+			t.unknown(fault, wait)
+			return
 		}
 		t.failed(fault, wait)
 	}

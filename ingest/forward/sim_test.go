@@ -415,9 +415,12 @@ func (w *world) verdict() {
 // TestHistories runs random histories; TIDEGATE_LONG runs many more.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	n := uint64(60)
-	if os.Getenv("TIDEGATE_LONG") != "" {
+	n := uint64(24)
+	switch {
+	case os.Getenv("TIDEGATE_LONG") != "":
 		n = 3000
+	case testing.Short():
+		n = 8
 	}
 	fired, events := map[string]int{}, 0
 	for seed := range n {
