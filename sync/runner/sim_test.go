@@ -138,7 +138,7 @@ func (w *world) mutate() {
 		switch w.rng.IntN(8) {
 		case 0, 1, 2, 3:
 			id := r.identifier
-			if present && w.def.Mode == tidegate.Audience && w.rng.IntN(2) == 0 {
+			if present && w.def.Mode == tidegate.Audience && w.rng.IntN(2) == 0 && !w.taken(id+"'") {
 				id += "'" // the member is known by another identifier now
 				w.fired["member moved"]++
 			}
