@@ -39,6 +39,7 @@ func (c *command) serveCommand() *cobra.Command {
 				Project: dir, Data: c.data, IngestAddr: ingest, AdminAddr: admin, SDKDir: sdkDir,
 				Log: slog.New(slog.NewJSONHandler(c.env.Stderr, &slog.HandlerOptions{Level: l})),
 				Ready: func(ingestURL, adminURL string) {
+					defer settle()
 					if c.json {
 						_ = c.printJSON(map[string]string{"ingest_url": ingestURL, "admin_url": adminURL})
 						return
