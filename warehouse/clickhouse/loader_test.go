@@ -164,6 +164,9 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	}
 	for _, broken := range []bool{false, true} {
 		t.Run(fmt.Sprintf("broken %t", broken), func(t *testing.T) {
+			if broken && testing.Short() {
+				t.Skip("in short tests")
+			}
 			s := server(t)
 			cfg := config(s)
 			if broken {
