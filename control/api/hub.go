@@ -201,7 +201,9 @@ type TailedEvent struct {
 type Explanation struct {
 	// Refusal is set when the event would be refused; then there are no tables.
 	Refusal *tidegate.RunFault `json:"refusal,omitempty"`
-	Tables  []ExplainedTable   `json:"tables"`
+	// Verdict is what the project's rules make of the event; absent when they leave it as it is.
+	Verdict *ExplainedVerdict `json:"verdict,omitempty"`
+	Tables  []ExplainedTable  `json:"tables"`
 }
 
 // ExplainedTable is the row that an event becomes in one table.

@@ -53,8 +53,11 @@ type Local struct {
 	// Demo shows the whole loop and, unless o.Once, stays up until ctx ends. Its
 	// result is what --json prints.
 	Demo func(ctx context.Context, o DemoOptions) (result any, err error)
-	// Explain says what an event becomes, against no tables.
-	Explain func(source string, event json.RawMessage) (api.Explanation, error)
+	// Explain says what an event becomes, against no tables, by the rules of p, which
+	// lies in dir; p may be nil.
+	Explain func(ctx context.Context, p *project.Project, dir, source string, event json.RawMessage) (api.Explanation, error)
+	// TryTransform runs events through the transformation called name of p, which lies in dir.
+	TryTransform func(ctx context.Context, p *project.Project, dir, name string, trials []api.TransformTrial) ([]api.ExplainedVerdict, error)
 	// Query opens a warehouse of p in dataDir itself, the one that events go to when it has no name; the caller calls done.
 	Query func(ctx context.Context, p *project.Project, dataDir, warehouse, sql string) (rows tidegate.RowReader, done func() error, err error)
 	// Lend calls use with the path of the warehouse's file of p while nobody has it open.
@@ -218,7 +221,7 @@ func (c *command) tree() *cobra.Command {
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
 		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.privacyCommand(), c.execCommand(), c.warehouseCommand(),
-		c.modelCommand(), c.syncCommand(), c.forwardCommand(), c.dbtCommand(), c.lineageCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
+		c.modelCommand(), c.syncCommand(), c.forwardCommand(), c.dbtCommand(), c.lineageCommand(), c.trackingCommand(), c.transformCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)
 	return root

@@ -93,7 +93,7 @@ func local() cli.Local {
 			_, err := fmt.Fprintln(o.Story, "Sending events…")
 			return map[string]bool{"once": o.Once}, err
 		},
-		Explain: func(source string, _ json.RawMessage) (api.Explanation, error) {
+		Explain: func(_ context.Context, _ *project.Project, _, source string, _ json.RawMessage) (api.Explanation, error) {
 			return api.Explanation{Tables: []api.ExplainedTable{{Schema: source, Name: "tracks", Columns: []api.ExplainedColumn{{Name: "id", Type: "string", Value: "m1", New: true}}}}}, nil
 		},
 		Query: func(context.Context, *project.Project, string, string, string) (tidegate.RowReader, func() error, error) {

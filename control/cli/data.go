@@ -41,7 +41,7 @@ func (c *command) explainCommand() *cobra.Command {
 					e, err = client.Explain(cmd.Context(), source, event)
 				}
 			} else {
-				e, err = c.env.Local.Explain(orDefault(source, "web"), event)
+				e, err = c.explainHere(cmd.Context(), source, event)
 			}
 			if err != nil {
 				return err
@@ -83,6 +83,7 @@ func (c *command) showExplanation(e api.Explanation) error {
 	if c.json {
 		return nil
 	}
+	c.showVerdict(e.Verdict)
 	for i, t := range e.Tables {
 		if i > 0 {
 			c.say("")

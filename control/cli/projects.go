@@ -48,7 +48,7 @@ type checked struct {
 }
 
 func (c *command) planCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what applying a project folder would change on the server", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := c.loadProject(args)
@@ -66,6 +66,8 @@ func (c *command) planCommand() *cobra.Command {
 			return c.showPlan(plan)
 		},
 	}
+	cmd.AddCommand(c.codegenCommand())
+	return cmd
 }
 
 func (c *command) applyCommand() *cobra.Command {

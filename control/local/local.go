@@ -48,9 +48,10 @@ func New(version string, now func() time.Time) cli.Local {
 			})
 			return result, err
 		},
-		Explain: func(source string, event json.RawMessage) (api.Explanation, error) {
-			return app.Explain(app.Options{Now: now}, source, event)
+		Explain: func(ctx context.Context, p *project.Project, dir, source string, event json.RawMessage) (api.Explanation, error) {
+			return app.Explain(ctx, app.Options{Now: now, Project: dir}, p, source, event)
 		},
+		TryTransform: app.TryTransform,
 		Query: func(ctx context.Context, p *project.Project, data, warehouse, sql string) (tidegate.RowReader, func() error, error) {
 			return app.QueryFile(ctx, p, data, now, warehouse, sql)
 		},

@@ -17,18 +17,18 @@ var (
 	scalars = append(append([]any{nil, true, false}, numbers...), words...)
 )
 
-// values draws a JSON value.
-func values(depth int) *rapid.Generator[any] {
+// jsonValues draws a JSON value.
+func jsonValues(depth int) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
 		if depth == 0 || rapid.IntRange(0, 2).Draw(t, "nest") > 0 {
 			return rapid.SampledFrom(scalars).Draw(t, "scalar")
 		}
 		if rapid.Bool().Draw(t, "array") {
-			return rapid.SliceOfN(values(depth-1), 0, 3).Draw(t, "items")
+			return rapid.SliceOfN(jsonValues(depth-1), 0, 3).Draw(t, "items")
 		}
 		out := map[string]any{}
 		for _, name := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 3).Draw(t, "names") {
-			out[name] = values(depth-1).Draw(t, name)
+			out[name] = jsonValues(depth-1).Draw(t, name)
 		}
 		return out
 	})
@@ -51,9 +51,9 @@ func schemas(depth int) *rapid.Generator[any] {
 			case "types":
 				s["type"] = anys(rapid.SliceOfNDistinct(rapid.SampledFrom(types), 1, 3, rapid.ID[string]).Draw(t, key))
 			case "enum":
-				s[key] = rapid.SliceOfN(values(1), 1, 4).Draw(t, key)
+				s[key] = rapid.SliceOfN(jsonValues(1), 1, 4).Draw(t, key)
 			case "const":
-				s[key] = values(1).Draw(t, key)
+				s[key] = jsonValues(1).Draw(t, key)
 			case "minLength", "maxLength", "minItems", "maxItems":
 				s[key] = json.Number(rapid.SampledFrom([]string{"0", "1", "2", "3"}).Draw(t, key))
 			case "pattern":
@@ -99,7 +99,7 @@ func TestRulesAgreeWithTheFullValidator(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		schema := schemas(2).Draw(t, "schema")
-		value := values(3).Draw(t, "value")
+		value := jsonValues(3).Draw(t, "value")
 		full, err := fullSchema(schema)
 		if err != nil {
 			t.Fatalf("%v: %v", schema, err)

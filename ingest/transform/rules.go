@@ -306,3 +306,23 @@ func (s *subject) finish() {
 	}
 	s.verdict.Event = &ev
 }
+
+// Trial is what became of one event, with what scripts said about it.
+type Trial struct {
+	Verdict judge.Verdict
+	Logs    []string
+}
+
+// Try is Judge for people who look on.
+func (r *Rules) Try(ctx context.Context, items []judge.Item) ([]Trial, error) {
+	verdicts := make([]judge.Verdict, len(items))
+	subjects, err := r.judge(ctx, items, verdicts)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Trial, len(items))
+	for i := range out {
+		out[i] = Trial{verdicts[i], subjects[i].logs}
+	}
+	return out, nil
+}
