@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -350,6 +351,9 @@ func (c *checker) settings() {
 				at(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q is no address range", cidr), "write 10.0.0.0/8, or 10.1.2.3/32 for one address")
 			}
 		}
+	}
+	if u, err := url.Parse(s.PublicURL); s.PublicURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
+		at("public_url", fmt.Sprintf("%q is no http or https address", s.PublicURL), "write https://events.example.com")
 	}
 	if d, err := time.ParseDuration(s.Retention.Runs); err == nil && d < time.Hour {
 		at("retention.runs", "runs are kept for at least one hour", "")
