@@ -151,7 +151,7 @@ func (l *Ledger) Resync(ctx context.Context) error {
 		}
 		all := tables()
 		for _, kind := range []string{"ledger", "records", "attempts", "bad_keys", "results", "intents", "tickets"} {
-			if _, err := tx.Exec(ctx, string("DROP TABLE IF EXISTS "+l.sql.of(kind)+l.sql.e.cascade())); err != nil {
+			if _, err := tx.Exec(ctx, string("DROP TABLE IF EXISTS "+l.sql.of(kind)+l.sql.e.words().cascade)); err != nil {
 				return fmt.Errorf("dropping %s: %w", l.names.of(kind), err)
 			}
 			if _, err := tx.Ensure(ctx, l.names.of(kind), all[kind]); err != nil {

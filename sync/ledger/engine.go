@@ -11,8 +11,7 @@ type engine interface {
 	// keyText is a key column as the text that its hash is taken of. It is the
 	// same on every engine, so that a ledger can move.
 	keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text
-	// bytes is the length of a text in bytes.
-	bytes(text sqltext.Text) sqltext.Text
+	words() words
 	// keyHashes are the two halves of the MD5 of a text, 63 bits each.
 	keyHashes(text sqltext.Text) (hash, check sqltext.Text)
 	// fingerprint hashes cells to 63 bits; it may differ from engine to engine.
@@ -23,10 +22,16 @@ type engine interface {
 	scratch(c comparison) []string
 	// results reads the JSON array in a parameter as rows of resultRow.
 	results(param sqltext.Text) sqltext.Text
+}
+
+// words are single words in which engines differ.
+type words struct {
+	// bytes is the function that tells the length of a text in bytes.
+	bytes sqltext.Text
 	// temporary follows the name of a temporary table that ends with its transaction.
-	temporary() sqltext.Text
+	temporary sqltext.Text
 	// cascade follows DROP TABLE where a view may stand on the table.
-	cascade() sqltext.Text
+	cascade sqltext.Text
 }
 
 func engineOf(d sqltext.Dialect) (engine, bool) {

@@ -8,11 +8,7 @@ import (
 // duckdbEngine is DuckDB 1.5.
 type duckdbEngine struct{}
 
-func (duckdbEngine) temporary() sqltext.Text { return "" }
-
-func (duckdbEngine) cascade() sqltext.Text { return "" }
-
-func (duckdbEngine) bytes(text sqltext.Text) sqltext.Text { return "strlen(" + text + ")" }
+func (duckdbEngine) words() words { return words{bytes: "strlen"} }
 
 func (duckdbEngine) keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text {
 	text := "CAST(" + col + " AS VARCHAR)"

@@ -10,11 +10,9 @@ import (
 // postgresEngine is PostgreSQL 14 and later (bit_xor).
 type postgresEngine struct{}
 
-func (postgresEngine) temporary() sqltext.Text { return " ON COMMIT DROP" }
-
-func (postgresEngine) cascade() sqltext.Text { return " CASCADE" }
-
-func (postgresEngine) bytes(text sqltext.Text) sqltext.Text { return "octet_length(" + text + ")" }
+func (postgresEngine) words() words {
+	return words{bytes: "octet_length", temporary: " ON COMMIT DROP", cascade: " CASCADE"}
+}
 
 func (postgresEngine) keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text {
 	switch kind {

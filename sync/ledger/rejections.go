@@ -32,7 +32,20 @@ func (l *Ledger) Size(ctx context.Context) (Size, error) {
 // should, newest first; those of a running run included.
 func (l *Ledger) Rejections(ctx context.Context, limit int) ([]Rejection, error) {
 	var list []Rejection
-	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+	err := l.eachFailure(ctx, func(runID string) string { return l.sql.rejections(runID, limit) }, func(row tidegate.Row) error {
+		r, err := rejectionOf(row)
+		list = append(list, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the rejections of sync %q: %w", l.sync, err)
+	}
+	return list, nil
+}
+
+// eachFailure runs a query over failures, the one for the run that is being delivered when there is one.
+func (l *Ledger) eachFailure(ctx context.Context, sql func(runID string) string, f func(row tidegate.Row) error) error {
+	return l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
 		runID, err := l.delivering(ctx, tx)
 		if err != nil {
 			return err
@@ -41,16 +54,8 @@ func (l *Ledger) Rejections(ctx context.Context, limit int) ([]Rejection, error)
 		if runID != "" {
 			args = []any{runID}
 		}
-		return each(ctx, tx, l.sql.rejections(runID, limit), args, func(row tidegate.Row) error {
-			r, err := rejectionOf(row)
-			list = append(list, r)
-			return err
-		})
+		return each(ctx, tx, sql(runID), args, f)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("listing the rejections of sync %q: %w", l.sync, err)
-	}
-	return list, nil
 }
 
 func rejectionOf(row tidegate.Row) (Rejection, error) {
@@ -87,29 +92,19 @@ const clusterKeys = 5
 // running run are among them.
 func (l *Ledger) Clusters(ctx context.Context, limit int) ([]Cluster, error) {
 	var list []Cluster
-	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		runID, err := l.delivering(ctx, tx)
-		if err != nil {
+	err := l.eachFailure(ctx, func(runID string) string { return l.sql.clusters(runID, limit, clusterKeys) }, func(row tidegate.Row) error {
+		var c Cluster
+		var key string
+		f := &c.Fault
+		if err := scan(row, &c.Cluster, &c.Count, &c.Parked, &c.First, &c.Last, &key, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint); err != nil {
 			return err
 		}
-		var args []any
-		if runID != "" {
-			args = []any{runID}
+		if n := len(list); n == 0 || list[n-1].Cluster != c.Cluster {
+			list = append(list, c)
 		}
-		return each(ctx, tx, l.sql.clusters(runID, limit, clusterKeys), args, func(row tidegate.Row) error {
-			var c Cluster
-			var key string
-			f := &c.Fault
-			if err := scan(row, &c.Cluster, &c.Count, &c.Parked, &c.First, &c.Last, &key, &f.Action, &f.Code, &f.Subject, &f.Message, &f.Hint); err != nil {
-				return err
-			}
-			if n := len(list); n == 0 || list[n-1].Cluster != c.Cluster {
-				list = append(list, c)
-			}
-			last := &list[len(list)-1]
-			last.Keys = append(last.Keys, tidegate.Key(key))
-			return nil
-		})
+		last := &list[len(list)-1]
+		last.Keys = append(last.Keys, tidegate.Key(key))
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("grouping the rejections of sync %q: %w", l.sync, err)

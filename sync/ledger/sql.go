@@ -81,7 +81,7 @@ func (s statements) compare(src source) (comparison, error) {
 		if i > 0 {
 			parts += " || "
 		}
-		parts += "coalesce(CAST(" + s.e.bytes(text) + " AS VARCHAR) || ':' || " + text + ", 'null')"
+		parts += "coalesce(CAST(" + s.e.words().bytes + "(" + text + ")" + " AS VARCHAR) || ':' || " + text + ", 'null')"
 		bad = append(bad, cell(i)+" IS NULL")
 		if column.Type.Kind == tidegate.String {
 			empty = append(empty, text+" = ''")
@@ -161,7 +161,7 @@ func (s statements) owned(all bool) []string {
 	const later sqltext.Text = "(b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.key > a.key))"
 	return []string{
 		"DROP TABLE IF EXISTS " + string(ownedTable),
-		string("CREATE TEMP TABLE " + ownedTable + s.e.temporary() + " AS SELECT key_hash, key_check, bool_or(confirmed) AS confirmed FROM (" +
+		string("CREATE TEMP TABLE " + ownedTable + s.e.words().temporary + " AS SELECT key_hash, key_check, bool_or(confirmed) AS confirmed FROM (" +
 			match("true", records+"b.identifier = a.identifier", later) + " UNION ALL " + match("true", records+"b.destination_id = a.destination_id", later) +
 			" UNION ALL " + match("false", attempts, "b.doubted AND b.op <> 'removed'") + ") AS u GROUP BY key_hash, key_check"),
 	}
@@ -225,7 +225,7 @@ func (s statements) doubt(runID string) string {
 
 // touch gathers a run's results beside their plan rows.
 func (s statements) touch(runID string) string {
-	return string("CREATE TEMP TABLE " + touchedTable + s.e.temporary() + " AS SELECT p.*, l.run_id, l.disposition, l.recorded_at, coalesce(l.destination_id, p.destination_id) AS new_id, l.next_attempt_at AS next_at" +
+	return string("CREATE TEMP TABLE " + touchedTable + s.e.words().temporary + " AS SELECT p.*, l.run_id, l.disposition, l.recorded_at, coalesce(l.destination_id, p.destination_id) AS new_id, l.next_attempt_at AS next_at" +
 		", l.fault_action AS l_action, l.fault_code AS l_code, l.fault_subject AS l_subject, l.fault_message AS l_message, l.fault_hint AS l_hint, l.cluster AS l_cluster" +
 		", l.disposition = 'delivered' AS done, coalesce(a.doubted, false) OR l.disposition = 'in_doubt' AS still_doubted" +
 		" FROM " + s.of("results") + " AS l JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = l.ordinal" +

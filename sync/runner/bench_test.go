@@ -24,7 +24,7 @@ import (
 // the engine's own work per row. See B5 of the measured limits.
 func BenchmarkDelivery(b *testing.B) {
 	const rows, records = 200_000, 100
-	for _, latency := range []time.Duration{0, 50 * time.Millisecond} {
+	for _, latency := range []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_ = retry.Wait(r.Context(), latency)
