@@ -259,7 +259,8 @@ func TestTypes(t *testing.T) {
 		{&bq.TableFieldSchema{Type: "INTEGER", Mode: "REPEATED"}, []any{map[string]any{"v": "1"}, map[string]any{"v": "2"}}, kind(tidegate.JSON), tidegate.JSONText("[1,2]")},
 		{
 			&bq.TableFieldSchema{Type: "RECORD", Fields: []*bq.TableFieldSchema{{Name: `a"b`, Type: "STRING"}, {Name: "n", Type: "NUMERIC", Mode: "REPEATED"}}},
-			map[string]any{"f": []any{map[string]any{"v": "x\n"}, map[string]any{"v": []any{map[string]any{"v": "1.50"}}}}}, kind(tidegate.JSON), tidegate.JSONText(`{"a\"b":"x\n","n":[1.5]}`),
+			map[string]any{"f": []any{map[string]any{"v": "x\n"}, map[string]any{"v": []any{map[string]any{"v": "1.50"}}}}},
+			kind(tidegate.JSON), tidegate.JSONText(`{"a\"b":"x\n","n":[1.5]}`),
 		},
 	} {
 		got, err := bigquery.Cell(c.field, c.value)
