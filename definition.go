@@ -24,10 +24,34 @@ type Source struct {
 	// Bots says what becomes of events from programs that read the web, such as search engines: they are
 	// kept (when empty), kept with `context_is_bot` and `context_bot_name`, or counted only.
 	Bots string `json:"bots,omitempty" enum:"keep,mark,drop"`
+	// SchemaProfile says which tables and columns the source's events become: those of RudderStack's
+	// warehouse schema when empty, of Segment's, or one table `events` with JSON columns.
+	SchemaProfile string `json:"schema_profile,omitempty" enum:"rudderstack,segment,native"`
+	// Tables are details of the source's event tables.
+	Tables EventTables `json:"tables,omitzero"`
 	// Webhook makes events of another service's calls to `/v1/webhook?writeKey=`.
 	Webhook *WebhookSource `json:"webhook,omitempty"`
 	// TrackingPlan names the plan to which the source's events are held; none when empty.
 	TrackingPlan string `json:"tracking_plan,omitempty"`
+}
+
+// EventTables are details of how events become rows.
+type EventTables struct {
+	// JSONPaths are stored as JSON, not flattened: `track.properties.cart`, `identify.traits.address`.
+	// A path without a type is one of track's properties.
+	JSONPaths []string `json:"json_paths,omitempty"`
+	// HotColumns are paths that get a column of their own in profile `native`: `properties.total`, `traits.plan`.
+	HotColumns []string `json:"hot_columns,omitempty"`
+	// ContextTraits gives identifies and users the members of `context.traits` without the prefix too.
+	ContextTraits bool `json:"context_traits,omitempty"`
+	// UnderscoreDivideNumbers makes digits words of their own in names: `abc123` is `abc_123`. Not of profile `segment`.
+	UnderscoreDivideNumbers bool `json:"underscore_divide_numbers,omitempty"`
+	// SkipTracksTable leaves out the row in tracks of an event that has a table of its own.
+	SkipTracksTable bool `json:"skip_tracks_table,omitempty"`
+	// SkipUsersTable leaves out users.
+	SkipUsersTable bool `json:"skip_users_table,omitempty"`
+	// MaxColumns is how many columns a table has at most; further properties are kept in `_unmapped`: 500 when 0.
+	MaxColumns int `json:"max_columns,omitempty" min:"0" max:"1600"`
 }
 
 // WebhookSource says how the calls of a service are proven and become track

@@ -100,6 +100,8 @@ type Hub interface {
 	// Lineage returns how values travel: all edges, or those that lead to and from one name.
 	Lineage(ctx context.Context, name string) (Lineage, error)
 
+	SchemaHub
+
 	// Alerts lists what alerts are raised, or resolved and not yet told.
 	Alerts(ctx context.Context) []alert.State
 	// TestAlert sends a test message through the channel of an alert; fault "alert.not_found".

@@ -105,6 +105,10 @@ func (s *server) table() []route {
 
 		do("GET", "/v1/tables", "listTables", auth.Query, "The warehouse's tables with their columns", s.listTables),
 		do("POST", "/v1/query", "query", auth.Query, "Runs one read-only statement and streams its rows", s.query).streaming("{columns}, then {row} each, then {end} or {error}"),
+		do("GET", "/v1/schema", "eventTables", auth.Query, "The event tables with their columns, what did not fit them, and a type that would hold it", s.eventTables),
+		do("POST", "/v1/schema/widen", "widenColumn", auth.Edit, "Gives a column of an event table a wider type and puts what was set aside into its rows", s.widenColumn),
+		do("GET", "/v1/schema/history", "schemaHistory", auth.Read, "Which events brought columns and who widened them, newest first", s.schemaHistory),
+		do("GET", "/v1/schema/collisions", "listCollisions", auth.Read, "Names that became one column or one table", s.listCollisions),
 		do("POST", "/v1/explain", "explain", auth.Read, "Says which rows an event would become", s.explain).takes(map[string]any{}, maxEventBytes),
 		do("GET", "/v1/events", "tailEvents", auth.Query, "Streams events as the journal holds them", s.tailEvents).streaming("{event} each, then {end} or {error}"),
 		do("POST", "/v1/warehouse/lend", "lendWarehouse", auth.Operate, "Gives the warehouse's file up for as long as the request's body is open", s.lendWarehouse).streaming("{lent}, then {end} or {error}"),

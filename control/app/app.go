@@ -37,6 +37,7 @@ import (
 	"github.com/tidegate/tidegate/ingest"
 	"github.com/tidegate/tidegate/ingest/browser"
 	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/internal/obs"
 	"github.com/tidegate/tidegate/internal/vfs"
 )
@@ -64,6 +65,8 @@ type Options struct {
 	FS vfs.FS
 	// Ready is called once, when everything answers.
 	Ready func(Addresses)
+
+	rules func(source string) *shape.Rules // of the sources, for what an event becomes
 }
 
 // Addresses are where the hub listens.

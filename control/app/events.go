@@ -200,7 +200,7 @@ func (h *Hub) eventTables(ctx context.Context, e *tidegate.Event, v judge.Verdic
 	if v.Event != nil {
 		shaped.Body, shaped.Context = v.Event.Body, v.Event.Context
 	}
-	rows, err := shape.Explain(shaped, shape.Options{Reserved: d.Reserved, MaxName: d.MaxName()}, h.o.Now(), func(t warehouse.Table) (tidegate.Schema, error) {
+	rows, err := shape.Explain(shaped, shape.Options{Reserved: d.Reserved, MaxName: d.MaxName(), RulesOf: h.sources.rulesOf}, h.o.Now(), func(t warehouse.Table) (tidegate.Schema, error) {
 		schema, err := h.warehouse.Describe(ctx, t)
 		if errors.Is(err, warehouse.ErrNoTable) || errors.Is(err, warehouse.ErrYielded) {
 			return nil, nil

@@ -92,7 +92,9 @@ func index(p *project.Project) *active {
 }
 
 func newHub(o Options, runs *store.Store) *Hub {
-	return &Hub{o: o, runs: runs, judge: judges{workers: transformWorkers(o.Log), dir: o.Project}, retries: retries{tries: map[string]int{}}, forwards: newForwards(), dbt: dbtProjects{wake: make(chan struct{}, 1)}}
+	h := &Hub{o: o, runs: runs, judge: judges{workers: transformWorkers(o.Log), dir: o.Project}, retries: retries{tries: map[string]int{}}, forwards: newForwards(), dbt: dbtProjects{wake: make(chan struct{}, 1)}}
+	h.o.rules = h.sources.rulesOf
+	return h
 }
 
 // open opens the warehouse and builds what works on it. Nothing runs yet.
@@ -120,7 +122,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return errors.Join(err, wh.Close())
 	}
 	options := loader.Options{
-		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{}, Judge: &h.judge, OnFates: h.events.ring.Put,
+		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, OnLoad: h.scheduler.Notify, Shape: shape.Options{RulesOf: h.sources.rulesOf}, Judge: &h.judge, OnFates: h.events.ring.Put,
 	}
 	if every, err := time.ParseDuration(p.Settings.CheckpointEvery); err == nil {
 		options.CheckpointEvery, options.CheckpointAfterDDL = every, min(every, 15*time.Second)

@@ -36,6 +36,11 @@ func Explain(ctx context.Context, o Options, p *project.Project, source string, 
 		return api.Explanation{}, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
+	if p != nil {
+		var of sources
+		of.set(p.Sources)
+		o.rules = of.rulesOf
+	}
 	return explain(ctx, source, event, o, rules, "duckdb", nil)
 }
 
@@ -56,7 +61,7 @@ func explain(ctx context.Context, source string, event json.RawMessage, o Option
 	if verdict != nil && verdict.Fate != judge.Keep.String() {
 		return api.Explanation{Verdict: verdict, Tables: []api.ExplainedTable{}}, nil
 	}
-	tables, err := shape.Explain(ev, shape.Options{Reserved: d.Reserved, MaxName: d.MaxName()}, o.Now(), describe)
+	tables, err := shape.Explain(ev, shape.Options{Reserved: d.Reserved, MaxName: d.MaxName(), RulesOf: o.rules}, o.Now(), describe)
 	if err != nil {
 		return api.Explanation{}, &tidegate.Fault{Action: tidegate.Reject, Code: shape.DeadCode(err), Subject: "event", Message: err.Error(), Hint: "it would become a dead letter", Err: err}
 	}

@@ -389,8 +389,9 @@ const maxDeadOnly = 1_000_000
 func (h *Hub) replayShadow(ctx context.Context, job *store.Job, doc *replayJob, what replay.What) error {
 	r := doc.Request
 	o := replay.ShadowOptions{
-		Journal: h.journal, Warehouse: h.warehouse, Hidden: &h.events.people, Judge: &h.judge, Refusal: refusalOf, Shape: shape.Options{}, Log: h.o.Log, Now: h.o.Now,
+		Journal: h.journal, Warehouse: h.warehouse, Hidden: &h.events.people, Judge: &h.judge, Refusal: refusalOf, Log: h.o.Log, Now: h.o.Now,
 		Schema: r.Into, Source: r.Source, Range: what.Range, Filter: what.Filter,
+		Shape: shape.Options{RulesOf: func(string) *shape.Rules { return h.sources.rulesOf(r.Source) }}, // there they are of a source called as the schema
 	}
 	if r.Dead {
 		var err error

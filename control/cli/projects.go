@@ -199,18 +199,3 @@ func toYAML(v any) ([]byte, error) {
 	}
 	return text, nil
 }
-
-func (c *command) schemaCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "schema [" + strings.Join(project.Schemas(), "|") + "]", Short: "Print the JSON Schema of a project's files, for editors",
-		Long: "Schema prints a JSON Schema. Editors that speak yaml-language-server take it from the first line of a file:\n\n  # yaml-language-server: $schema=tidegate.schema.json",
-		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: project.Schemas(),
-		RunE: func(_ *cobra.Command, args []string) error {
-			name := project.Schemas()[0]
-			if len(args) > 0 {
-				name = args[0]
-			}
-			return c.printJSON(project.Schema(name, c.env.Local.Kinds))
-		},
-	}
-}

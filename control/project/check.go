@@ -182,6 +182,7 @@ func (c *checker) allSources() {
 			}
 		}
 		c.sourceWebhook(it)
+		c.sourceTables(it)
 		if s.WriteKey == "" {
 			continue
 		}

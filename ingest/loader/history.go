@@ -57,7 +57,7 @@ func (l *Loader) alter(ctx context.Context, ld *load) (err error) {
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
-	var changes []evolve.Change
+	var changes []evolve.ColumnChange
 	for _, m := range ld.missing {
 		actual, err := tx.Ensure(ctx, m.table, m.columns)
 		if err != nil {
@@ -69,8 +69,8 @@ func (l *Loader) alter(ctx context.Context, ld *load) (err error) {
 				return fmt.Errorf("making sure of column %s of %s: %w", c.Name, m.table, errStale)
 			}
 			from := m.origins[k]
-			changes = append(changes, evolve.Change{
-				At: ld.at, Table: m.table, Column: c.Name, Change: evolve.Added, NewType: c.Type.String(),
+			changes = append(changes, evolve.ColumnChange{
+				At: ld.at, Schema: m.table.Schema, Table: m.table.Name, Column: c.Name, Change: evolve.Added, NewType: c.Type.String(),
 				Source: from.Source, Name: from.Name, MessageID: from.MessageID, Offset: from.Offset.String(),
 			})
 		}

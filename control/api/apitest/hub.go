@@ -36,6 +36,7 @@ type Hub struct {
 	Tailed     api.TailRequest
 	Started    map[string]tidegate.Run
 	Tested     []string // alerts
+	WidenedBy  string
 	Replayed   []api.ReplayRequest
 	Suppressed []privacy.Entry
 	Deleted    []api.DeleteRequest

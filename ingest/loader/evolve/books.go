@@ -40,14 +40,15 @@ const (
 	Widened = "widened"
 )
 
-// Change is one row of the history.
-type Change struct {
-	At      time.Time       `json:"at"`
-	Table   warehouse.Table `json:"-"`
-	Column  string          `json:"column"`
-	Change  string          `json:"change" enum:"added,widened"`
-	OldType string          `json:"old_type,omitempty"`
-	NewType string          `json:"new_type"`
+// ColumnChange is one row of the history.
+type ColumnChange struct {
+	At      time.Time `json:"at"`
+	Schema  string    `json:"schema"`
+	Table   string    `json:"table"`
+	Column  string    `json:"column"`
+	Change  string    `json:"change" enum:"added,widened"`
+	OldType string    `json:"old_type,omitempty"`
+	NewType string    `json:"new_type"`
 	// Of a column that was added: the event that brought it, and the path in that event.
 	Source    string `json:"source,omitempty"`
 	Name      string `json:"name,omitempty"`
@@ -89,14 +90,14 @@ func (l Log) Prepare(ctx context.Context, wh warehouse.Warehouse) error {
 }
 
 // Record adds changes to the history, as a part of tx. id is never used again.
-func (l Log) Record(ctx context.Context, tx warehouse.Tx, id string, changes []Change) error {
+func (l Log) Record(ctx context.Context, tx warehouse.Tx, id string, changes []ColumnChange) error {
 	if len(changes) == 0 {
 		return nil
 	}
 	rows := make([]tidegate.Row, len(changes))
 	for i, c := range changes {
 		rows[i] = tidegate.Row{
-			c.At, c.Table.Schema, c.Table.Name, c.Column, c.Change, some(c.OldType), c.NewType, some(c.Source), some(c.Name),
+			c.At, c.Schema, c.Table, c.Column, c.Change, some(c.OldType), c.NewType, some(c.Source), some(c.Name),
 			some(c.MessageID), some(c.Offset), some(c.By), c.Backfilled,
 		}
 	}
@@ -129,8 +130,8 @@ func (l Log) RecordCollisions(ctx context.Context, tx warehouse.Tx, id string, a
 	return nil
 }
 
-// Meeting is one row of the log of collisions.
-type Meeting struct {
+// NameCollision is one row of the log of collisions.
+type NameCollision struct {
 	At     time.Time `json:"at"`
 	Schema string    `json:"schema"`
 	Table  string    `json:"table"`
@@ -140,7 +141,7 @@ type Meeting struct {
 }
 
 // Collisions reads their log, oldest first, up to limit.
-func (l Log) Collisions(ctx context.Context, wh Warehouse, limit int) ([]Meeting, error) {
+func (l Log) Collisions(ctx context.Context, wh Warehouse, limit int) ([]NameCollision, error) {
 	d, err := dialectOf(wh)
 	if err != nil {
 		return nil, err
@@ -149,11 +150,11 @@ func (l Log) Collisions(ctx context.Context, wh Warehouse, limit int) ([]Meeting
 	if err != nil {
 		return nil, err
 	}
-	var all []Meeting
+	var all []NameCollision
 	err = each(ctx, wh, string("SELECT min(noticed_at), table_schema, table_name, coalesce(column_name, ''), kept, other FROM "+table+
 		" GROUP BY 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 LIMIT "+d.Placeholder(1)), []any{int64(limit)}, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
-		all = append(all, Meeting{at, str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5])})
+		all = append(all, NameCollision{at, str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5])})
 		return nil
 	})
 	if err != nil {
@@ -164,7 +165,7 @@ func (l Log) Collisions(ctx context.Context, wh Warehouse, limit int) ([]Meeting
 
 // History reads the changes of the tables that named says, newest first, up to limit; an
 // empty name means all.
-func (l Log) History(ctx context.Context, wh Warehouse, schema, table string, limit int) ([]Change, error) {
+func (l Log) History(ctx context.Context, wh Warehouse, schema, table string, limit int) ([]ColumnChange, error) {
 	d, err := dialectOf(wh)
 	if err != nil {
 		return nil, err
@@ -189,13 +190,13 @@ func (l Log) History(ctx context.Context, wh Warehouse, schema, table string, li
 		where += joint + f.column + " = " + d.Placeholder(len(args))
 	}
 	args = append(args, int64(limit))
-	var all []Change
+	var all []ColumnChange
 	err = each(ctx, wh, string("SELECT changed_at, table_schema, table_name, column_name, change, old_type, new_type, source, raw_name, message_id, journal_offset, changed_by, backfilled FROM "+
 		from+where+" ORDER BY changed_at DESC, table_schema, table_name, column_name LIMIT "+d.Placeholder(len(args))), args, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
 		n, _ := row[12].(int64)
-		all = append(all, Change{
-			At: at, Table: warehouse.Table{Schema: str(row[1]), Name: str(row[2])}, Column: str(row[3]), Change: str(row[4]), OldType: str(row[5]), NewType: str(row[6]),
+		all = append(all, ColumnChange{
+			At: at, Schema: str(row[1]), Table: str(row[2]), Column: str(row[3]), Change: str(row[4]), OldType: str(row[5]), NewType: str(row[6]),
 			Source: str(row[7]), Name: str(row[8]), MessageID: str(row[9]), Offset: str(row[10]), By: str(row[11]), Backfilled: n,
 		})
 		return nil

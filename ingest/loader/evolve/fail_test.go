@@ -90,7 +90,7 @@ func TestWideningIsAllOrNothing(t *testing.T) {
 			}
 			before := snapshot()
 			request := evolve.Request{Table: warehouse.Table{Schema: "web", Name: "users"}, Column: "Plan", By: "ada", At: at().Add(2 * time.Hour)}
-			var done evolve.Result
+			var done evolve.WidenResult
 			for n := 1; ; n++ {
 				if n > 30 {
 					t.Fatal("it never ends")
@@ -109,7 +109,7 @@ func TestWideningIsAllOrNothing(t *testing.T) {
 					t.Fatalf("failure %d left something behind:\n%s", n, diff)
 				}
 			}
-			want := evolve.Result{Schema: "web", Table: "identifies", Column: "plan", OldType: "int", NewType: "string", Values: 2, Backfilled: 2, Users: 2, Done: true}
+			want := evolve.WidenResult{Schema: "web", Table: "identifies", Column: "plan", OldType: "int", NewType: "string", Values: 2, Backfilled: 2, Users: 2, Done: true}
 			if diff := cmp.Diff(want, done); diff != "" {
 				t.Error(diff)
 			}
@@ -120,8 +120,8 @@ func TestWideningIsAllOrNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			told := evolve.Change{At: request.At, Table: request.Table, Column: "plan", Change: "widened", OldType: "int", NewType: "string", By: "ada", Backfilled: 2}
-			if diff := cmp.Diff([]evolve.Change{told}, list); diff != "" {
+			told := evolve.ColumnChange{At: request.At, Schema: "web", Table: "users", Column: "plan", Change: "widened", OldType: "int", NewType: "string", By: "ada", Backfilled: 2}
+			if diff := cmp.Diff([]evolve.ColumnChange{told}, list); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -151,7 +151,7 @@ func TestWhatCannotBeWidened(t *testing.T) {
 		}
 	}
 	plan, err := evolve.Plan(t.Context(), wh, evolve.Request{Table: warehouse.Table{Schema: "web", Name: "e"}, Column: "n", To: tidegate.Type{Kind: tidegate.JSON}})
-	if want := (evolve.Result{Schema: "web", Table: "e", Column: "n", OldType: "int", NewType: "json"}); err != nil || plan != want {
+	if want := (evolve.WidenResult{Schema: "web", Table: "e", Column: "n", OldType: "int", NewType: "json"}); err != nil || plan != want {
 		t.Errorf("%+v, %v", plan, err)
 	}
 }

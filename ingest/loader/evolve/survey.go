@@ -14,12 +14,12 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// TableState is one event table with what does not fit it.
-type TableState struct {
-	Schema    string        `json:"schema"`
-	Table     string        `json:"table"`
-	Columns   []ColumnState `json:"columns"`
-	Conflicts []Conflict    `json:"conflicts"`
+// EventTable is one event table with what does not fit it.
+type EventTable struct {
+	Schema    string           `json:"schema"`
+	Table     string           `json:"table"`
+	Columns   []ColumnState    `json:"columns"`
+	Conflicts []ColumnConflict `json:"conflicts"`
 }
 
 // ColumnState is one column.
@@ -28,23 +28,23 @@ type ColumnState struct {
 	Type string `json:"type"`
 }
 
-// Conflict is the values of one name that found no place in a table.
-type Conflict struct {
+// ColumnConflict is the values of one name that found no place in a table.
+type ColumnConflict struct {
 	// Column is the column, or the path of a property that has none of its own.
-	Column string    `json:"column"`
-	Type   string    `json:"type,omitempty" doc:"The type that the column has."`
-	Reason string    `json:"reason" enum:"type_conflict,needs_widening,name_collision,reserved_name,no_name,bad_time"`
-	Values int64     `json:"values" doc:"How many values were set aside."`
-	Since  time.Time `json:"since"`
-	Last   time.Time `json:"last"`
-	Found  []Found   `json:"found"`
+	Column string     `json:"column"`
+	Type   string     `json:"type,omitempty" doc:"The type that the column has."`
+	Reason string     `json:"reason" enum:"type_conflict,needs_widening,name_collision,reserved_name,no_name,bad_time"`
+	Values int64      `json:"values" doc:"How many values were set aside."`
+	Since  time.Time  `json:"since"`
+	Last   time.Time  `json:"last"`
+	Found  []SetAside `json:"found"`
 	// Proposal is the type that holds what the column holds and what was set aside; empty
 	// when no type would help.
 	Proposal string `json:"proposal,omitempty"`
 }
 
-// Found is the values of one type among those of a conflict.
-type Found struct {
+// SetAside is the values of one type among those of a conflict.
+type SetAside struct {
 	Type    string `json:"type" doc:"What the client sent: number is a whole number beyond 64 bits."`
 	Values  int64  `json:"values"`
 	Example string `json:"example"`
@@ -54,7 +54,7 @@ type Found struct {
 const maxExample = 80
 
 // Survey looks at the event tables of the schemas; with table at that one only.
-func Survey(ctx context.Context, wh Warehouse, schemas []string, table string) ([]TableState, error) {
+func Survey(ctx context.Context, wh Warehouse, schemas []string, table string) ([]EventTable, error) {
 	lister, ok := wh.(warehouse.Lister)
 	if !ok {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.not_listable", Message: "this warehouse cannot list its tables"}
@@ -63,9 +63,9 @@ func Survey(ctx context.Context, wh Warehouse, schemas []string, table string) (
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)
 	}
-	var all []TableState
+	var all []EventTable
 	for _, schema := range schemas {
-		conflicts := map[string][]Conflict{}
+		conflicts := map[string][]ColumnConflict{}
 		if slices.Contains(tables, warehouse.Table{Schema: schema, Name: shape.DiscardsTable}) {
 			if conflicts, err = conflictsOf(ctx, wh, schema, table); err != nil {
 				return nil, err
@@ -85,10 +85,10 @@ func Survey(ctx context.Context, wh Warehouse, schemas []string, table string) (
 	return all, nil
 }
 
-func stateOf(ctx context.Context, wh Warehouse, t warehouse.Table, conflicts []Conflict) (TableState, error) {
-	state := TableState{Schema: t.Schema, Table: t.Name, Columns: []ColumnState{}, Conflicts: conflicts}
+func stateOf(ctx context.Context, wh Warehouse, t warehouse.Table, conflicts []ColumnConflict) (EventTable, error) {
+	state := EventTable{Schema: t.Schema, Table: t.Name, Columns: []ColumnState{}, Conflicts: conflicts}
 	if conflicts == nil {
-		state.Conflicts = []Conflict{}
+		state.Conflicts = []ColumnConflict{}
 	}
 	columns, err := wh.Describe(ctx, t)
 	if errors.Is(err, warehouse.ErrNoTable) { // dropped since
@@ -123,7 +123,7 @@ func widens(reason string) bool { return reason == shape.TypeConflict || reason 
 const bothReasons sqltext.Text = "('" + shape.TypeConflict + "', '" + shape.NeedsWidening + "')"
 
 // conflictsOf reads what was set aside in a schema, by table.
-func conflictsOf(ctx context.Context, wh Warehouse, schema, table string) (map[string][]Conflict, error) {
+func conflictsOf(ctx context.Context, wh Warehouse, schema, table string) (map[string][]ColumnConflict, error) {
 	d, err := dialectOf(wh)
 	if err != nil {
 		return nil, err
@@ -137,12 +137,12 @@ func conflictsOf(ctx context.Context, wh Warehouse, schema, table string) (map[s
 		where, args = " WHERE table_name = "+d.Placeholder(1), append(args, table)
 	}
 	// Both reasons that a wider type mends are one conflict of the column.
-	all := make(map[string][]Conflict)
+	all := make(map[string][]ColumnConflict)
 	err = each(ctx, wh, string("SELECT table_name, column_name, CASE WHEN reason IN "+bothReasons+" THEN 'type_conflict' ELSE reason END, value_type, max(column_type), "+
 		"count(*), min(received_at), max(received_at), min(column_value) FROM "+from+where+" GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"), args, func(row tidegate.Row) error {
 		name := str(row[0])
 		list := all[name]
-		c := Conflict{Column: str(row[1]), Reason: str(row[2]), Type: str(row[4])}
+		c := ColumnConflict{Column: str(row[1]), Reason: str(row[2]), Type: str(row[4])}
 		n, _ := row[5].(int64)
 		first, _ := row[6].(time.Time)
 		last, _ := row[7].(time.Time)
@@ -159,7 +159,7 @@ func conflictsOf(ctx context.Context, wh Warehouse, schema, table string) (map[s
 			c.Last = last
 		}
 		c.Values += n
-		c.Found = append(c.Found, Found{str(row[3]), n, cut(str(row[8]))})
+		c.Found = append(c.Found, SetAside{str(row[3]), n, cut(str(row[8]))})
 		all[name] = append(list, c)
 		return nil
 	})

@@ -21,8 +21,8 @@ type Request struct {
 	At     time.Time
 }
 
-// Result is what a widening did, or would do.
-type Result struct {
+// WidenResult is what a widening did, or would do.
+type WidenResult struct {
 	Schema  string `json:"schema"`
 	Table   string `json:"table"`
 	Column  string `json:"column"`
@@ -40,32 +40,32 @@ type Result struct {
 }
 
 // Plan says what Widen would do, and changes nothing. Backfilled is not known before.
-func Plan(ctx context.Context, wh Warehouse, r Request) (Result, error) {
+func Plan(ctx context.Context, wh Warehouse, r Request) (WidenResult, error) {
 	w, err := prepare(ctx, wh, r)
 	if err != nil {
-		return Result{}, err
+		return WidenResult{}, err
 	}
 	return w.result, nil
 }
 
 // Widen gives a column a type that has room for what was set aside and puts that into its
 // rows, in one transaction. Widening again is fine: what is left is tried again.
-func (l Log) Widen(ctx context.Context, wh Warehouse, r Request) (Result, error) {
+func (l Log) Widen(ctx context.Context, wh Warehouse, r Request) (WidenResult, error) {
 	w, err := prepare(ctx, wh, r)
 	if err != nil {
-		return Result{}, err
+		return WidenResult{}, err
 	}
 	w.log = l
 	tx, err := wh.Begin(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("beginning to widen %s.%s: %w", w.table, w.column, err)
+		return WidenResult{}, fmt.Errorf("beginning to widen %s.%s: %w", w.table, w.column, err)
 	}
 	w.tx = tx
 	if err := w.run(ctx); err != nil {
-		return Result{}, errors.Join(fmt.Errorf("widening %s.%s: %w", w.table, w.column, err), tx.Rollback())
+		return WidenResult{}, errors.Join(fmt.Errorf("widening %s.%s: %w", w.table, w.column, err), tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil { // Invariant 3
-		return Result{}, fmt.Errorf("widening %s.%s: %w", w.table, w.column, err)
+		return WidenResult{}, fmt.Errorf("widening %s.%s: %w", w.table, w.column, err)
 	}
 	w.result.Left = w.result.Values - w.result.Backfilled
 	w.result.Done = true
@@ -83,7 +83,7 @@ type widening struct {
 	from    tidegate.Type // of the column so far
 	to      tidegate.Type
 	users   bool // the table is merged into users, which has the column too
-	result  Result
+	result  WidenResult
 
 	sharpened int64 // values that are exact now
 }
@@ -129,7 +129,7 @@ func prepare(ctx context.Context, wh Warehouse, r Request) (*widening, error) {
 	if err := w.exact(ctx, wh); err != nil {
 		return nil, err
 	}
-	w.result = Result{Schema: w.table.Schema, Table: w.table.Name, Column: w.column, OldType: w.from.String(), NewType: w.to.String()}
+	w.result = WidenResult{Schema: w.table.Schema, Table: w.table.Name, Column: w.column, OldType: w.from.String(), NewType: w.to.String()}
 	return w, w.count(ctx, wh)
 }
 
@@ -201,7 +201,7 @@ func (w *widening) count(ctx context.Context, wh Warehouse) error {
 // run does everything inside the transaction. Tables are altered before anything is
 // written, which is how an engine may want it.
 func (w *widening) run(ctx context.Context) error {
-	changes := []Change{w.change(w.table, w.from)}
+	changes := []ColumnChange{w.change(w.table, w.from)}
 	if w.from != w.to || w.users {
 		widener, ok := w.tx.(warehouse.Widener)
 		if !ok {
@@ -233,8 +233,8 @@ func (w *widening) run(ctx context.Context) error {
 	return w.log.Record(ctx, w.tx, w.id(), changes)
 }
 
-func (w *widening) change(t warehouse.Table, from tidegate.Type) Change {
-	return Change{At: w.request.At, Table: t, Column: w.column, Change: Widened, OldType: from.String(), NewType: w.to.String(), By: w.request.By}
+func (w *widening) change(t warehouse.Table, from tidegate.Type) ColumnChange {
+	return ColumnChange{At: w.request.At, Schema: t.Schema, Table: t.Name, Column: w.column, Change: Widened, OldType: from.String(), NewType: w.to.String(), By: w.request.By}
 }
 
 // id names the loads of this widening.
