@@ -171,14 +171,27 @@ type result struct {
 	job   *bq.Job
 	was   bool // it was there before
 	first *bq.GetQueryResultsResponse
+	// changed is how many rows a statement changed.
+	changed int64
 }
 
-// rows is how many rows a statement changed.
-func (r *result) rows() int64 {
-	if r.first == nil {
-		return 0
+// count finds out how many rows a statement changed. The answer with the result
+// tells it for some statements, the job's statistics for all.
+func (w *Warehouse) count(ctx context.Context, r request, res *result) error {
+	res.changed = res.first.NumDmlAffectedRows
+	if res.changed > 0 || !changes(r.sql) {
+		return nil
 	}
-	return r.first.NumDmlAffectedRows
+	j, err := w.find(ctx, r.api, res.job.JobReference.JobId)
+	if err != nil || j == nil || j.Statistics == nil || j.Statistics.Query == nil {
+		return err
+	}
+	stats := j.Statistics.Query
+	res.changed = stats.NumDmlAffectedRows
+	if d := stats.DmlStats; d != nil && res.changed == 0 {
+		res.changed = d.InsertedRowCount + d.UpdatedRowCount + d.DeletedRowCount
+	}
+	return nil
 }
 
 func (w *Warehouse) await(ctx context.Context, r request, res *result) error {
@@ -198,7 +211,7 @@ func (w *Warehouse) await(ctx context.Context, r request, res *result) error {
 			return err
 		}
 		if res.first.JobComplete {
-			return nil
+			return w.count(ctx, r, res)
 		}
 	}
 }

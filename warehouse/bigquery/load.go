@@ -234,7 +234,7 @@ func (w *Warehouse) mergeRows(ctx context.Context, p *loadPlan, id string, rows 
 	if err != nil || res.was {
 		return 0, err
 	}
-	return res.rows(), nil
+	return res.changed, nil
 }
 
 // makeStaging makes the dataset of staged rows, once.

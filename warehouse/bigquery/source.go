@@ -1,20 +1,18 @@
 package bigquery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 
-	"github.com/klauspost/compress/gzip"
-
 	"github.com/tidegate/tidegate"
 )
 
-// source is the body of a load job: rows as gzipped lines of JSON, made as they
-// are read. An error of the rows ends the upload before BigQuery makes a job of it.
+// source is the body of a load job: rows as lines of JSON, made as they are read.
+// An error of the rows ends the upload before BigQuery makes a job of it. They are not
+// packed: that an upload without a name may be is not documented.
 type source struct {
 	next     func(use func(i int, text []byte) error) error // the next row; an io.Reader is given no context
 	cells    *cells
@@ -22,10 +20,9 @@ type source struct {
 	plain    []bool   // columns whose values stand without quotes
 	numbered bool     // rows carry their number as "n"
 	empty    bool
-	line     []byte
-	packed   bytes.Buffer
-	gz       *gzip.Writer
-	err      error // why reading ended; io.EOF when all rows are in
+	line     []byte // the row that was made last
+	left     []byte // of it, not handed on yet
+	err      error  // why reading ended; io.EOF when all rows are in
 }
 
 // newSource reads the first row, so that it is known whether there is one.
@@ -41,11 +38,7 @@ func newSource(ctx context.Context, p *loadPlan, names []string, rows tidegate.R
 		s.names[i] = append(quoted, ':')
 		s.plain[i] = !numbered && (p.columns[i].engine == "INT64" || p.columns[i].engine == "BOOL") // staged columns are texts
 	}
-	var err error
-	if s.gz, err = gzip.NewWriterLevel(&s.packed, gzip.BestSpeed); err != nil {
-		return nil, fmt.Errorf("packing rows: %w", err)
-	}
-	switch err = s.encode(); {
+	switch err := s.encode(); {
 	case errors.Is(err, io.EOF):
 		s.empty = true
 		return s, nil
@@ -56,23 +49,18 @@ func newSource(ctx context.Context, p *loadPlan, names []string, rows tidegate.R
 }
 
 func (s *source) Read(b []byte) (int, error) {
-	for s.packed.Len() == 0 {
-		if s.err != nil {
-			return 0, s.err
-		}
-		if err := s.encode(); errors.Is(err, io.EOF) {
-			s.err = s.gz.Close()
-			if s.err == nil {
-				s.err = io.EOF
-			}
-		} else if err != nil {
-			s.err = err
-		}
+	if len(s.left) == 0 && s.err == nil {
+		s.err = s.encode()
 	}
-	return s.packed.Read(b)
+	if len(s.left) == 0 {
+		return 0, s.err
+	}
+	n := copy(b, s.left)
+	s.left = s.left[n:]
+	return n, nil
 }
 
-// encode packs one row.
+// encode writes one row.
 func (s *source) encode() error {
 	s.line = append(s.line[:0], '{')
 	err := s.next(func(i int, text []byte) error {
@@ -99,8 +87,6 @@ func (s *source) encode() error {
 		s.line = strconv.AppendInt(s.line, s.cells.n, 10)
 	}
 	s.line = append(s.line, '}', '\n')
-	if _, err := s.gz.Write(s.line); err != nil {
-		return fmt.Errorf("packing rows: %w", err)
-	}
+	s.left = s.line
 	return nil
 }

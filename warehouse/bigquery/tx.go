@@ -47,7 +47,7 @@ func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, e
 	if err != nil {
 		return 0, fmt.Errorf("executing a statement: %w", err)
 	}
-	return res.rows(), nil
+	return res.changed, nil
 }
 
 // bookkeeping makes the table that remembers loads, once.
@@ -231,7 +231,7 @@ func (t *tx) run(ctx context.Context, r request, writes bool) (*result, error) {
 	r.session = t.session
 	res, err := t.w.run(ctx, r)
 	if err == nil && writes {
-		t.log.add(r, res.rows())
+		t.log.add(r, res.changed)
 	}
 	return res, err
 }
@@ -252,7 +252,7 @@ func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
 	}
-	return res.rows(), nil
+	return res.changed, nil
 }
 
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
@@ -326,7 +326,7 @@ func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 	t.log = log{}
 	for i, r := range before.requests {
 		res, err := t.run(ctx, r, true)
-		if err == nil && res.rows() != before.rows[i] {
+		if err == nil && res.changed != before.rows[i] {
 			err = &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "another transaction changed rows while a table was changed for this one"}
 		}
 		if err != nil {
@@ -403,7 +403,7 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 		if err != nil {
 			return 0, err
 		}
-		n += res.rows()
+		n += res.changed
 	}
 	t.loads = append(t.loads, tidegate.Row{l.ID, l.Table.Schema, l.Table.Name, n, t.w.now().UTC()})
 	return n, nil

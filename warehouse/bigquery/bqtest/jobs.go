@@ -142,6 +142,9 @@ func (s *Server) carryOut(ctx context.Context, j *job, media []byte) {
 	case out != nil:
 		j.out = out
 		stats.Query = &bq.JobStatistics2{NumDmlAffectedRows: out.affected, StatementType: out.kind}
+		if out.kind == "MERGE" {
+			stats.Query.NumDmlAffectedRows, stats.Query.DmlStats = 0, &bq.DmlStatistics{InsertedRowCount: out.affected}
+		}
 	default:
 		stats.Load = &bq.JobStatistics3{OutputRows: loaded}
 	}
@@ -235,7 +238,10 @@ func (s *Server) results(r *http.Request, id string) (any, error) {
 		}
 		answer.Rows = append(answer.Rows, row)
 	}
-	answer.JobComplete, answer.TotalRows, answer.NumDmlAffectedRows = true, uint64(len(out.rows)), out.affected
+	answer.JobComplete, answer.TotalRows = true, uint64(len(out.rows))
+	if out.kind != "MERGE" { // which is promised in the statistics only
+		answer.NumDmlAffectedRows = out.affected
+	}
 	answer.Schema = &bq.TableSchema{Fields: out.fields}
 	if to < len(out.rows) && to > from {
 		answer.PageToken = strconv.Itoa(to)
