@@ -183,7 +183,7 @@ func (s *Server) Exec(tb testing.TB, sql string) string {
 	}
 	req.SetBasicAuth(User, Password)
 	req.Close = true
-	resp, err := http.DefaultTransport.RoundTrip(req) //nolint:forbidigo // to our own child, in tests only
+	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		tb.Fatal(err)
 	}
