@@ -87,7 +87,7 @@ func transformWorkers(log *slog.Logger) *transform.Workers {
 				self = os.Args[0]
 			}
 		}
-		return exec.Command(self, transform.WorkerCommand) //nolint:gosec,noctx // ourselves, until the workers are closed
+		return exec.Command(self, transform.WorkerCommand) //nolint:gosec // ourselves, until the workers are closed
 	}})
 }
 

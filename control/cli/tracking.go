@@ -122,10 +122,10 @@ func (c *command) holdEvents(plan *tracking.Plan, file string) error {
 		}
 	}
 	if len(held) > 0 {
-		c.say("%d of %s break the plan %s.", len(held), plural(int64(count), "event"), plan.Name())
+		c.say("Violations of the plan %s in %d of %s.", plan.Name(), len(held), plural(int64(count), "event"))
 		return &codedError{code: ExitInvalid}
 	}
-	c.say("%s fit the plan %s.", plural(int64(count), "event"), plan.Name())
+	c.say("No violation of the plan %s in %s.", plan.Name(), plural(int64(count), "event"))
 	return nil
 }
 

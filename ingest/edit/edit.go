@@ -239,8 +239,7 @@ func Path(text string) ([]string, error) {
 	rest := text
 	for rest != "" {
 		var name string
-		switch {
-		case rest[0] == '"':
+		if rest[0] == '"' {
 			end := 1
 			for end < len(rest) && rest[end] != '"' {
 				end++
@@ -249,7 +248,7 @@ func Path(text string) ([]string, error) {
 				return nil, errPath
 			}
 			name, rest = rest[1:end], rest[end+1:]
-		default:
+		} else {
 			end := 0
 			for end < len(rest) && rest[end] != '.' && rest[end] != '[' {
 				end++

@@ -159,7 +159,7 @@ func describe(k jsonschema.ErrorKind) string {
 	case *kind.Pattern:
 		return "must match " + k.Want
 	case *kind.Format:
-		return "must be a " + k.Want
+		return "must have the format " + k.Want
 	}
 	if _, ok := k.(*kind.Not); ok {
 		return "does not satisfy `not`"

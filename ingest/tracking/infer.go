@@ -102,7 +102,7 @@ func (p *values) add(v scan.Value, depth int) {
 	p.count++
 	got := kindOf(v)
 	p.kinds |= got
-	switch got {
+	switch got { //nolint:exhaustive // of the others the kind says all
 	case text:
 		p.texts++
 		s, _ := v.Text()
@@ -162,7 +162,7 @@ func (s *seen) declare() map[string]json.RawMessage {
 	for name, p := range s.fields {
 		schema := p.schema()
 		required := s.count >= minRequired && p.count >= s.count
-		var v any = schema
+		v := schema
 		if short, ok := schema.(string); ok && required {
 			v = short + "!"
 		} else if whole, ok := schema.(map[string]any); ok && required {

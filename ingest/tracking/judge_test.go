@@ -95,7 +95,7 @@ func TestVerdicts(t *testing.T) {
 		`{"type":"track","event":"Order Completed","properties":{"order_id":"o-1","total":1.5,"currency":7.0,"at":"2026-01-02T03:04:05Z","coupon":null,"tags":[],"products":[{"sku":"x","price":99.99}],"odd":1}}`: nil,
 		`{"type":"track","event":"Order Completed","properties":{"total":"1","order_id":"x-123456789","currency":"GBP","at":"now","tags":["a",1],"products":[{"price":100},{"sku":"s","price":-1,"z":0}],"odd":"s","more":{}}}`: {
 			"properties.more unplanned_property mark is not in the plan",
-			"properties.at format mark must be a date-time",
+			"properties.at format mark must have the format date-time",
 			`properties.currency enum mark must be one of "EUR", "USD", 7, null`,
 			"properties.odd schema mark does not satisfy `not`",
 			"properties.order_id length mark must have at most 8 characters",
@@ -128,7 +128,7 @@ func TestVerdicts(t *testing.T) {
 		`{"type":"track","event":"Lenient","properties":{"c":"x"}}`:                                                     {"properties.c unplanned_property mark is not in the plan", "properties.b required mark is missing"},
 		`{"type":"track","event":"Lenient","properties":{"c":"x"},"context":{"protocols":{"event_version":3}}}`:         {" unplanned_version mark the plan accepts no such version of the event"},
 		`{"type":"identify","traits":{"email":"a@b.c"}}`:                                                                nil,
-		`{"type":"identify","context":{"traits":{"email":"no"}}}`:                                                       {"context.traits.email format mark must be a email"},
+		`{"type":"identify","context":{"traits":{"email":"no"}}}`:                                                       {"context.traits.email format mark must have the format email"},
 		`{"type":"identify"}`: {"traits.email required mark is missing"},
 		`{"type":"page","properties":{"url":"https://x.y/z"}}`: nil,
 		`{"type":"screen","properties":{"anything":1}}`:        nil,
@@ -155,12 +155,18 @@ func TestActions(t *testing.T) {
 	for body, want := range map[string]result{
 		`{"type":"track","event":"Strict","messageId":"m","properties":{"n":1,"x":{"y":2}}}`: {Fate: "kept", Body: `{"type":"track","event":"Strict","messageId":"m","properties":{"n":1}}`},
 		`{"type":"track","event":"Strict","properties":{"x":1}}`:                             {Fate: "dead", Code: "plan.violation", Reason: "properties.n is missing (and 1 more)"},
-		`{"type":"track","event":"Away","properties":{"n":0}}`: {Fate: "kept", Route: "quarantine",
-			Body: `{"type":"track","event":"Away","properties":{"n":0},"context":{"violationErrors":[{"type":"Unknown-Violation","message":"must be at least 1","meta":{"instancePath":"/properties/n"}}],"trackingPlanId":"shop","trackingPlanVersion":3}}`},
-		`{"type":"identify","context":{"ip":"1.2.3.4"}}`: {Fate: "kept",
-			Body: `{"type":"identify","context":{"ip":"1.2.3.4","violationErrors":[{"type":"Required-Missing","message":"must have required property 'email'","meta":{"instancePath":"/traits"}}],"trackingPlanId":"shop","trackingPlanVersion":3}}`},
-		`{"type":"track","event":"Unknown"}`: {Fate: "kept",
-			Body: `{"type":"track","event":"Unknown","context":{"violationErrors":[{"type":"Unplanned-Event","message":"the plan has no event of this name","meta":{}}],"trackingPlanId":"shop","trackingPlanVersion":3}}`},
+		`{"type":"track","event":"Away","properties":{"n":0}}`: {
+			Fate: "kept", Route: "quarantine",
+			Body: `{"type":"track","event":"Away","properties":{"n":0},"context":{"violationErrors":[{"type":"Unknown-Violation","message":"must be at least 1","meta":{"instancePath":"/properties/n"}}],"trackingPlanId":"shop","trackingPlanVersion":3}}`,
+		},
+		`{"type":"identify","context":{"ip":"1.2.3.4"}}`: {
+			Fate: "kept",
+			Body: `{"type":"identify","context":{"ip":"1.2.3.4","violationErrors":[{"type":"Required-Missing","message":"must have required property 'email'","meta":{"instancePath":"/traits"}}],"trackingPlanId":"shop","trackingPlanVersion":3}}`,
+		},
+		`{"type":"track","event":"Unknown"}`: {
+			Fate: "kept",
+			Body: `{"type":"track","event":"Unknown","context":{"violationErrors":[{"type":"Unplanned-Event","message":"the plan has no event of this name","meta":{}}],"trackingPlanId":"shop","trackingPlanVersion":3}}`,
+		},
 		`{"type":"track","event":"Away"}`: {Fate: "kept"},
 	} {
 		item := itemOf(body)

@@ -153,7 +153,7 @@ func (r *rule) check(v scan.Value, at *place, out *findings) {
 		out.add(at, kindEnum, "must be one of %s", r.choices.shown)
 		return
 	}
-	switch got {
+	switch got { //nolint:exhaustive // of the others the type says all
 	case text:
 		r.checkText(v, at, out)
 	case integer, fraction:
@@ -202,7 +202,7 @@ func kindOf(v scan.Value) kinds {
 }
 
 func (k kinds) String() string {
-	switch k {
+	switch k { //nolint:exhaustive // an object is what is left
 	case null:
 		return "null"
 	case boolean:
@@ -237,7 +237,7 @@ func (r *rule) checkText(v scan.Value, at *place, out *findings) {
 		out.add(at, kindPattern, "must match %s", r.pattern)
 	}
 	if r.formatSchema != nil && r.formatSchema.Validate(string(s)) != nil {
-		out.add(at, kindFormat, "must be a %s", r.format)
+		out.add(at, kindFormat, "must have the format %s", r.format)
 	}
 }
 
@@ -277,7 +277,7 @@ func (b *bound) compare(v scan.Value) int {
 }
 
 func (c *choices) have(v scan.Value, got kinds) bool {
-	switch got {
+	switch got { //nolint:exhaustive // choices are scalars
 	case text:
 		s, _ := v.Text()
 		return c.texts[string(s)]
@@ -331,10 +331,8 @@ func (r *rule) checkObject(v scan.Value, at *place, out *findings) {
 		return
 	}
 	var room [small]scan.Value
-	values := room[:0]
-	if len(r.properties) <= small {
-		values = room[:len(r.properties)]
-	} else {
+	values := room[:min(len(r.properties), small)]
+	if len(r.properties) > small {
 		values = make([]scan.Value, len(r.properties))
 	}
 	for name, value := range v.Members {

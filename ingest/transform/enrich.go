@@ -166,12 +166,12 @@ func (g *geoIP) apply(s *subject) error {
 	}
 	ip, err := netip.ParseAddr(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil // nothing to look up
+		return nil //nolint:nilerr // nothing to look up
 	}
 	found := g.geo.reader.Lookup(ip.Unmap().WithZone(""))
 	var r record
 	if !found.Found() || found.Decode(&r) != nil {
-		return nil // the database knows nothing of it, or nothing of this kind
+		return nil //nolint:nilerr // the database knows nothing of it, or nothing of this kind
 	}
 	w := where{
 		Country: r.Country.ISO, CountryName: r.Country.Names["en"], City: r.City.Names["en"], Postal: r.Postal.Code,

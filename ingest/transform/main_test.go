@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func workers(t testing.TB, size int) *Workers {
 	t.Helper()
 	w := NewWorkers(WorkersOptions{Log: slog.New(slog.DiscardHandler), Size: size, Command: func() *exec.Cmd {
-		return exec.Command(os.Args[0], WorkerCommand) //nolint:gosec,noctx // ourselves, until Close
+		return exec.Command(os.Args[0], WorkerCommand) //nolint:gosec // ourselves, until Close
 	}})
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {

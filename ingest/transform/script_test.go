@@ -125,7 +125,7 @@ func TestHostileScripts(t *testing.T) {
 // Without a process nothing is decided: whoever asks, asks again.
 func TestNoProcess(t *testing.T) {
 	t.Parallel()
-	w := NewWorkers(WorkersOptions{Command: func() *exec.Cmd { return exec.Command("/does/not/exist") }}) //nolint:noctx // does not start
+	w := NewWorkers(WorkersOptions{Command: func() *exec.Cmd { return exec.Command("/does/not/exist") }})
 	r := scripted(t, w, `function transform(e) { return null }`)
 	verdicts := make([]judge.Verdict, 1)
 	err := r.Judge(t.Context(), []judge.Item{itemOf(signedUp)}, verdicts)

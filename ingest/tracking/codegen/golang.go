@@ -53,6 +53,8 @@ func packageName(name string) string {
 	return strings.ReplaceAll(name, "_", "")
 }
 
+func (w *writer) say(format string, args ...any) { fmt.Fprintf(&w.Builder, format, args...) }
+
 func (w *writer) message(s tracking.Shape) {
 	name := typeName(w.taken, s)
 	w.object(name, aboutOf(s), payload(s))
@@ -64,15 +66,15 @@ func (w *writer) message(s tracking.Shape) {
 	switch s.Type {
 	case tidegate.Track:
 		f := w.taken.take("Track "+name, "Track")
-		fmt.Fprintf(w, "// %s makes the message that says %s of a user.\nfunc %s(userID string, p %s) analytics.Track {\n\treturn analytics.Track{UserId: userID, Event: %s, Properties: p.values()}\n}\n\n", f, oneLine(strconv.Quote(s.Name)), f, name, strconv.Quote(s.Name))
+		w.say("// %s makes the message that says %s of a user.\nfunc %s(userID string, p %s) analytics.Track {\n\treturn analytics.Track{UserId: userID, Event: %s, Properties: p.values()}\n}\n\n", f, oneLine(strconv.Quote(s.Name)), f, name, strconv.Quote(s.Name))
 	case tidegate.Identify:
-		fmt.Fprintf(w, "// Identify makes the message that says who a user is.\nfunc Identify(userID string, t Traits) analytics.Identify {\n\treturn analytics.Identify{UserId: userID, Traits: t.values()}\n}\n\n")
+		w.say("// Identify makes the message that says who a user is.\nfunc Identify(userID string, t Traits) analytics.Identify {\n\treturn analytics.Identify{UserId: userID, Traits: t.values()}\n}\n\n")
 	case tidegate.Group:
-		fmt.Fprintf(w, "// Group makes the message that says to which group a user belongs.\nfunc Group(userID, groupID string, t GroupTraits) analytics.Group {\n\treturn analytics.Group{UserId: userID, GroupId: groupID, Traits: t.values()}\n}\n\n")
+		w.say("// Group makes the message that says to which group a user belongs.\nfunc Group(userID, groupID string, t GroupTraits) analytics.Group {\n\treturn analytics.Group{UserId: userID, GroupId: groupID, Traits: t.values()}\n}\n\n")
 	case tidegate.Page:
-		fmt.Fprintf(w, "// Page makes the message that says which page a user saw.\nfunc Page(userID, name string, p PageProperties) analytics.Page {\n\treturn analytics.Page{UserId: userID, Name: name, Properties: p.values()}\n}\n\n")
+		w.say("// Page makes the message that says which page a user saw.\nfunc Page(userID, name string, p PageProperties) analytics.Page {\n\treturn analytics.Page{UserId: userID, Name: name, Properties: p.values()}\n}\n\n")
 	case tidegate.Screen:
-		fmt.Fprintf(w, "// Screen makes the message that says which screen a user saw.\nfunc Screen(userID, name string, p ScreenProperties) analytics.Screen {\n\treturn analytics.Screen{UserId: userID, Name: name, Properties: p.values()}\n}\n\n")
+		w.say("// Screen makes the message that says which screen a user saw.\nfunc Screen(userID, name string, p ScreenProperties) analytics.Screen {\n\treturn analytics.Screen{UserId: userID, Name: name, Properties: p.values()}\n}\n\n")
 	case tidegate.Alias:
 	}
 }
@@ -91,7 +93,7 @@ func aboutOf(s tracking.Shape) string {
 // object writes a struct and the method that makes a map of it.
 func (w *writer) object(name, about string, s shape) {
 	if len(s.fields) == 0 {
-		fmt.Fprintf(w, "// %s %s\ntype %s map[string]any\n\nfunc (v %s) values() map[string]any { return v }\n\n", name, oneLine(about), name, name)
+		w.say("// %s %s\ntype %s map[string]any\n\nfunc (v %s) values() map[string]any { return v }\n\n", name, oneLine(about), name, name)
 		return
 	}
 	own := names{}
@@ -120,7 +122,7 @@ func (w *writer) object(name, about string, s shape) {
 		}
 		puts.WriteString("\n")
 	}
-	fmt.Fprintf(w, "// %s %s\ntype %s struct {\n%s}\n\nfunc (v %s) values() map[string]any {\n\tm := make(map[string]any, %d)\n%s\treturn m\n}\n\n", name, oneLine(about), name, members.String(), name, len(s.fields), puts.String())
+	w.say("// %s %s\ntype %s struct {\n%s}\n\nfunc (v %s) values() map[string]any {\n\tm := make(map[string]any, %d)\n%s\treturn m\n}\n\n", name, oneLine(about), name, members.String(), name, len(s.fields), puts.String())
 }
 
 // typeOf is the Go type of a value; name is what it is called when it needs a name.
@@ -156,9 +158,9 @@ func (w *writer) typeOf(name, property string, s shape) string {
 // choices writes the type of a choice and its values.
 func (w *writer) choices(name, property string, s shape) string {
 	name = w.taken.take(name, "X")
-	fmt.Fprintf(w, "// %s is the value of %s\ntype %s string\n\n// The values of %s\nconst (\n", name, oneLine(strconv.Quote(property)), name, name)
+	w.say("// %s is the value of %s\ntype %s string\n\n// The values of %s\nconst (\n", name, oneLine(strconv.Quote(property)), name, name)
 	for _, c := range s.choices {
-		fmt.Fprintf(w, "\t%s %s = %s\n", w.taken.take(name+" "+c, "X"), name, strconv.Quote(c))
+		w.say("\t%s %s = %s\n", w.taken.take(name+" "+c, "X"), name, strconv.Quote(c))
 	}
 	w.WriteString(")\n\n")
 	return name
