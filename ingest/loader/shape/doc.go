@@ -8,8 +8,11 @@
 //	                └▶ tidegate_discards, a row for each value that fits nowhere
 //	event ──Dead──▶ tidegate_dead_letters
 //
-// The default profile names tables and columns as RudderStack's warehouse
-// schema does, so that queries written for it keep working.
+// A source's Rules choose its profile. The default names tables and columns as
+// RudderStack's warehouse schema does, so that queries written for it keep working;
+// Segment as Segment's does; Native makes one table with JSON documents:
+//
+//	event ──Shape─▶ events | events + users
 //
 // Invariants: no value is lost: every scalar of an accepted event ends in a
 // column, in the row's `_unmapped` JSON object, or in both `_unmapped` and
