@@ -68,7 +68,9 @@ func emulator(t testing.TB) string {
 
 // TestSecondOpinion holds the adapter to the suite on an emulator that others
 // wrote. It has one connection for everything, so each check has an emulator of its
-// own, one after another.
+// own, one after another. `make second-opinion` runs those checks that it can stand:
+// it forgets the digits of decimals, makes up job ids of uploads, does not decode BYTES
+// in loads, and cannot run anything beside a session.
 func TestSecondOpinion(t *testing.T) {
 	var turn sync.Mutex
 	warehousetest.Run(t, engine(func(tb testing.TB) warehouse.Warehouse {
