@@ -421,7 +421,7 @@ type Alert struct {
 	// Syncs are the syncs it watches, and forwards as `forward NAME`; all of both when empty.
 	Syncs []string `json:"syncs,omitempty"`
 	// On lists what raises it; everything when empty.
-	On []string `json:"on,omitempty" enum:"failed,partial,held,late,deviation"`
+	On []string `json:"on,omitempty" enum:"failed,partial,held,late,deviation,gap"`
 	// PartialPercent is how much of a run must be left behind for `partial`: any when 0.
 	PartialPercent float64 `json:"partial_percent,omitempty"`
 	// DeviationPercent is how far the number of rows may differ from the last runs' median for `deviation`: 50 when 0.

@@ -56,6 +56,10 @@ type Standing struct {
 	// Forward says that it is a forward ("forward NAME"), which has no runs; Dead counts its dead letters.
 	Forward bool
 	Dead    int64
+	// Source says that it is the books of a source ("source NAME"); Gap says what is not
+	// accounted for, empty when all is.
+	Source bool
+	Gap    string
 }
 
 // Notice is one message: everything that an alert has to tell now.
@@ -272,6 +276,14 @@ func (e *Engine) stand(ctx context.Context, alerts []tidegate.Alert) error {
 			late = verdict{Late, true, "no run has succeeded in time; it is late since " + st.LateSince.UTC().Format(time.RFC3339), "`tidegate sync status " + st.Sync + "` says why it is not running"}
 		}
 		for _, a := range alerts {
+			if st.Source {
+				gap := verdict{condition: Gap}
+				if st.Gap != "" {
+					gap = verdict{Gap, true, st.Gap, "`tidegate events reconcile` shows the hours and tables"}
+				}
+				errs = append(errs, e.apply(ctx, a, st.Sync, "", gap))
+				continue
+			}
 			if st.Forward {
 				errs = append(errs, e.standForward(ctx, a, st))
 				continue

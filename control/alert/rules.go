@@ -17,10 +17,11 @@ const (
 	Held      Condition = "held"      // a plan waits for approval
 	Late      Condition = "late"      // the last success is older than the sync's objective
 	Deviation Condition = "deviation" // the model returned unusually many or few rows
+	Gap       Condition = "gap"       // events or rows of a source are not accounted for
 )
 
 // Conditions lists them all.
-func Conditions() []Condition { return []Condition{Failed, Partial, Held, Late, Deviation} }
+func Conditions() []Condition { return []Condition{Failed, Partial, Held, Late, Deviation, Gap} }
 
 const (
 	// historyRuns are looked at for a deviation; fewer than minHistory say nothing.

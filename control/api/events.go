@@ -206,10 +206,10 @@ func (s *server) listDeadLetters(ctx context.Context, in *struct {
 	Source string `query:"source"`
 	Code   string `query:"code"`
 	Limit  int    `query:"limit" default:"50" minimum:"0" maximum:"10000"`
-	Body   bool   `query:"body" doc:"With what the event said."`
+	Full   bool   `query:"body" doc:"With what the event said."`
 },
 ) (*body[DeadLetters], error) {
-	return answer(s.o.Hub.DeadLetters(ctx, DeadQuery{Source: in.Source, Code: in.Code, Limit: in.Limit, Body: in.Body}))
+	return answer(s.o.Hub.DeadLetters(ctx, DeadQuery{Source: in.Source, Code: in.Code, Limit: in.Limit, Body: in.Full}))
 }
 
 type replayIn struct {

@@ -56,7 +56,7 @@ func (h *Hub) standing() []alert.Standing {
 		}
 		list = append(list, s)
 	}
-	return append(list, h.standingForwards()...)
+	return slices.Concat(list, h.standingForwards(), h.standingBooks())
 }
 
 func (h *Hub) setAlerts(p *project.Project) {
@@ -66,6 +66,9 @@ func (h *Hub) setAlerts(p *project.Project) {
 	}
 	for _, f := range p.Forwards {
 		names = append(names, forwardPrefix+f.Name)
+	}
+	for _, s := range p.Sources {
+		names = append(names, sourcePrefix+s.Name)
 	}
 	h.alerts.Set(p.Alerts, names)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -35,6 +36,7 @@ type eventWork struct {
 	replays jobs
 	erasing jobs
 	gaps    bookGaps
+	unswept atomic.Int64 // below this offset the journal may hold what was deleted; 0: nothing
 }
 
 // openEvents finds where counting goes on and who is suppressed. It comes before the
@@ -65,6 +67,9 @@ func (h *Hub) openPeople(ctx context.Context) error {
 		return err
 	}
 	h.events.people.Replace(list)
+	for _, e := range list { // whether an earlier process has written all files again is not known
+		h.events.unswept.Store(max(h.events.unswept.Load(), e.Below))
+	}
 	h.judge.suppression = &h.events.people
 	return nil
 }

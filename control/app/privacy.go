@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/live"
 	"github.com/tidegate/tidegate/ingest/privacy"
 	"github.com/tidegate/tidegate/ingest/replay"
@@ -352,9 +353,7 @@ func (h *Hub) otherSchemas(ctx context.Context, doc *deletionJob) {
 // eraseJournal takes the people's events out of the journal's files.
 func (h *Hub) eraseJournal(ctx context.Context, doc *deletionJob) error {
 	place := doc.Receipt.At("journal", "journal")
-	result, err := h.journal.Rewrite(ctx, tidegate.Offset{Position: doc.Below}, func(payload []byte, first tidegate.Offset) ([]byte, int, error) {
-		return redact(&h.events.people, payload, first)
-	})
+	result, err := h.rewriteJournal(ctx, doc.Below)
 	place.Found += int64(result.Events)
 	place.Deleted += int64(result.Events)
 	if err != nil {
@@ -363,12 +362,8 @@ func (h *Hub) eraseJournal(ctx context.Context, doc *deletionJob) error {
 	place.VerifiedAt = h.o.Now().UTC()
 	place.Note = fmt.Sprintf("%d files were written again without them", result.Segments)
 	if result.Growing {
-		until := time.Time{}
-		if d, err := time.ParseDuration(h.active.Load().project.Settings.Journal.Retain); err == nil {
-			until = h.o.Now().Add(d).UTC()
-		}
 		doc.Receipt.Remains = append(doc.Receipt.Remains, privacy.Remains{
-			Place: "journal", What: "the file that is being written holds such events until it is full and every reader has passed it; no reader gives them out", Until: until,
+			Place: "journal", What: "the file that is being written may hold such events; no reader gives them out, the next event that comes begins another file, and at most 15 minutes later this one is written again without them",
 		})
 	}
 	for _, path := range result.Damaged {
@@ -378,6 +373,29 @@ func (h *Hub) eraseJournal(ctx context.Context, doc *deletionJob) error {
 		doc.Receipt.Remains = append(doc.Receipt.Remains, privacy.Remains{Place: "journal", What: fmt.Sprintf("%d damaged ranges are kept in the folder quarantine, and nobody can read whose events they are", n)})
 	}
 	return nil
+}
+
+// rewriteJournal writes sealed files again without the events below an offset of people
+// who are out. What it could not write again yet is left to sweepJournal.
+func (h *Hub) rewriteJournal(ctx context.Context, below int64) (journal.Rewritten, error) {
+	result, err := h.journal.Rewrite(ctx, tidegate.Offset{Position: below}, func(payload []byte, first tidegate.Offset) ([]byte, int, error) {
+		return redact(&h.events.people, payload, first)
+	})
+	if err != nil || result.Growing {
+		h.events.unswept.Store(max(h.events.unswept.Load(), below))
+	}
+	return result, err
+}
+
+// sweepJournal writes again what an earlier deletion, also of an earlier process, had to
+// leave.
+func (h *Hub) sweepJournal(ctx context.Context) error {
+	below := h.events.unswept.Swap(0)
+	if below == 0 {
+		return nil
+	}
+	_, err := h.rewriteJournal(ctx, below)
+	return err
 }
 
 // redact leaves of the events of people who are out nothing but their ids.

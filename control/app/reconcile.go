@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/ingest/envelope"
 	"github.com/tidegate/tidegate/ingest/journal"
@@ -256,7 +258,7 @@ type bookGaps struct {
 	mu       sync.Mutex
 	bySource map[string]int64
 	byTable  map[string]int64
-	err      error
+	looked   bool
 }
 
 func (h *Hub) openGaps() error {
@@ -289,6 +291,9 @@ func (h *Hub) watchBooks(ctx context.Context) error {
 		if _, err := h.lookAtBooks(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, warehouse.ErrYielded) {
 			h.o.Log.Warn("looking at the hourly books failed", "error", err)
 		}
+		if err := h.sweepJournal(ctx); err != nil && ctx.Err() == nil {
+			h.o.Log.Warn("taking deleted people out of the journal's files failed and is tried again", "error", err)
+		}
 		if _, err := h.journal.Trim(ctx); err != nil && ctx.Err() == nil { // what was kept for its age
 			h.o.Log.Warn("trimming the journal failed", "error", err)
 		}
@@ -301,11 +306,12 @@ func (h *Hub) lookAtBooks(ctx context.Context) (api.Reconciliation, error) {
 	now := h.o.Now()
 	r, err := h.Reconcile(ctx, api.ReconcilePeriod{From: now.Add(-48 * time.Hour), To: now})
 	g := &h.events.gaps
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.err = err; err != nil {
+	if err != nil {
 		return r, err
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.looked = true
 	clear(g.bySource)
 	clear(g.byTable)
 	for _, hr := range r.Hours {
@@ -317,6 +323,34 @@ func (h *Hub) lookAtBooks(ctx context.Context) (api.Reconciliation, error) {
 		}
 	}
 	return r, nil
+}
+
+// sourcePrefix is how alerts call the books of a source.
+const sourcePrefix = "source "
+
+// standingBooks tells what the last look at the books found. Before the first it tells
+// nothing.
+func (h *Hub) standingBooks() []alert.Standing {
+	g := &h.events.gaps
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.looked {
+		return nil
+	}
+	var list []alert.Standing
+	for _, s := range h.active.Load().project.Sources {
+		st := alert.Standing{Sync: sourcePrefix + s.Name, Source: true}
+		if n := g.bySource[s.Name]; n != 0 {
+			st.Gap = fmt.Sprintf("%d events of the last 48 hours are not accounted for", n)
+		}
+		for _, table := range slices.Sorted(maps.Keys(g.byTable)) {
+			if strings.HasPrefix(table, s.Name+".") && st.Gap == "" {
+				st.Gap = fmt.Sprintf("%d rows of %s, received in the last 48 hours, are not as the loader left them", g.byTable[table], table)
+			}
+		}
+		list = append(list, st)
+	}
+	return list
 }
 
 // checkHours is what doctor says of the hourly books.

@@ -148,7 +148,7 @@ func (f *Forward) arrivals(events []tidegate.Event, from int64) []arrival {
 	defer f.mu.Unlock()
 	for i := range events {
 		ev := &events[i]
-		if ev.Offset.Position < from || ev.Refusal != "" || !f.wantsSource(ev.Source) {
+		if ev.Offset.Position < from || ev.Refusal != "" || ev.Replayed || !f.wantsSource(ev.Source) {
 			continue
 		}
 		id, kind, err := shape.Peek(ev)
@@ -353,7 +353,7 @@ func (f *Forward) recall(ctx context.Context, past Past, cursor int64) error {
 		}
 		for i := range events {
 			ev := &events[i]
-			if ev.Offset.Position >= cursor || ev.Refusal != "" || !f.wantsSource(ev.Source) {
+			if ev.Offset.Position >= cursor || ev.Refusal != "" || ev.Replayed || !f.wantsSource(ev.Source) {
 				continue
 			}
 			if id, _, err := shape.Peek(ev); err == nil {

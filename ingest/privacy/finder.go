@@ -51,6 +51,10 @@ func (f *Finder) Look(source, name string, kind tidegate.EventType, body []byte)
 	if name == "" {
 		name = string(kind)
 	}
+	var d scan.Document
+	if d.Scan(body, maxBatch) != nil {
+		return
+	}
 	seen := map[Found]bool{}
 	f.object(scan.Value(body), "", func(path, text string) {
 		if expected(kind, path) {
