@@ -92,15 +92,12 @@ func Sharpen(from, to tidegate.Type, column string, unmapped []byte, cell string
 
 // is says whether a cell that holds v, rounded, has become cell as text or JSON.
 func (v Value) is(cell string) bool {
-	switch v.Kind {
-	case tidegate.Float:
+	if v.Kind == tidegate.Float {
 		f, err := strconv.ParseFloat(cell, 64)
 		return err == nil && f == v.Float
-	case tidegate.Timestamp:
-		micros, _, ok := parseISO([]byte(strings.Trim(cell, `"`)))
-		return ok && micros == v.Int
 	}
-	return false
+	micros, _, ok := parseISO([]byte(strings.Trim(cell, `"`)))
+	return ok && v.Kind == tidegate.Timestamp && micros == v.Int
 }
 
 // value is the value as far as the discard tells.
