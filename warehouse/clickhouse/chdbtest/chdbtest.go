@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -119,11 +120,17 @@ func Start() (*Server, error) {
 		return nil, fmt.Errorf("making the server's folder: %w", err)
 	}
 	s := &Server{Host: "127.0.0.1", root: root}
-	if err := s.run("127.0.0.1:0"); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(root))
+	for range 20 {
+		if err = s.run(s.Host + ":" + strconv.Itoa(firstPort+rand.IntN(ports))); err == nil {
+			return s, nil
+		}
 	}
-	return s, nil
+	return nil, errors.Join(err, os.RemoveAll(root))
 }
+
+// The ports of servers lie below those that systems hand out by themselves, so that
+// a server that was killed finds its own free when it starts again.
+const firstPort, ports = 20_000, 12_000
 
 func (s *Server) run(address string) error {
 	self, err := os.Executable()
