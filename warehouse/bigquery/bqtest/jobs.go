@@ -180,8 +180,12 @@ const maxPage = 10 << 20
 
 // results answers with a page, once the job is done.
 func (s *Server) results(r *http.Request, id string) (any, error) {
+	answer := &bq.GetQueryResultsResponse{}
 	s.mu.Lock()
 	j, ok := s.jobs[id]
+	if ok {
+		answer.JobReference = j.told.JobReference
+	}
 	s.mu.Unlock()
 	if !ok {
 		return nil, notFound("Job %s:%s", Project, id)
@@ -194,7 +198,6 @@ func (s *Server) results(r *http.Request, id string) (any, error) {
 	}
 	timer := time.NewTimer(time.Duration(number("timeoutMs", 10_000)) * time.Millisecond)
 	defer timer.Stop()
-	answer := &bq.GetQueryResultsResponse{JobReference: j.told.JobReference}
 	select {
 	case <-j.done:
 	case <-timer.C:
