@@ -44,9 +44,6 @@ func (b *breaker) wait(now time.Time) time.Duration {
 // enter notes that a call is made.
 func (b *breaker) enter() { b.probing = b.opened > 0 }
 
-// leave notes that the call that entered was not made.
-func (b *breaker) leave() { b.probing = false }
-
 // learn takes what a call came to.
 func (b *breaker) learn(now time.Time, fault *tidegate.Fault) {
 	b.probing = false

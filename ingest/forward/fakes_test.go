@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -227,18 +226,6 @@ func (s *shelf) Count(context.Context) (c Counts, err error) {
 	return c, nil
 }
 
-func (s *shelf) dead() []Letter {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []Letter
-	for _, p := range slices.Sorted(maps.Keys(s.letters)) {
-		if s.letters[p].Dead {
-			list = append(list, s.letters[p])
-		}
-	}
-	return list
-}
-
 // plainMapper sends the message id, the user and a number of every event.
 type plainMapper struct{ byUser bool }
 
@@ -284,7 +271,7 @@ func (s *sink) Write(ctx context.Context, b destinations.Batch) ([]destinations.
 
 func (s *sink) Close() error { return nil }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func delivered(n int) []destinations.Outcome {
 	list := make([]destinations.Outcome, n)

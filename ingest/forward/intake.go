@@ -79,10 +79,10 @@ func (f *Forward) oldest() time.Time {
 
 // arrival is one event of a frame on its way in.
 type arrival struct {
-	ev    *tidegate.Event
-	id    string
-	kind  tidegate.EventType
-	print print
+	ev          *tidegate.Event
+	id          string
+	kind        tidegate.EventType
+	fingerprint fingerprint
 }
 
 // take brings the events of a frame into the lanes.
@@ -103,7 +103,7 @@ func (f *Forward) take(ctx context.Context, entry journal.Entry, from int64) err
 	var units []*unit
 	var dead []Letter
 	for i := range arrivals {
-		f.seen.add(arrivals[i].print)
+		f.seen.add(arrivals[i].fingerprint)
 		u, letter, err := f.admit(ctx, &arrivals[i], verdicts[i])
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func (f *Forward) wantsSource(name string) bool {
 // sources, not in the store already and not repeats.
 func (f *Forward) arrivals(events []tidegate.Event, from int64) []arrival {
 	list := make([]arrival, 0, len(events))
-	here := make(map[print]bool, len(events))
+	here := make(map[fingerprint]bool, len(events))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range events {

@@ -315,7 +315,7 @@ func (f *Forward) again(ctx context.Context, letter *Letter, opened *Opened) (u 
 	a := arrival{ev: ev, id: id, kind: kind}
 	verdicts, err := f.judge(ctx, []arrival{a})
 	if err != nil {
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // the end: the caller looks at ctx
 	}
 	if v := verdicts[0]; v.Fate == judge.Dead { // the loader had it first; it is among its dead letters too
 		return nil, false, &tidegate.Fault{Action: tidegate.Reject, Code: v.Code, Message: v.Reason}

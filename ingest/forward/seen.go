@@ -5,12 +5,12 @@ import (
 	"encoding/hex"
 )
 
-// print is the fingerprint of (source, message id).
-type print [16]byte
+// fingerprint is the fingerprint of (source, message id).
+type fingerprint [16]byte
 
-func printOf(source, id string) print {
+func printOf(source, id string) fingerprint {
 	sum := sha256.Sum256([]byte(source + "\x00" + id))
-	return print(sum[:16])
+	return fingerprint(sum[:16])
 }
 
 // keyOf is the idempotency key of an event of a forward: the same however often
@@ -22,20 +22,20 @@ func keyOf(forward, source, id string) string {
 
 // seen knows the last n ids. It is used by one goroutine.
 type seen struct {
-	ids  map[print]struct{}
-	ring []print
+	ids  map[fingerprint]struct{}
+	ring []fingerprint
 	next int
 	n    int
 }
 
-func newSeen(n int) *seen { return &seen{ids: map[print]struct{}{}, n: n} }
+func newSeen(n int) *seen { return &seen{ids: map[fingerprint]struct{}{}, n: n} }
 
-func (s *seen) has(p print) bool {
+func (s *seen) has(p fingerprint) bool {
 	_, ok := s.ids[p]
 	return ok
 }
 
-func (s *seen) add(p print) {
+func (s *seen) add(p fingerprint) {
 	if s.has(p) {
 		return
 	}

@@ -249,7 +249,7 @@ func (w *world) start(t *testing.T, retryFor time.Duration) (f *Forward, stop fu
 		}
 		return fails
 	}}
-	dest := &sink{object: destinations.Object{Name: "events", Limit: destinations.Limit{Records: 1 + int(life)%4, Concurrency: 3}}}
+	dest := &sink{object: destinations.Object{Name: "events", Limit: destinations.Limit{Records: 1 + life%4, Concurrency: 3}}}
 	dest.write = func(ctx context.Context, b destinations.Batch) ([]destinations.Outcome, error) {
 		outcomes, err := w.write(ctx, life, b)
 		if w.bend.answer != nil {
