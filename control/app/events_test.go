@@ -168,7 +168,10 @@ func TestTailTellsWhatEventsBecame(t *testing.T) {
 		req  api.TailRequest
 		want int
 	}{
-		{api.TailRequest{User: "a1"}, 1}, {api.TailRequest{Event: "sold"}, 2}, {api.TailRequest{Type: "identify"}, 0}, {api.TailRequest{Filter: `event.properties.total == 5.0`}, 2},
+		{api.TailRequest{User: "a1"}, 1},
+		{api.TailRequest{Event: "sold"}, 2},
+		{api.TailRequest{Type: "identify"}, 0},
+		{api.TailRequest{Filter: `event.properties.total == 5.0`}, 2},
 		{api.TailRequest{Filter: `event.properties.total == 5.0`, Limit: 1}, 1},
 	} {
 		n := 0

@@ -27,10 +27,16 @@ func TestFilters(t *testing.T) {
 		want bool
 	}{
 		{Match{}, true},
-		{Match{Sources: []string{"app", "web"}}, true}, {Match{Sources: []string{"app"}}, false},
-		{Match{Types: []string{"page"}}, false}, {Match{Events: []string{"SOLD"}}, true}, {Match{User: "a1"}, true}, {Match{User: "7"}, true}, {Match{User: "8"}, false},
+		{Match{Sources: []string{"app", "web"}}, true},
+		{Match{Sources: []string{"app"}}, false},
+		{Match{Types: []string{"page"}}, false},
+		{Match{Events: []string{"SOLD"}}, true},
+		{Match{User: "a1"}, true},
+		{Match{User: "7"}, true},
+		{Match{User: "8"}, false},
 		{Match{Refused: true}, false},
-		{Match{Expression: `event.properties.total > 12`}, true}, {Match{Expression: `event.properties.total > 13`}, false},
+		{Match{Expression: `event.properties.total > 12`}, true},
+		{Match{Expression: `event.properties.total > 13`}, false},
 		{Match{Expression: `event.properties.none > 13`}, false}, // what lacks what is compared is not wanted
 		{Match{Expression: `"x" in event.properties.tags && source == "web" && name == "Sold" && received_at > timestamp("2026-01-01T00:00:00Z")`}, true},
 	} {

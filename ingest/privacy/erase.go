@@ -284,11 +284,11 @@ func (e *Eraser) deadLetters(ctx context.Context, tables []table, receipt *Recei
 	var d scan.Document
 	err := e.query(ctx, "SELECT message_id, body FROM "+e.quoted(t.name), nil, func(row tidegate.Row) error {
 		body, _ := row[1].(string)
-		if d.Scan([]byte(body), maxBatch) != nil {
-			return nil
+		if err := d.Scan([]byte(body), maxBatch); err != nil {
+			d = scan.Document{} // a dead letter of nobody whom we could name
 		}
-		user, device, previous := string(idText(d.UserID)), string(idText(d.AnonymousID)), string(idText(d.PreviousID))
-		if wanted[user] || wanted[device] || wanted[previous] || user == "" && linked[device] {
+		user, device, previous := idText(d.UserID), idText(d.AnonymousID), idText(d.PreviousID)
+		if wanted[string(user)] || wanted[string(device)] || wanted[string(previous)] || len(user) == 0 && linked[string(device)] {
 			ids = append(ids, row[0])
 		}
 		return nil
