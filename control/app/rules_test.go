@@ -100,7 +100,8 @@ func TestRulesOfAHub(t *testing.T) {
 		"SELECT id FROM quarantine.nobody_planned":                                                               {"away"},
 		"SELECT message_id, code FROM web.tidegate_dead_letters ORDER BY message_id":                             {"blocked plan.violation", "negative transform.failed"},
 		"SELECT message_id, kind, action FROM web.tidegate_violations ORDER BY message_id, kind": {
-			"away unplanned_event route", "blocked type block", "good unplanned_property omit", "wrong type mark"},
+			"away unplanned_event route", "blocked type block", "good unplanned_property omit", "wrong type mark",
+		},
 		"SELECT context_tracking_plan_id, context_tracking_plan_version FROM web.bought WHERE id = 'wrong'": {"shop 4"},
 	} {
 		if d := cmp.Diff(want, rows(t, a, sql)); d != "" {
