@@ -189,11 +189,20 @@ func (n Notice) text(bold func(string) string) string {
 // line is one condition in one line.
 func (s State) line() string {
 	if !s.Raised {
-		return fmt.Sprintf("sync %s is no longer %s", s.Sync, s.Condition.word())
+		return fmt.Sprintf("%s is no longer %s", s.subject(), s.Condition.word())
 	}
-	return fmt.Sprintf("sync %s %s: %s", s.Sync, map[Condition]string{
+	return fmt.Sprintf("%s %s: %s", s.subject(), map[Condition]string{
 		Failed: "failed", Partial: "left records behind", Held: "is held for approval", Late: "is late", Deviation: "read an unusual number of rows",
+		Gap: "does not account for all of its events",
 	}[s.Condition], clip(s.Message, 500))
+}
+
+// subject is what the condition is of: "sync people", "forward clicks", "source web".
+func (s State) subject() string {
+	if strings.Contains(s.Sync, " ") { // no sync's name has a space
+		return s.Sync
+	}
+	return "sync " + s.Sync
 }
 
 func (c Condition) word() string {
@@ -204,6 +213,8 @@ func (c Condition) word() string {
 		return "leaving records behind"
 	case Deviation:
 		return "reading an unusual number of rows"
+	case Gap:
+		return "short of events"
 	case Held, Late:
 	}
 	return string(c)

@@ -161,29 +161,34 @@ const deleteAgain = time.Minute
 
 // runDeletions carries deletions out until ctx ends. One that fails is tried again.
 func (h *Hub) runDeletions(ctx context.Context) error {
-	for {
-		open, err := h.control().OpenJobs(ctx, deletionKind)
-		if err != nil && ctx.Err() == nil {
+	for ctx.Err() == nil {
+		failed := h.runOpenDeletions(ctx)
+		wait, cancel := ctx, context.CancelFunc(func() {})
+		if failed {
+			wait, cancel = context.WithTimeout(ctx, deleteAgain)
+		}
+		h.waitNudge(wait)
+		cancel()
+	}
+	return nil
+}
+
+// runOpenDeletions carries out what is open, and says whether something failed.
+func (h *Hub) runOpenDeletions(ctx context.Context) (failed bool) {
+	open, err := h.control().OpenJobs(ctx, deletionKind)
+	if err != nil {
+		if ctx.Err() == nil {
 			h.o.Log.Warn("looking for deletions failed and is tried again", "error", err)
 		}
-		failed := err != nil
-		for _, job := range open {
-			if ctx.Err() != nil {
-				return nil
-			}
-			failed = !h.runDeletion(ctx, job) || failed
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if failed {
-			wait, cancel := context.WithTimeout(ctx, deleteAgain)
-			h.waitNudge(wait)
-			cancel()
-			continue
-		}
-		h.waitNudge(ctx)
+		return true
 	}
+	for _, job := range open {
+		if ctx.Err() != nil {
+			return true
+		}
+		failed = !h.runDeletion(ctx, job) || failed
+	}
+	return failed
 }
 
 func (h *Hub) waitNudge(ctx context.Context) {

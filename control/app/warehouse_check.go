@@ -117,7 +117,9 @@ func (c *warehouseCheck) run(ctx context.Context, wh loader.Warehouse, dialect s
 		}
 		return "refused", nil
 	})
-	c.step("write in a transaction", func() (string, error) { return "committed", transact(ctx, wh, string("DELETE FROM "+name+" WHERE true")) })
+	c.step("write in a transaction", func() (string, error) {
+		return "committed", transact(ctx, wh, string("DELETE FROM "+name+" WHERE true"))
+	})
 	c.step("clean up", func() (string, error) {
 		quoted, err := dialect.Ident(table.Schema)
 		if err != nil {

@@ -55,7 +55,7 @@ func (c *command) forwardStatus() *cobra.Command {
 				{"mode", f.Mode},
 				{"now", string(f.State)},
 				{"why", f.Reason},
-				{"behind", fmt.Sprintf("%s, %.1f MiB, %s", plural(f.LagEvents, "event"), float64(f.LagBytes)/(1<<20), (time.Duration(f.LagSeconds * float64(time.Second))).Round(time.Second))},
+				{"behind", fmt.Sprintf("%s, %.1f MiB, %s", plural(f.LagEvents, "event"), float64(f.LagBytes)/(1<<20), time.Duration(f.LagSeconds*float64(time.Second)).Round(time.Second))},
 				{"on their way", plural(int64(f.InMemory), "event")},
 				{"waiting", plural(f.Waiting, "event")},
 				{"dead letters", plural(f.Dead, "event")},

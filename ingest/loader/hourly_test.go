@@ -39,9 +39,9 @@ func TestHourlyBooks(t *testing.T) {
 	o := options(tp, wh)
 	o.Judge = &byName{}
 	loadAll(t, o, tp.add("web", epoch(), track("Sold", "m1", "u1", nil), track("Sold", "dropped", "u1", nil), "event.bad!!{}"))
-	end := tp.add("web", epoch().Add(time.Hour), track("Sold", "m2", "u1", nil), track("Sold", "m1", "u1", nil), track("Sold", "suppressed", "u1", nil), track("Sold", "routed", "u1", nil))
+	tp.add("web", epoch().Add(time.Hour), track("Sold", "m2", "u1", nil), track("Sold", "m1", "u1", nil), track("Sold", "suppressed", "u1", nil), track("Sold", "routed", "u1", nil))
 	tp.add("app", epoch().Add(59*time.Minute), track("Sold", "m1", "u1", nil))
-	end = tp.add("web", epoch().Add(59*time.Minute), identify("m9", "u1", nil), `event.bot!!{}`)
+	end := tp.add("web", epoch().Add(59*time.Minute), identify("m9", "u1", nil), `event.bot!!{}`)
 	o = options(tp, wh)
 	o.Judge = &byName{}
 	loadAll(t, o, end)

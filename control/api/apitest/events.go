@@ -2,7 +2,6 @@ package apitest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -100,7 +99,7 @@ func (h *Hub) Stream(ctx context.Context, name string, from api.StreamFrom, emit
 			continue
 		}
 		item := api.StreamItem{Next: tidegate.Offset{Position: at.Position + 1}}
-		item.Event = &api.StreamEvent{Offset: e.Offset, Source: e.Source, Type: e.Type, MessageID: e.MessageID, ReceivedAt: e.ReceivedAt, Event: json.RawMessage(e.Event)}
+		item.Event = &api.StreamEvent{Offset: e.Offset, Source: e.Source, Type: e.Type, MessageID: e.MessageID, ReceivedAt: e.ReceivedAt, Event: e.Event}
 		if err := emit(item); err != nil {
 			return err
 		}
