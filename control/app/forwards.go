@@ -38,6 +38,9 @@ type forwards struct {
 	begin     tidegate.Offset
 	activated bool // guarded by dbtProjects.mu, as every activation is
 
+	// starting is held while forwards are started, or kept from it.
+	starting sync.Mutex
+
 	mu      sync.Mutex
 	running map[string]*running
 }
@@ -166,6 +169,8 @@ func (f *forwards) endAll() {
 
 // reconcileForwards ends what is no longer wanted as it is, and starts what is.
 func (h *Hub) reconcileForwards(ctx context.Context) error {
+	h.forwards.starting.Lock()
+	defer h.forwards.starting.Unlock()
 	a := h.active.Load()
 	wanted := map[string]string{}
 	for _, def := range a.project.Forwards {
@@ -185,13 +190,9 @@ func (h *Hub) reconcileForwards(ctx context.Context) error {
 		<-r.done
 	}
 	errs := []error{h.forgetForwards(ctx, wanted)}
-	states, err := h.forwardStates(ctx)
-	if err != nil {
-		return err
-	}
 	for _, def := range a.project.Forwards {
 		if h.forwards.get(def.Name) == nil {
-			errs = append(errs, h.startForward(ctx, def, wanted[def.Name], states[def.Name]))
+			errs = append(errs, h.startForward(ctx, def, wanted[def.Name]))
 		}
 	}
 	return errors.Join(errs...)
@@ -227,7 +228,7 @@ func (h *Hub) forgetForwards(ctx context.Context, wanted map[string]string) erro
 	return errors.Join(errs...)
 }
 
-func (h *Hub) startForward(ctx context.Context, def tidegate.Forward, made string, state store.ForwardState) error {
+func (h *Hub) startForward(ctx context.Context, def tidegate.Forward, made string) error {
 	reader, err := h.journal.Reader(readerPrefix + def.Name)
 	if err != nil {
 		return fmt.Errorf("starting forward %s: %w", def.Name, err)
@@ -235,7 +236,7 @@ func (h *Hub) startForward(ctx context.Context, def tidegate.Forward, made strin
 	o := forward.Options{
 		Def: def, Reader: reader, Judge: &h.judge, Store: h.runs.In(tidegate.DefaultWorkspace).Letters(def.Name), Quotas: forwardQuotas{h.quotas, claimOf(def)},
 		Open: func(ctx context.Context) (*forward.Opened, error) { return h.openForward(ctx, def) }, Backlog: h.backlog(readerPrefix + def.Name),
-		Paused: def.Paused || state.Paused, Now: h.o.Now, Random: rand.Float64, Log: h.o.Log, Meter: h.o.Telemetry.Meter("ingest/forward"),
+		Paused: true, Now: h.o.Now, Random: rand.Float64, Log: h.o.Log, Meter: h.o.Telemetry.Meter("ingest/forward"),
 	}
 	o.Limits.Hold = def.Delivery.HoldBytes
 	o.Limits.Retry, _ = time.ParseDuration(def.Delivery.RetryFor) // checked; none means the default
@@ -251,6 +252,18 @@ func (h *Hub) startForward(ctx context.Context, def tidegate.Forward, made strin
 	h.forwards.mu.Lock()
 	h.forwards.running[def.Name] = r
 	h.forwards.mu.Unlock()
+	// Whoever resumes it from now on finds it; what was said before is read here.
+	states, err := h.forwardStates(ctx)
+	if err != nil {
+		h.forwards.mu.Lock()
+		delete(h.forwards.running, def.Name)
+		h.forwards.mu.Unlock()
+		stop()
+		return errors.Join(fmt.Errorf("starting forward %s: %w", def.Name, err), reader.Close())
+	}
+	if !def.Paused && !states[def.Name].Paused {
+		f.Pause(false)
+	}
 	go func() { // endAll and reconcileForwards wait for it
 		defer close(r.done)
 		if err := f.Run(ctx); err != nil {

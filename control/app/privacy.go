@@ -89,6 +89,7 @@ type deletionJob struct {
 	Below   int64              `json:"below"`
 	Rows    bool               `json:"rows"` // the warehouse is done
 	Values  []string           `json:"values,omitempty"`
+	Letters int                `json:"letters,omitempty"` // of so many ids the forwards' letters are erased
 	Receipt privacy.Receipt    `json:"receipt"`
 	Fault   *tidegate.RunFault `json:"fault,omitempty"`
 }
@@ -246,6 +247,12 @@ func (h *Hub) deletePeople(ctx context.Context, job *store.Job, doc *deletionJob
 		return err
 	}
 	if err := h.eraseRows(ctx, doc); err != nil {
+		return err
+	}
+	if err := h.saveDeletion(ctx, job, *doc); err != nil {
+		return err
+	}
+	if err := h.eraseForwards(ctx, doc); err != nil {
 		return err
 	}
 	if err := h.saveDeletion(ctx, job, *doc); err != nil {

@@ -236,12 +236,76 @@ func (w *Workspace) ForgetForward(ctx context.Context, name string) error {
 	})
 }
 
-// EraseLetters removes the letters of a user of every forward, for the deletion of a
-// person, and returns how many there were.
-func (w *Workspace) EraseLetters(ctx context.Context, user string) (int64, error) {
-	result, err := w.s.write.ExecContext(ctx, "DELETE FROM forward_letters WHERE workspace = ? AND user = ?", w.id, user)
-	if err != nil {
-		return 0, w.s.classify("erasing letters in", err)
+// EraseLetters removes the letters, waiting or dead, of every forward of which out says
+// so, for the deletion of people, and returns how many there were by forward. The
+// file's own log of writes is emptied too, when nobody reads at that moment.
+func (w *Workspace) EraseLetters(ctx context.Context, out func(*forward.Letter) bool) (map[string]int64, error) {
+	counts, err := w.eachLetter(ctx, out, func(l *Letters, positions []int64) error {
+		_, err := l.each(ctx, "DELETE FROM forward_letters WHERE workspace = ? AND forward = ? AND position = ?", positions)
+		return err
+	})
+	if err == nil && len(counts) > 0 {
+		_, err = w.s.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+		err = w.s.classify("emptying the log of", err)
 	}
-	return result.RowsAffected()
+	return counts, err
+}
+
+// CountLetters counts the letters of every forward of which which says so.
+func (w *Workspace) CountLetters(ctx context.Context, which func(*forward.Letter) bool) (map[string]int64, error) {
+	return w.eachLetter(ctx, which, func(*Letters, []int64) error { return nil })
+}
+
+// letterPage bounds how many letters are in memory at once.
+const letterPage = 200
+
+// eachLetter hands the positions of the letters of which which says so to use.
+func (w *Workspace) eachLetter(ctx context.Context, which func(*forward.Letter) bool, use func(*Letters, []int64) error) (map[string]int64, error) {
+	names, err := w.letterForwards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int64{}
+	for _, name := range names {
+		l := w.Letters(name)
+		for behind := int64(-1); ; {
+			page, err := l.list(ctx, "event, "+letterColumns, "position > ? ORDER BY position LIMIT ?", behind, letterPage)
+			if err != nil {
+				return counts, err
+			}
+			var positions []int64
+			for i := range page {
+				if behind = page[i].Position; which(&page[i]) {
+					positions = append(positions, behind)
+				}
+			}
+			if len(positions) > 0 {
+				if err := use(l, positions); err != nil {
+					return counts, err
+				}
+				counts[name] += int64(len(positions))
+			}
+			if len(page) < letterPage {
+				break
+			}
+		}
+	}
+	return counts, nil
+}
+
+// letterForwards lists the forwards that have letters.
+func (w *Workspace) letterForwards(ctx context.Context) (names []string, err error) {
+	rows, err := w.s.read.QueryContext(ctx, "SELECT DISTINCT forward FROM forward_letters WHERE workspace = ? ORDER BY forward", w.id)
+	if err != nil {
+		return nil, w.s.classify("reading letters from", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("reading the forwards of letters: %w", err)
+		}
+		names = append(names, name)
+	}
+	return names, w.s.classify("reading letters from", rows.Err())
 }

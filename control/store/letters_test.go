@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -77,8 +79,54 @@ func TestLetters(t *testing.T) {
 	if n, err := l.Discard(ctx, []int64{4, 5}); n != 1 || err != nil {
 		t.Errorf("%d letters were discarded, %v; only the dead one is", n, err)
 	}
-	if n, err := w.EraseLetters(ctx, "a"); n != 3 || err != nil {
-		t.Errorf("%d letters of the person were erased, %v; want 2 of the one forward and 1 of the other", n, err)
+}
+
+// TestEraseLetters: over more pages than one, waiting and dead, of every forward, and
+// no trace of them in the file.
+func TestEraseLetters(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "control.db")
+	s := open(t, path, newClock())
+	w := s.In("default")
+	var list []forward.Letter
+	for i := range int64(450) {
+		l := letter(i, i%2 == 0)
+		l.User, l.Event = "b", []byte("remain")
+		if i%3 == 0 {
+			l.User, l.Event = "a", []byte("ada@example.com")
+		}
+		list = append(list, l)
+	}
+	for name, letters := range map[string][]forward.Letter{"crm": list, "other": list[:4]} {
+		if err := w.Letters(name).Put(ctx, letters); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ofAda := func(l *forward.Letter) bool { return l.User == "a" && string(l.Event) == "ada@example.com" }
+	want := map[string]int64{"crm": 150, "other": 2}
+	counted, err := w.CountLetters(ctx, ofAda)
+	if diff := cmp.Diff(want, counted); diff != "" || err != nil {
+		t.Errorf("counted %v (-want +got):\n%s", err, diff)
+	}
+	erased, err := w.EraseLetters(ctx, ofAda)
+	if diff := cmp.Diff(want, erased); diff != "" || err != nil {
+		t.Errorf("erased %v (-want +got):\n%s", err, diff)
+	}
+	if counted, err = w.CountLetters(ctx, ofAda); len(counted) != 0 || err != nil {
+		t.Errorf("left: %v, %v", counted, err)
+	}
+	if counts, err := w.Letters("crm").Count(ctx); err != nil || counts.Waiting+counts.Dead != 300 {
+		t.Errorf("of the others %+v are left, %v", counts, err)
+	}
+	files, err := filepath.Glob(path + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("ada@example.com")) {
+			t.Errorf("%s still holds what was erased, or cannot be read: %v", file, err)
+		}
 	}
 }
 

@@ -38,6 +38,10 @@ func (f *Forward) dispatch(ctx context.Context) error {
 		}
 		calls.Go(func() {
 			f.call(ctx, opened, batch)
+			f.mu.Lock()
+			f.calling--
+			f.signal()
+			f.mu.Unlock()
 			<-slots
 		})
 	}
@@ -71,6 +75,7 @@ func (f *Forward) next(ctx context.Context, opened *Opened) ([]*unit, error) {
 		if f.paused.IsZero() && f.breaker.wait(f.o.Now()) == 0 {
 			if batch := f.pick(max(limit.Records, 1), limit.Bytes); len(batch) > 0 {
 				f.breaker.enter()
+				f.calling++
 				f.mu.Unlock()
 				return batch, nil
 			}

@@ -82,6 +82,7 @@ type Forward struct {
 	breaker  breaker
 	opened   *Opened
 	paused   time.Time // since when; zero when it is not
+	calling  int       // calls under way
 	splits   [][]*unit // parts of batches that were refused as a whole
 	kept     map[int64]bool
 	settled  []int64 // letters to be removed from the store
@@ -195,6 +196,20 @@ func (f *Forward) Pause(pause bool) {
 		f.paused = f.o.Now()
 	}
 	f.signal()
+}
+
+// Quiet pauses for good, and waits until no call is under way or ctx ends. It is for
+// those who end Run soon and want no call cut off.
+func (f *Forward) Quiet(ctx context.Context) {
+	f.Pause(true)
+	for {
+		f.mu.Lock()
+		calling, changed := f.calling, f.changed
+		f.mu.Unlock()
+		if calling == 0 || await(ctx, changed, 0) != nil {
+			return
+		}
+	}
 }
 
 // RetryNow ends the waits: of the letters, and of a destination that is left alone.

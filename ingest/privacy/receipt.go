@@ -19,7 +19,7 @@ type Receipt struct {
 
 // Place is one place where something was looked for.
 type Place struct {
-	Kind    string `json:"kind" enum:"journal,warehouse,destination,ledger"`
+	Kind    string `json:"kind" enum:"journal,warehouse,forward,destination,ledger"`
 	Name    string `json:"name"`
 	Found   int64  `json:"found"`
 	Deleted int64  `json:"deleted"`
