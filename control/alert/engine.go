@@ -149,6 +149,10 @@ func (e *Engine) Ended(run tidegate.Run) {
 	e.nudge()
 }
 
+// Look makes the engine look at what stands without waiting for its next turn. It
+// does not block.
+func (e *Engine) Look() { e.nudge() }
+
 func (e *Engine) nudge() {
 	select {
 	case e.wake <- struct{}{}:

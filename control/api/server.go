@@ -34,6 +34,9 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Patience is how long a stream's reader may take for what it is sent before it is
+	// disconnected; 0 means 10 s.
+	Patience time.Duration
 }
 
 type server struct {
@@ -43,6 +46,9 @@ type server struct {
 
 // New returns the admin surface.
 func New(o Options) (http.Handler, error) {
+	if o.Patience <= 0 {
+		o.Patience = patience
+	}
 	s := &server{o: o}
 	if err := observe(o.Meter, o.Hub); err != nil {
 		return nil, err

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// writeTimeout is how long a reader may take for what it is sent. A slower one is
+	// patience is how long a reader may take for what it is sent. A slower one is
 	// disconnected; it goes on from the last id that it has got.
-	writeTimeout = 10 * time.Second
+	patience = 10 * time.Second
 	// stillAlive is how often a stream without events says how far it has come.
 	stillAlive = 15 * time.Second
 	sse        = "text/event-stream"
@@ -88,7 +88,7 @@ func streamFrom(lastID, after, first string, since time.Time) (StreamFrom, error
 // flow answers with a stream in the form that accept asks for.
 func (s *server) flow(accept string, read func(ctx context.Context, emit func(StreamItem) error) error) *huma.StreamResponse {
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) error {
-		w := &flowWriter{w: out.w, control: http.NewResponseController(out.w), sse: strings.Contains(accept, sse), out: out, now: s.o.Now}
+		w := &flowWriter{w: out.w, control: http.NewResponseController(out.w), sse: strings.Contains(accept, sse), out: out, now: s.o.Now, patience: s.o.Patience}
 		if err := w.start(); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (s *server) tailAsEvents(req TailRequest, lastID string) (*huma.StreamRespo
 		req.From = from.Next
 	}
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) error {
-		w := &flowWriter{w: out.w, control: http.NewResponseController(out.w), sse: true, out: out, now: s.o.Now}
+		w := &flowWriter{w: out.w, control: http.NewResponseController(out.w), sse: true, out: out, now: s.o.Now, patience: s.o.Patience}
 		if err := w.start(); err != nil {
 			return err
 		}
@@ -136,9 +136,11 @@ type flowWriter struct {
 	out     *lines
 	sse     bool
 	now     func() time.Time
-	told    time.Time
-	count   int64
-	buf     bytes.Buffer
+	// patience bounds one write.
+	patience time.Duration
+	told     time.Time
+	count    int64
+	buf      bytes.Buffer
 }
 
 func (f *flowWriter) start() error {
@@ -177,9 +179,9 @@ func (f *flowWriter) emit(item StreamItem) error {
 	return f.send(f.buf.String())
 }
 
-// send gives the reader writeTimeout to take text.
+// send gives the reader as long as it may take to take text.
 func (f *flowWriter) send(text string) error {
-	late := time.AfterFunc(writeTimeout, func() { _ = f.control.SetWriteDeadline(time.Unix(1, 0)) }) // long ago: the write at hand fails
+	late := time.AfterFunc(f.patience, func() { _ = f.control.SetWriteDeadline(time.Unix(1, 0)) }) // long ago: the write at hand fails
 	defer late.Stop()
 	if _, err := f.w.Write([]byte(text)); err != nil {
 		return fmt.Errorf("writing to a stream's reader: %w", err)

@@ -322,6 +322,7 @@ func (h *Hub) lookAtBooks(ctx context.Context) (api.Reconciliation, error) {
 			g.byTable[t.Table] += max(t.Gap, -t.Gap)
 		}
 	}
+	h.alerts.Look()
 	return r, nil
 }
 

@@ -99,11 +99,12 @@ func (c *command) samples(name string, each func(sample) error) (err error) {
 		}
 		var tailed struct {
 			Offset string          `json:"offset"`
+			Type   string          `json:"type"`
 			Source string          `json:"source"`
 			Event  json.RawMessage `json:"event"`
 		}
 		if json.Unmarshal(text, &tailed) == nil && tailed.Offset != "" && len(tailed.Event) > 0 && tailed.Event[0] == '{' {
-			s.source, s.event = tailed.Source, tailed.Event
+			s.source, s.event = tailed.Source, withType(tailed.Event, tailed.Type)
 		}
 		if err := each(s); err != nil {
 			return err

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -195,6 +197,20 @@ func (c *command) inferCommand() *cobra.Command {
 	return cmd
 }
 
+// withType is an event that says what it is: those that were sent to /v1/track and its
+// like need not say it themselves.
+func withType(event json.RawMessage, kind string) json.RawMessage {
+	if v := scan.Value(event); kind == "" || !v.IsObject() || len(v.Member("type")) > 0 {
+		return event
+	}
+	rest := bytes.TrimSpace(bytes.TrimSpace(event)[1:])
+	out := strconv.AppendQuote([]byte(`{"type":`), kind)
+	if rest[0] != '}' {
+		out = append(out, ',')
+	}
+	return append(out, rest...)
+}
+
 // newest are the last events that the server accepted.
 func (c *command) newest(ctx context.Context, source, since string, limit int) ([]json.RawMessage, error) {
 	if limit < 1 || limit > 1_000_000 {
@@ -210,15 +226,16 @@ func (c *command) newest(ctx context.Context, source, since string, limit int) (
 	}
 	var ring []json.RawMessage
 	next := 0
-	err = client.Tail(ctx, api.TailRequest{Source: source, Since: c.env.Now().Add(-ago)}, func(e api.TailedEvent) error {
+	err = client.Tail(ctx, api.TailRequest{Source: source, Since: c.env.Now().Add(-ago), Limit: math.MaxInt32}, func(e api.TailedEvent) error {
 		if e.Refusal != "" {
 			return nil
 		}
+		event := withType(e.Event, e.Type)
 		if len(ring) < limit {
-			ring = append(ring, e.Event)
+			ring = append(ring, event)
 			return nil
 		}
-		ring[next] = e.Event
+		ring[next] = event
 		next = (next + 1) % limit
 		return nil
 	})
