@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -127,30 +126,4 @@ func TestClickHouse(t *testing.T) {
 	if code := n.stop(); code != 0 {
 		t.Errorf("the server ended with %d", code)
 	}
-}
-
-// contactTitles returns the job titles of the simulated contacts by their email.
-func contactTitles(t *testing.T, crm string) map[string]string {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, "http://"+crm+"/crm/v3/objects/contacts?limit=100&properties=email,jobtitle", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer x")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil // not up yet
-	}
-	defer resp.Body.Close()
-	var list struct {
-		Results []struct{ Properties map[string]string }
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
-		t.Fatal(err)
-	}
-	titles := map[string]string{}
-	for _, c := range list.Results {
-		titles[c.Properties["email"]] = c.Properties["jobtitle"]
-	}
-	return titles
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -109,30 +108,7 @@ func (s *dbtShop) loaded(sql string, want int64) {
 }
 
 // contacts are the job titles that the CRM holds, by email.
-func (s *dbtShop) contacts() map[string]string {
-	req, err := http.NewRequest(http.MethodGet, "http://"+s.crm+"/crm/v3/objects/contacts?properties=email,jobtitle&limit=100", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer x")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	var answer struct {
-		Results []struct{ Properties map[string]string }
-	}
-	if err != nil || json.Unmarshal(data, &answer) != nil {
-		return nil
-	}
-	out := map[string]string{}
-	for _, r := range answer.Results {
-		out[r.Properties["email"]] = r.Properties["jobtitle"]
-	}
-	return out
-}
+func (s *dbtShop) contacts() map[string]string { return contactTitles(s.t, s.crm) }
 
 func (s *dbtShop) syncState() (state, reason string) {
 	out := s.mustCLI("sync", "status", "customers_to_crm", "--data", s.data, "--json")
