@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	driver "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
@@ -112,21 +115,47 @@ var (
 	named     = regexp.MustCompile("(?:identifier|name) [`']([^`']+)[`']")
 )
 
-// fault is an error that the server tells; sql is what ran.
-func (c *client) fault(ctx context.Context, message string, resp *http.Response, sql string) error {
+// failure says what an error of the driver means; sql is what ran.
+func (c *client) failure(ctx context.Context, err error, sql string) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("running a statement: %w", cause)
 	}
-	m := exception.FindStringSubmatch(message)
-	if m == nil {
-		f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: fmt.Sprintf("the server answered with status %d", resp.StatusCode), Hint: "check host and port: is this ClickHouse's HTTP interface?"}
-		if resp.StatusCode == http.StatusNotFound || resp.StatusCode/100 == 3 {
+	var (
+		fault   *tidegate.Fault
+		server  *driver.Exception
+		answer  *driver.HTTPError
+		waiting = errors.Is(err, driver.ErrAcquireConnTimeout)
+	)
+	switch {
+	case errors.As(err, &fault):
+		return err
+	case errors.As(err, &server):
+		return serverFault(int(server.Code), server.Message, sql, c.user)
+	case errors.As(err, &answer):
+		f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: fmt.Sprintf("the server answered with status %d", answer.StatusCode), Hint: "check host and port: is this ClickHouse's HTTP interface?"}
+		if answer.StatusCode == http.StatusNotFound || answer.StatusCode/100 == 3 {
 			f.Action = tidegate.Halt
 		}
 		return f
+	case waiting:
+		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.busy", Message: "no connection became free", Hint: "raise max_connections of this warehouse"}
+	}
+	return connectError(ctx, err)
+}
+
+// told returns the error that the server wrote into an answer which had begun well, nil when there is none.
+func told(answer []byte, sql, user string) error {
+	at := bytes.LastIndex(answer, []byte("Code: "))
+	if at < 0 {
+		return nil
+	}
+	message, _, _ := strings.Cut(string(answer[at:]), "\r\n")
+	m := exception.FindStringSubmatch(message)
+	if m == nil {
+		return nil
 	}
 	code, _ := strconv.Atoi(m[1])
-	return serverFault(code, m[2], sql, c.user)
+	return serverFault(code, m[2], sql, user)
 }
 
 func serverFault(code int, message, sql, user string) *tidegate.Fault {

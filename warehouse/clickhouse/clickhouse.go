@@ -118,9 +118,11 @@ func (w *Warehouse) Close() error {
 	w.closed = true
 	w.mu.Unlock()
 	w.running.Wait()
-	w.writes.http.CloseIdleConnections()
-	w.reads.http.CloseIdleConnections()
-	return nil
+	err := w.writes.close()
+	if w.reads != nil && w.reads != w.writes {
+		err = errors.Join(err, w.reads.close())
+	}
+	return err
 }
 
 // exec runs a statement that changes something. It waits until the change is visible

@@ -4,41 +4,41 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/ch-go/compress"
+	driver "github.com/ClickHouse/clickhouse-go/v2"
+	conns "github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tidegate/tidegate/internal/secret"
 )
 
 const (
 	connectTimeout = 10 * time.Second
+	// queueTimeout is how long a statement waits for a connection that is free, and for the driver's first question on a new one.
+	queueTimeout = 30 * time.Minute
+	// connectionLife is how long the driver keeps what it knows of the server.
+	connectionLife = 24 * time.Hour
 	// idleTimeout is shorter than the server's keep_alive_timeout, which was 3 s once: a
 	// connection that the server has closed meanwhile looks like one that broke.
 	idleTimeout = 2 * time.Second
 	// killTimeout bounds what is done for a statement that is given up.
 	killTimeout = 3 * time.Second
-	// maxURL is how long parameters may be in the address; longer ones go in the body.
-	maxURL = 4 << 10
 )
 
-// client speaks to the HTTP interface as one user.
+// client speaks to the server as one user, through the vendor's driver.
 type client struct {
-	http     *http.Client
-	base     url.URL
+	conn     conns.Conn
+	base     *http.Transport
 	database string
 	user     string
-	password secret.Secret
 	packed   bool // rows travel in LZ4
 }
 
@@ -47,9 +47,9 @@ func newClient(cfg Config, user string, password secret.Secret) (*client, error)
 	if err != nil {
 		return nil, err
 	}
-	scheme, port := "http", 8123
+	port := 8123
 	if t != nil {
-		scheme, port = "https", 8443
+		port = 8443
 	}
 	if cfg.Port != 0 {
 		port = cfg.Port
@@ -61,26 +61,51 @@ func newClient(cfg Config, user string, password secret.Secret) (*client, error)
 	if connections == 0 {
 		connections = 8
 	}
-	dial := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
-	c := &client{
-		base: url.URL{Scheme: scheme, Host: net.JoinHostPort(cfg.Host, strconv.Itoa(port)), Path: "/"},
-		user: user, password: password, database: cfg.Database, packed: cfg.Compression != "none",
-		http: &http.Client{
-			Transport: &http.Transport{
-				DialContext: dial.DialContext, TLSClientConfig: t, TLSHandshakeTimeout: connectTimeout,
-				MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: idleTimeout,
-				DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}
+	c := &client{user: user, database: cfg.Database, packed: cfg.Compression != "none"}
 	if c.user == "" {
 		c.user = "default"
 	}
 	if c.database == "" {
 		c.database = "default"
 	}
+	c.base = httpTransport(t, connections)
+	c.conn, err = driver.Open(&driver.Options{
+		Protocol: driver.HTTP, Addr: []string{net.JoinHostPort(cfg.Host, strconv.Itoa(port))}, TLS: t,
+		Auth:         driver.Auth{Database: c.database, Username: c.user, Password: password.Reveal()},
+		MaxOpenConns: connections, MaxIdleConns: connections, ConnMaxLifetime: connectionLife, DialTimeout: queueTimeout,
+		DialStrategy: dialAlone,
+		// All connections of the driver share one transport, whose limits are ours.
+		TransportFunc: func(*http.Transport) (http.RoundTripper, error) { return &transport{next: c.base}, nil },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
 	return c, nil
+}
+
+func httpTransport(t *tls.Config, connections int) *http.Transport {
+	dial := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		DialContext: dial.DialContext, TLSClientConfig: t, TLSHandshakeTimeout: connectTimeout,
+		MaxIdleConnsPerHost: connections, IdleConnTimeout: idleTimeout,
+		DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
+	}
+}
+
+// dialAlone asks the driver's first question on a new connection (its name, its
+// version) without the settings and the name of the statement that waits for it.
+func dialAlone(ctx context.Context, _ int, o *driver.Options, dial driver.Dial) (driver.DialResult, error) {
+	ctx = driver.Context(context.WithValue(ctx, statementKey{}, ""), driver.WithSettings(driver.Settings{}), driver.WithQueryID(""), driver.WithParameters(nil))
+	return dial(ctx, o.Addr[0], o)
+}
+
+func (c *client) close() error {
+	err := c.conn.Close()
+	c.base.CloseIdleConnections()
+	if err != nil {
+		return fmt.Errorf("closing connections: %w", err)
+	}
+	return nil
 }
 
 // call is one statement on its way to the server.
@@ -100,80 +125,48 @@ func newID(now time.Time) string {
 	return fmt.Sprintf("tidegate-%016x-%s", now.UnixMicro(), hex.EncodeToString(b[:]))
 }
 
-// send runs a statement. The caller closes the body of the answer, which has begun well.
-func (c *client) send(ctx context.Context, q *call) (*http.Response, error) {
-	if err := context.Cause(ctx); err != nil {
-		return nil, fmt.Errorf("running a statement: %w", err)
-	}
-	req, err := c.request(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, connectError(ctx, err)
-	}
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-ClickHouse-Exception-Code") != "" {
-		defer func() { _ = resp.Body.Close() }()
-		message, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-		if err != nil && ctx.Err() != nil {
-			return nil, connectError(ctx, err)
-		}
-		return nil, c.fault(ctx, string(message), resp, q.sql)
-	}
-	return resp, nil
-}
-
 // maxMessage is how much of an error is read.
 const maxMessage = 64 << 10
 
-func (c *client) request(ctx context.Context, q *call) (*http.Request, error) {
-	values := url.Values{"database": {c.database}, "query_id": {q.id}, "default_format": {"Native"}}
+// with gives the driver what belongs to q.
+func (c *client) with(ctx context.Context, q *call) context.Context {
+	settings := driver.Settings{
+		// Blocks without what versions of the native protocol add to them.
+		"client_protocol_version": "0",
+	}
 	for name, value := range q.settings {
-		values.Set(name, value)
+		settings[name] = value
 	}
-	var body io.Reader = strings.NewReader(q.sql)
-	contentType := "text/plain; charset=utf-8"
-	size := 0
+	params := driver.Parameters{}
 	for _, p := range q.params {
-		size += len(p.value) + 16
+		params[p.name] = p.value
 	}
-	switch {
-	case q.data != nil:
-		values.Set("query", q.sql)
-		body, contentType = bytes.NewReader(q.data), "application/octet-stream"
-		if c.packed {
-			values.Set("decompress", "1")
-		}
-	case size > maxURL:
-		var form bytes.Buffer
-		w := multipart.NewWriter(&form)
-		err := w.WriteField("query", q.sql)
-		for _, p := range q.params {
-			err = errors.Join(err, w.WriteField("param_"+p.name, p.value))
-		}
-		if err = errors.Join(err, w.Close()); err != nil {
-			return nil, fmt.Errorf("writing the parameters: %w", err)
-		}
-		body, contentType = &form, w.FormDataContentType()
-	default:
-		for _, p := range q.params {
-			values.Set("param_"+p.name, p.value)
-		}
+	return driver.Context(ctx, driver.WithSettings(settings), driver.WithQueryID(q.id), driver.WithParameters(params))
+}
+
+// open runs a statement and returns its answer in the format Native, which has begun well. The caller closes it.
+func (c *client) open(ctx context.Context, q *call) (io.ReadCloser, error) {
+	sql := q.sql
+	if endsLikeFormat.MatchString(sql) {
+		sql += "\n/**/" // a comment, which the driver takes for a clause
 	}
-	at := c.base
-	at.RawQuery = values.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), body)
+	stream, err := c.conn.QueryFormat(c.with(ctx, q), "Native", sql)
 	if err != nil {
-		return nil, fmt.Errorf("making a request: %w", err)
+		return nil, c.failure(ctx, err, q.sql)
 	}
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("User-Agent", "tidegate")
-	req.Header.Set("X-ClickHouse-User", c.user)
-	if !c.password.Empty() {
-		req.Header.Set("X-ClickHouse-Key", c.password.Reveal())
+	return stream, nil
+}
+
+// insert sends rows, which are packed as the client packs.
+func (c *client) insert(ctx context.Context, q *call) error {
+	if c.packed {
+		q.settings["decompress"] = "1"
 	}
-	return req, nil
+	with := c.with(context.WithValue(ctx, statementKey{}, q.sql), q)
+	if err := c.conn.InsertFormat(with, "Native", "INSERT INTO named_below", bytes.NewReader(q.data)); err != nil {
+		return c.failure(ctx, err, q.sql)
+	}
+	return nil
 }
 
 // pack prepares data of an INSERT for its way and for the books of units.
@@ -194,19 +187,26 @@ func (c *client) pack(data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// run runs a statement whose answer is of no interest.
+// run runs a statement whose answer is of no interest. The driver's own Exec does not read it, and so
+// takes an error in it, or half of it, for success.
 func (c *client) run(ctx context.Context, q *call) (err error) {
-	resp, err := c.send(ctx, q)
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("running a statement: %w", err)
+	}
+	if q.data != nil {
+		return c.insert(ctx, q)
+	}
+	answer, err := c.open(ctx, q)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	message, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+	defer func() { _ = answer.Close() }()
+	message, err := io.ReadAll(io.LimitReader(answer, maxMessage))
 	if err != nil {
-		return connectError(ctx, err)
+		return c.failure(ctx, err, q.sql)
 	}
-	if at := bytes.Index(message, []byte("Code: ")); at >= 0 && bytes.Contains(message, []byte("DB::Exception")) {
-		return c.fault(ctx, string(message[at:]), resp, q.sql)
+	if f := told(message, q.sql, c.user); f != nil {
+		return f
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/clickhouse/chdbtest"
 )
 
 func TestParseColumn(t *testing.T) {
@@ -126,6 +127,10 @@ func answers(t *testing.T, status int, header http.Header, body string) *Warehou
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sql, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(sql), "displayName()") {
+			_, _ = w.Write(chdbtest.Hello("26.3.1.1"))
+			return
+		}
 		if strings.Contains(string(sql), "version()") {
 			_, _ = w.Write((&chunk{columns: []*cells{{column: parseColumn("v", "String"), data: appendString(nil, "26.3.1.1")}}, rows: 1}).encode(nil))
 			return
@@ -263,7 +268,11 @@ func TestMark(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sql, _ := io.ReadAll(r.Body); strings.Contains(string(sql), "displayName()") {
+			_, _ = w.Write(chdbtest.Hello("26.3.1.1"))
+			return
+		}
 		_, _ = w.Write((&chunk{columns: []*cells{{column: parseColumn("v", "String"), data: appendString(nil, "26.3.1.1")}}, rows: 1}).encode(nil))
 	}))
 	s.Config.ErrorLog = nil

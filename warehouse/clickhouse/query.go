@@ -2,17 +2,15 @@ package clickhouse
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/ClickHouse/ch-go/compress"
+	driver "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -182,7 +180,7 @@ type reader struct {
 	w       *Warehouse
 	c       *client
 	call    call
-	resp    *http.Response
+	stream  io.ReadCloser
 	body    *bufio.Reader
 	tail    tail
 	block   block
@@ -202,14 +200,17 @@ type reader struct {
 
 // open sends the statement and reads the first block, which tells the columns.
 func (r *reader) open() error {
-	resp, err := r.c.send(r.run, &r.call) //nolint:bodyclose // end closes it
+	if err := context.Cause(r.run); err != nil {
+		return fmt.Errorf("running a statement: %w", err)
+	}
+	stream, err := r.c.open(r.run, &r.call)
 	if err != nil {
 		return err
 	}
-	r.resp = resp
-	var body io.Reader = resp.Body
+	r.stream = stream
+	var body io.Reader = stream
 	if r.call.settings["compress"] == "1" {
-		body = compress.NewReader(resp.Body)
+		body = compress.NewReader(stream)
 	}
 	r.tail.from = body
 	r.body = bufio.NewReaderSize(&r.tail, 64<<10)
@@ -253,15 +254,18 @@ func (r *reader) broken(err error) error {
 	if cause := context.Cause(r.run); cause != nil {
 		return fmt.Errorf("reading rows: %w", cause)
 	}
-	_, _ = io.CopyN(io.Discard, r.body, maxMessage)
+	_, rest := io.CopyN(io.Discard, r.body, maxMessage)
 	if cause := context.Cause(r.run); cause != nil {
 		return fmt.Errorf("reading rows: %w", cause)
 	}
-	if at := bytes.LastIndex(r.tail.kept, []byte("Code: ")); at >= 0 {
-		message, _, _ := strings.Cut(string(r.tail.kept[at:]), "\r\n")
-		return fmt.Errorf("reading rows: %w", r.c.fault(r.run, message, r.resp, r.call.sql))
+	if f := told(r.tail.kept, r.call.sql, r.c.user); f != nil {
+		return fmt.Errorf("reading rows: %w", f)
 	}
-	return fmt.Errorf("reading rows: %w", connectError(r.run, err))
+	var server *driver.Exception
+	if errors.As(rest, &server) {
+		err = rest
+	}
+	return fmt.Errorf("reading rows: %w", r.c.failure(r.run, err, r.call.sql))
 }
 
 // tail remembers the end of what was read.
@@ -341,8 +345,11 @@ func (r *reader) end(err error) {
 	}
 	r.err = err
 	r.unwatch()
-	if r.resp != nil {
-		_ = r.resp.Body.Close()
+	if !errors.Is(err, io.EOF) {
+		r.cancel(err) // first: to close an answer that is not read to its end is to wait for it
+	}
+	if r.stream != nil {
+		_ = r.stream.Close()
 	}
 	if !errors.Is(err, io.EOF) && codeOf(err) == 0 {
 		r.c.kill(r.run, r.call.id)

@@ -215,7 +215,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, c *conn, q *req
 		out.packer = compress.NewWriter(compress.LevelZero, compress.LZ4)
 	}
 	if strings.Contains(sql, "displayName()") {
-		out.write(hello())
+		out.write(Hello("26.7.2.1"))
 		out.end(nil)
 		return
 	}
@@ -231,13 +231,13 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, c *conn, q *req
 	out.end(err)
 }
 
-// hello answers the first question of the vendor's Go driver, in the form of the
+// Hello answers the first question of the vendor's Go driver, in the form of the
 // protocol's revision that it asks for. It says revision 0, so that the driver
 // reads everything else as the library writes it.
-func hello() []byte {
+func Hello(version string) []byte {
 	text := func(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	b := []byte{1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, 4, 1} // no overflow, no bucket; four columns, one row
-	for _, c := range [][3]string{{"displayName()", "String", "chdb"}, {"version()", "String", "26.7.2.1"}, {"revision()", "UInt32", ""}, {"timezone()", "String", "UTC"}} {
+	for _, c := range [][3]string{{"displayName()", "String", "chdb"}, {"version()", "String", version}, {"revision()", "UInt32", ""}, {"timezone()", "String", "UTC"}} {
 		b = append(text(text(b, c[0]), c[1]), 0)
 		if c[1] == "UInt32" {
 			b = append(b, 0, 0, 0, 0)
