@@ -39,20 +39,14 @@ type client struct {
 	base     *http.Transport
 	database string
 	user     string
-	packed   bool // rows travel in LZ4
+	packed   bool // blocks are packed in LZ4
+	native   bool // the native protocol; see native.go
 }
 
 func newClient(cfg Config, user string, password secret.Secret) (*client, error) {
 	t, err := tlsConfig(cfg)
 	if err != nil {
 		return nil, err
-	}
-	port := 8123
-	if t != nil {
-		port = 8443
-	}
-	if cfg.Port != 0 {
-		port = cfg.Port
 	}
 	if cfg.Host == "" {
 		return nil, configFault("host", "it is missing", nil)
@@ -61,7 +55,7 @@ func newClient(cfg Config, user string, password secret.Secret) (*client, error)
 	if connections == 0 {
 		connections = 8
 	}
-	c := &client{user: user, database: cfg.Database, packed: cfg.Compression != "none"}
+	c := &client{user: user, database: cfg.Database, packed: cfg.Compression != "none", native: cfg.Protocol == "native"}
 	if c.user == "" {
 		c.user = "default"
 	}
@@ -69,18 +63,50 @@ func newClient(cfg Config, user string, password secret.Secret) (*client, error)
 		c.database = "default"
 	}
 	c.base = httpTransport(t, connections)
-	c.conn, err = driver.Open(&driver.Options{
-		Protocol: driver.HTTP, Addr: []string{net.JoinHostPort(cfg.Host, strconv.Itoa(port))}, TLS: t,
+	options := &driver.Options{
+		Protocol: driver.HTTP, Addr: []string{net.JoinHostPort(cfg.Host, strconv.Itoa(portOf(cfg, t != nil)))}, TLS: t,
 		Auth:         driver.Auth{Database: c.database, Username: c.user, Password: password.Reveal()},
 		MaxOpenConns: connections, MaxIdleConns: connections, ConnMaxLifetime: connectionLife, DialTimeout: queueTimeout,
 		DialStrategy: dialAlone,
 		// All connections of the driver share one transport, whose limits are ours.
 		TransportFunc: func(*http.Transport) (http.RoundTripper, error) { return &transport{next: c.base}, nil },
-	})
+	}
+	if c.native {
+		options.Protocol, options.ReadTimeout = driver.Native, queueTimeout
+		options.DialContext = func(ctx context.Context, addr string) (net.Conn, error) { return dialNative(ctx, addr, t) }
+		if c.packed {
+			options.Compression = &driver.Compression{Method: driver.CompressionLZ4}
+		}
+	}
+	c.conn, err = driver.Open(options)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
 	return c, nil
+}
+
+// portOf is the port that cfg says, or that of the protocol.
+func portOf(cfg Config, encrypted bool) int {
+	switch {
+	case cfg.Port != 0:
+		return cfg.Port
+	case cfg.Protocol == "native" && encrypted:
+		return 9440
+	case cfg.Protocol == "native":
+		return 9000
+	case encrypted:
+		return 8443
+	}
+	return 8123
+}
+
+// dialNative connects soon or not at all, however long a statement may wait for a connection.
+func dialNative(ctx context.Context, addr string, t *tls.Config) (net.Conn, error) {
+	d := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
+	if t != nil {
+		return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", addr) //nolint:wrapcheck // the driver's to wrap
+	}
+	return d.DialContext(ctx, "tcp", addr) //nolint:wrapcheck // the driver's to wrap
 }
 
 func httpTransport(t *tls.Config, connections int) *http.Transport {
@@ -113,9 +139,10 @@ type call struct {
 	sql      string
 	params   []param
 	settings map[string]string
-	data     []byte // of an INSERT, packed as the client packs
-	repeat   bool   // twice does the same as once
-	id       string // of the statement at the server, set by send
+	data     []byte   // of an INSERT, packed as the client packs
+	repeat   bool     // twice does the same as once
+	id       string   // of the statement at the server
+	as       []string // types that columns of a result are read as, over the native protocol
 }
 
 // newID names a statement or a unit. Later ones sort behind earlier ones of the same clock.
@@ -128,14 +155,19 @@ func newID(now time.Time) string {
 // maxMessage is how much of an error is read.
 const maxMessage = 64 << 10
 
+// ofHTTP are the settings that only the HTTP interface knows.
+var ofHTTP = map[string]bool{"compress": true, "decompress": true, "wait_end_of_query": true, "cancel_http_readonly_queries_on_client_close": true}
+
 // with gives the driver what belongs to q.
 func (c *client) with(ctx context.Context, q *call) context.Context {
-	settings := driver.Settings{
-		// Blocks without what versions of the native protocol add to them.
-		"client_protocol_version": "0",
-	}
+	settings := driver.Settings{}
 	for name, value := range q.settings {
-		settings[name] = value
+		if !c.native || !ofHTTP[name] {
+			settings[name] = value
+		}
+	}
+	if !c.native { // blocks without what versions of the native protocol add to them
+		settings["client_protocol_version"] = "0"
 	}
 	params := driver.Parameters{}
 	for _, p := range q.params {
@@ -146,6 +178,9 @@ func (c *client) with(ctx context.Context, q *call) context.Context {
 
 // open runs a statement and returns its answer in the format Native, which has begun well. The caller closes it.
 func (c *client) open(ctx context.Context, q *call) (io.ReadCloser, error) {
+	if c.native {
+		return c.openRows(ctx, q)
+	}
 	sql := q.sql
 	if endsLikeFormat.MatchString(sql) {
 		sql += "\n/**/" // a comment, which the driver takes for a clause
@@ -159,6 +194,9 @@ func (c *client) open(ctx context.Context, q *call) (io.ReadCloser, error) {
 
 // insert sends rows, which are packed as the client packs.
 func (c *client) insert(ctx context.Context, q *call) error {
+	if c.native {
+		return c.insertBatch(ctx, q)
+	}
 	if c.packed {
 		q.settings["decompress"] = "1"
 	}
@@ -188,13 +226,19 @@ func (c *client) pack(data []byte) ([]byte, error) {
 }
 
 // run runs a statement whose answer is of no interest. The driver's own Exec does not read it, and so
-// takes an error in it, or half of it, for success.
+// takes an error in it, or half of it, for success; over the native protocol there is no such gap.
 func (c *client) run(ctx context.Context, q *call) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("running a statement: %w", err)
 	}
 	if q.data != nil {
 		return c.insert(ctx, q)
+	}
+	if c.native {
+		if err := c.conn.Exec(c.with(ctx, q), q.sql); err != nil {
+			return c.failure(ctx, err, q.sql)
+		}
+		return nil
 	}
 	answer, err := c.open(ctx, q)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 // Config is the configuration of a warehouse of kind clickhouse.
 type Config struct {
 	Host           string        `json:"host" doc:"The server's name or address."`
-	Port           int           `json:"port,omitempty" min:"1" max:"65535" doc:"The port of the server's HTTP interface; when empty 8443 with TLS and 8123 without."`
+	Protocol       string        `json:"protocol,omitempty" default:"http" enum:"http,native" doc:"How the server is spoken to: its HTTP interface, or native for its own protocol over TCP, which is not proven here; docs/warehouses/clickhouse.md says what it lacks."`
+	Port           int           `json:"port,omitempty" min:"1" max:"65535" doc:"The server's port; when empty 8443 with TLS and 8123 without, and 9440 and 9000 for the native protocol."`
 	Database       string        `json:"database,omitempty" default:"default" doc:"The database of names without one. Tidegate's schemas are databases of the server."`
 	User           string        `json:"user,omitempty" default:"default" doc:"The user that loads and keeps the books; docs/warehouses/clickhouse.md has its grants."`
 	Password       secret.Secret `json:"password,omitzero" doc:"The user's password."`

@@ -52,11 +52,16 @@ func (c *chunk) size() int {
 
 // encode appends the chunk as a block of the format Native.
 func (c *chunk) encode(dst []byte) []byte {
+	return c.encodeAs(dst, func(c *cells) string { return c.wire() })
+}
+
+// encodeAs encodes with the types that typ gives columns.
+func (c *chunk) encodeAs(dst []byte, typ func(*cells) string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(c.columns)))
 	dst = binary.AppendUvarint(dst, uint64(c.rows))
 	for _, col := range c.columns {
 		dst = appendString(dst, col.name)
-		dst = appendString(dst, col.wire())
+		dst = appendString(dst, typ(col))
 		dst = append(dst, col.nulls...)
 		dst = append(dst, col.data...)
 	}

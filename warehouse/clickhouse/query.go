@@ -47,6 +47,9 @@ func (w *Warehouse) reading() map[string]string {
 
 // read runs a statement of which it is known that it reads.
 func (w *Warehouse) read(ctx context.Context, q *query) (*reader, error) {
+	if w.reads.native && q.plain {
+		return w.readNative(ctx, q)
+	}
 	r, err := w.start(ctx, w.reads, q)
 	if err != nil || !q.plain || r.readable() {
 		return r, err
@@ -68,6 +71,27 @@ func (w *Warehouse) read(ctx context.Context, q *query) (*reader, error) {
 	}
 	converted := &query{sql: string("SELECT "+list+" FROM (\n") + q.sql + "\n) AS q", params: q.params}
 	if r, err = w.start(ctx, w.reads, converted); err != nil {
+		return nil, err
+	}
+	r.schema, r.row = schemaOf(columns), make(tidegate.Row, len(columns))
+	for i, v := range r.block.columns {
+		v.typ = columns[i].typ
+	}
+	return r, nil
+}
+
+// readNative asks for the columns first, because the driver cannot give all values as they are.
+func (w *Warehouse) readNative(ctx context.Context, q *query) (*reader, error) {
+	columns, err := w.describeQuery(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	list, as, err := w.nativeList(columns)
+	if err != nil {
+		return nil, err
+	}
+	r, err := w.start(ctx, w.reads, &query{sql: string("SELECT "+list+" FROM (\n") + q.sql + "\n) AS q", params: q.params, as: as})
+	if err != nil {
 		return nil, err
 	}
 	r.schema, r.row = schemaOf(columns), make(tidegate.Row, len(columns))
@@ -157,8 +181,8 @@ func (w *Warehouse) start(ctx context.Context, c *client, q *query) (*reader, er
 	}
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r := &reader{w: w, c: c, cancel: cancel, run: run}
-	r.call = call{sql: q.sql, params: q.params, settings: w.reading(), id: newID(w.now())}
-	if r.c.packed {
+	r.call = call{sql: q.sql, params: q.params, settings: w.reading(), id: newID(w.now()), as: q.as}
+	if r.c.packed && !r.c.native {
 		r.call.settings["compress"] = "1"
 	}
 	r.watch(ctx)

@@ -152,6 +152,7 @@ type query struct {
 	// plain is a SELECT, whose columns can be described and converted.
 	plain  bool
 	params []param
+	as     []string // see call
 }
 
 // compile refuses what is not one reading statement, as far as the text tells, and

@@ -43,11 +43,12 @@ func ClickHouse() Dialect {
 	}
 }
 
-// clickHouseReserved is read only. The engine reserves almost nothing; these are the words
-// that its parser does not take as a bare column everywhere; a test of the adapter compares the two.
+// clickHouseReserved is read only. The engine reserves almost nothing. These are the words of its grammar
+// that are not a column wherever one can stand, which a test of the adapter asks of the engine, and those of a query in SQL
+// that it takes and other programs do not.
 var clickHouseReserved = words(
-	"all", "and", "anti", "any", "array", "as", "asc", "asof", "between", "by", "case", "cast", "collate", "cross", "desc", "describe", "distinct",
-	"else", "end", "except", "exists", "explain", "final", "for", "format", "from", "full", "global", "group", "having", "ilike", "in", "inner", "intersect", "interval", "into", "is",
-	"join", "left", "like", "limit", "not", "null", "offset", "on", "or", "order", "paste", "prewhere", "qualify", "right", "sample", "select", "semi", "settings", "show", "then",
-	"union", "using", "when", "where", "window", "with",
+	"all", "and", "anti", "any", "array", "as", "asc", "asof", "between", "by", "case", "cast", "collate", "cross", "cube", "desc", "describe", "distinct",
+	"else", "end", "except", "exists", "explain", "false", "final", "for", "format", "from", "full", "global", "group", "having", "ilike", "in", "inner", "intersect", "interval", "into", "is",
+	"join", "left", "like", "limit", "not", "null", "offset", "on", "or", "order", "paste", "prewhere", "qualify", "right", "rollup", "sample", "select", "semi", "settings", "show", "then",
+	"top", "true", "union", "using", "when", "where", "window", "with",
 )
