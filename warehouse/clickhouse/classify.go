@@ -246,7 +246,7 @@ func connectError(ctx context.Context, err error) error {
 	case errors.As(err, &notFound) && notFound.IsNotFound:
 		f.Hint = "the name of the host is not known: correct it"
 	case errors.As(err, &dialling) && dialling.Op == "dial":
-		f.Message, f.Hint = "the server cannot be reached: "+redacted(err), "check host, port and the network between; the port is that of the HTTP interface (8123, 8443)"
+		f.Message, f.Hint = "the server cannot be reached: "+redacted(err), "check host, port and the network between; the port is that of the HTTP interface (8123, 8443), or of the native protocol (9000, 9440) with protocol: native"
 	}
 	return f
 }

@@ -1,11 +1,10 @@
-// Package clickhouse is the warehouse on a ClickHouse server, 24.8 or newer, over
-// its HTTP interface.
+// Package clickhouse is the warehouse on a ClickHouse server, 24.8 or newer.
 //
 // It implements warehouse.Warehouse, Execer, Lister, Estimator and TableFinder.
-// It brings its own client and its own encoding of blocks (format Native),
-// because rows go in and come out as the nouns, blocks are kept in the books as
-// they are sent, and the name of an insert, the end of a result and an error in
-// the middle of one must be under its control.
+// It speaks to the server through clickhouse-go: over HTTP, where rows travel as blocks
+// of the format Native that are encoded and decoded here, or over the native protocol
+// (native.go). Under the driver lies a transport that corrects what it would send or
+// read wrongly (transport.go); the decision record 20261121-clickhouse-units says what.
 //
 // The engine has no transactions. What it has is an insert of one block with a
 // name (insert_deduplication_token): it is taken as a whole or not at all, and one
@@ -30,6 +29,6 @@
 //
 // It does not know syncs or ledgers, and of events only what their tables look
 // like. A Warehouse is safe for concurrent use; a unit and a reader belong to one
-// goroutine. It starts no goroutine that outlives a call, except the HTTP
-// client's, which Close ends.
+// goroutine. It starts no goroutine that outlives a call, except the
+// driver's, which Close ends.
 package clickhouse
