@@ -142,8 +142,9 @@ soak: build dbt-env official-sdks
 	cd e2e && TIDEGATE_LONG=1 CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 4h ./...
 
 GOLDEN := ./cmd/tidegate ./control/api ./control/cli ./control/project ./ingest ./ingest/loader/shape ./internal/config ./internal/obs ./warehouse/sqltext ./sync/dbt
-## generate: write the reference pages and golden files anew
+## generate: write the reference pages, golden files and the code of proto/ anew
 generate: build
+	cd proto/generate && GOWORK=off go run .
 	go test -tags '$(TAGS)' $(GOLDEN) -update
 
 ## fuzz: every fuzz target for FUZZTIME (20s) each

@@ -30,6 +30,7 @@ var floors = []floor{
 	{"6 commands", "cmd", []string{"control"}},
 	{"5 control", "control", []string{"control", "ingest", "sync", "warehouse", "destinations", "internal", "dashboards", "examples", ""}},
 	{"beside: examples", "examples", nil},
+	{"beside: the generator of proto", "proto", nil},
 	{"4 ingest", "ingest", []string{"ingest", "warehouse!", "warehouse/sqltext", "destinations!", "internal", ""}},
 	{"4 sync", "sync", []string{"sync", "warehouse!", "warehouse/sqltext", "destinations!", "internal", ""}},
 	{"3 sqltext", "warehouse/sqltext", []string{""}},

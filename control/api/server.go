@@ -65,10 +65,14 @@ func New(o Options) (http.Handler, error) {
 }
 
 // Server returns an HTTP server for the surface: its answers may stream for
-// as long as they like, its requests' headers may not.
+// as long as they like, its requests' headers may not. Beside HTTP/1.1 it speaks HTTP/2
+// without TLS, which gRPC needs.
 func Server(handler http.Handler, log *slog.Logger) *http.Server {
+	var speaks http.Protocols
+	speaks.SetHTTP1(true)
+	speaks.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 32 << 10,
+		Handler: handler, Protocols: &speaks, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
@@ -87,6 +91,8 @@ func (s *server) mount() (*chi.Mux, error) {
 		scoped := humachi.New(mux.With(check), huma.Config{OpenAPI: api.OpenAPI(), Formats: huma.DefaultFormats, DefaultFormat: "application/json", Transformers: []huma.Transformer{transform}})
 		r.register(scoped, s.operation(r, api.OpenAPI().Components.Schemas))
 	}
+	path, service := s.rpc()
+	mux.Handle(path+"*", service)
 	mux.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(http.StatusNotFound, "request.not_found", "there is no "+r.URL.Path, "see /docs for what there is"))
 	})
