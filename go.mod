@@ -7,6 +7,7 @@ ignore node_modules
 
 require (
 	cel.dev/cel-go v0.33.2
+	cloud.google.com/go v0.123.0
 	cloud.google.com/go/bigquery v1.86.0
 	code.dny.dev/ssrf v0.3.0
 	connectrpc.com/connect v1.21.1
@@ -60,7 +61,6 @@ require (
 
 require (
 	cel.dev/expr v0.25.2 // indirect
-	cloud.google.com/go v0.123.0 // indirect
 	cloud.google.com/go/auth v0.20.0 // indirect
 	cloud.google.com/go/auth/oauth2adapt v0.2.8 // indirect
 	cloud.google.com/go/compute/metadata v0.9.0 // indirect

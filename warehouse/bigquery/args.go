@@ -8,18 +8,19 @@ import (
 	"strings"
 	"time"
 
-	bq "google.golang.org/api/bigquery/v2"
-
 	"github.com/tidegate/tidegate"
 )
 
+// argument is the value of a named parameter: the text that BigQuery reads as the type.
+type argument struct{ name, engine, text string }
+
 // bind makes the parameters @p1, @p2 … of a statement. A nil has no type in Go
 // and needs one in BigQuery, so it is written into the statement as NULL.
-func bind(sql string, args []any) (string, []*bq.QueryParameter, error) {
+func bind(sql string, args []any) (string, []argument, error) {
 	if strings.IndexByte(sql, '@') < 0 && len(args) == 0 {
 		return sql, nil, nil
 	}
-	var params []*bq.QueryParameter
+	var params []argument
 	var text strings.Builder
 	used := make([]bool, len(args))
 	from, most := 0, 0
@@ -74,7 +75,7 @@ func parameter(word string) (int, bool) {
 }
 
 // param is one value with the type that it has in BigQuery.
-func param(name string, arg any) (*bq.QueryParameter, error) {
+func param(name string, arg any) (argument, error) {
 	var engine string
 	var text []byte
 	var err error
@@ -112,16 +113,9 @@ func param(name string, arg any) (*bq.QueryParameter, error) {
 		text, err = appendText(nil, v)
 	}
 	if err != nil {
-		return nil, err
+		return argument{}, err
 	}
-	return textParam(name, engine, string(text)), nil
-}
-
-func textParam(name, engine, text string) *bq.QueryParameter {
-	return &bq.QueryParameter{
-		Name: name, ParameterType: &bq.QueryParameterType{Type: engine},
-		ParameterValue: &bq.QueryParameterValue{Value: text, ForceSendFields: []string{"Value"}}, // "" is a text too
-	}
+	return argument{name, engine, string(text)}, nil
 }
 
 func wrongArguments(want, have int) error {

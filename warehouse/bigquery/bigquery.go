@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
+	bq "cloud.google.com/go/bigquery"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
-	bq "google.golang.org/api/bigquery/v2"
 	"google.golang.org/api/option"
 
 	"github.com/tidegate/tidegate"
@@ -33,9 +33,9 @@ type Warehouse struct {
 	dialect                    sqltext.Dialect
 	log                        *slog.Logger
 	now                        func() time.Time
-	api                        *bq.Service
-	reading                    *bq.Service // of queries; the same as api unless there is an account for reading
-	idle                       []func()    // closes connections
+	api                        *bq.Client
+	reading                    *bq.Client // of queries; the same as api unless there is an account for reading
+	idle                       []func()   // closes connections
 	slots                      chan struct{}
 	tables                     *turns // rewrites and loads
 	altering                   *turns // changes of the catalogue, one at a time per table
@@ -111,7 +111,7 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // connect makes a client of the API. It sends nothing.
-func (w *Warehouse) connect(ctx context.Context, cfg Config, key secret.Secret) (*bq.Service, error) {
+func (w *Warehouse) connect(ctx context.Context, cfg Config, key secret.Secret) (*bq.Client, error) {
 	// The address is the operator's own choice: Google's, a private endpoint in the network, or an emulator.
 	client := egress.New(egress.Options{
 		Policy: egress.Policy{AllowPrivate: cfg.Endpoint != ""}, HTTPSOnly: cfg.Endpoint == "",
@@ -126,16 +126,19 @@ func (w *Warehouse) connect(ctx context.Context, cfg Config, key secret.Secret) 
 		// The client outlives the call, so its context must too.
 		client = oauth2.NewClient(context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, client), source)
 	}
-	options := []option.ClientOption{option.WithHTTPClient(client)}
+	asking := *client
+	asking.Transport = onceTransport{next: client.Transport}
+	options := []option.ClientOption{option.WithHTTPClient(&asking)}
 	if cfg.Endpoint != "" {
 		endpoint := strings.TrimSuffix(cfg.Endpoint, "/")
 		endpoint = strings.TrimSuffix(endpoint, "/bigquery/v2")
 		options = append(options, option.WithEndpoint(endpoint+"/bigquery/v2/"))
 	}
-	api, err := bq.NewService(ctx, options...)
+	api, err := bq.NewClient(ctx, w.project, options...)
 	if err != nil {
 		return nil, fmt.Errorf("making a client of the API: %w", err)
 	}
+	api.Location = w.location
 	return api, nil
 }
 
@@ -145,7 +148,7 @@ func tokenSource(ctx context.Context, client *http.Client, endpoint string, key 
 	switch {
 	case !key.Empty():
 		// Only keys of service accounts: other kinds of credentials name addresses and programs that are then run.
-		cfg, err := google.JWTConfigFromJSON([]byte(key.Reveal()), bq.BigqueryScope)
+		cfg, err := google.JWTConfigFromJSON([]byte(key.Reveal()), bq.Scope)
 		if err != nil {
 			return nil, &tidegate.Fault{
 				Action: tidegate.Halt, Code: "auth.refused", Subject: "credentials", Message: "the text is no key of a service account",
@@ -156,7 +159,7 @@ func tokenSource(ctx context.Context, client *http.Client, endpoint string, key 
 	case endpoint != "":
 		return nil, nil
 	}
-	found, err := google.FindDefaultCredentials(ctx, bq.BigqueryScope)
+	found, err := google.FindDefaultCredentials(ctx, bq.Scope)
 	if err != nil {
 		return nil, &tidegate.Fault{
 			Action: tidegate.Halt, Code: "auth.refused", Subject: "credentials", Message: "there are no application default credentials",
@@ -185,7 +188,7 @@ func labelsOf(pairs []string) (map[string]string, error) {
 
 // greet proves that jobs run, for both accounts.
 func (w *Warehouse) greet(ctx context.Context) error {
-	for _, api := range []*bq.Service{w.api, w.reading} {
+	for _, api := range []*bq.Client{w.api, w.reading} {
 		if _, _, err := w.all(ctx, request{api: api, op: "greet", sql: "SELECT 1"}); err != nil {
 			return err
 		}
@@ -244,11 +247,14 @@ const (
 	maxThrottle = 15 * time.Second
 )
 
-// try makes a call that can be made again without harm. What it returns is classified.
+// try makes a call that can be made again without harm. It is the only limit of
+// how often: see once. What it returns is classified.
 func (w *Warehouse) try(ctx context.Context, sql string, call func(ctx context.Context) error) error {
 	backoff := retry.Backoff{Base: 200 * time.Millisecond, Cap: 5 * time.Second}
 	for attempt := 0; ; attempt++ {
-		err := call(ctx)
+		asking, end := once(ctx)
+		err := why(asking, call(asking))
+		end(nil)
 		if err == nil {
 			return nil
 		}

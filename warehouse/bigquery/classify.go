@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	bq "cloud.google.com/go/bigquery"
 	"golang.org/x/oauth2"
-	bq "google.golang.org/api/bigquery/v2"
 	"google.golang.org/api/googleapi"
 
 	"github.com/tidegate/tidegate"
@@ -133,14 +133,15 @@ func reasonOf(answer *googleapi.Error) (reason, message string) {
 
 // jobFault is the fault of a job that ran and failed; nil when it did not.
 func jobFault(status *bq.JobStatus, sql string) error {
-	if status == nil || status.ErrorResult == nil {
+	var failure *bq.Error
+	if status == nil || !errors.As(status.Err(), &failure) {
 		return nil
 	}
-	message := status.ErrorResult.Message
+	message := failure.Message
 	if len(status.Errors) > 1 && status.Errors[0].Message != message { // a load names its bad row there
 		message += "; " + status.Errors[0].Message
 	}
-	return faultOf(status.ErrorResult.Reason, message, 0, sql)
+	return faultOf(failure.Reason, message, 0, sql)
 }
 
 func faultOf(reason, message string, status int, sql string) *tidegate.Fault {

@@ -1,11 +1,13 @@
 package bigquery_test
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"testing"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
+	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
 
 	"github.com/tidegate/tidegate/internal/secret"
@@ -28,11 +30,12 @@ func TestCloud(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := bq.NewService(t.Context(), option.WithAuthCredentialsFile(option.ServiceAccount, key))
+	api, err := bq.NewClient(t.Context(), project, option.WithAuthCredentialsFile(option.ServiceAccount, key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.Datasets.Get(project, latch).Context(t.Context()).Do(); err != nil {
+	defer api.Close()
+	if _, err := api.Dataset(latch).Metadata(t.Context()); err != nil {
 		t.Fatalf("the project %s has no dataset %s, so nothing of it is dropped: %v", project, latch, err)
 	}
 	var turn sync.Mutex // one check at a time has the project
@@ -40,15 +43,18 @@ func TestCloud(t *testing.T) {
 		tb.Helper()
 		turn.Lock()
 		tb.Cleanup(turn.Unlock)
-		datasets, err := api.Datasets.List(project).All(true).MaxResults(1000).Context(tb.Context()).Do()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for _, d := range datasets.Datasets {
-			if id := d.DatasetReference.DatasetId; id != latch {
-				if err := api.Datasets.Delete(project, id).DeleteContents(true).Context(tb.Context()).Do(); err != nil {
-					tb.Fatal(err)
-				}
+		datasets := api.Datasets(tb.Context())
+		datasets.ListHidden = true
+		for {
+			d, err := datasets.Next()
+			if errors.Is(err, iterator.Done) {
+				break
+			}
+			if err == nil && d.DatasetID != latch {
+				err = d.DeleteWithContents(tb.Context())
+			}
+			if err != nil {
+				tb.Fatal(err)
 			}
 		}
 		return open(tb, bigquery.Config{Project: project, Location: os.Getenv("TIDEGATE_BIGQUERY_LOCATION"), Credentials: secret.New(string(text))})

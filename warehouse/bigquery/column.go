@@ -3,7 +3,7 @@ package bigquery
 import (
 	"strings"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
 
 	"github.com/tidegate/tidegate"
 )
@@ -36,14 +36,14 @@ var engineTypes = map[string]struct {
 	"TIME": {"TIME", tidegate.String}, "GEOGRAPHY": {"GEOGRAPHY", tidegate.String}, "INTERVAL": {"INTERVAL", tidegate.String}, "RANGE": {"RANGE", tidegate.String},
 }
 
-func newColumn(f *bq.TableFieldSchema) column {
-	c := column{name: f.Name, engine: strings.ToUpper(f.Type), repeated: f.Mode == "REPEATED"}
+func newColumn(f *bq.FieldSchema) column {
+	c := column{name: f.Name, engine: strings.ToUpper(string(f.Type)), repeated: f.Repeated}
 	c.typ.Kind = tidegate.String
 	if t, ok := engineTypes[c.engine]; ok {
 		c.engine, c.typ.Kind = t.name, t.kind
 	}
 	if c.engine == "STRUCT" {
-		c.fields = columnsOf(f.Fields)
+		c.fields = columnsOf(f.Schema)
 	}
 	switch {
 	case c.repeated:
@@ -60,7 +60,7 @@ func newColumn(f *bq.TableFieldSchema) column {
 // writable says whether values of the nouns can go into the column.
 func (c *column) writable() bool { return !c.repeated && c.engine != "STRUCT" && c.engine != "RANGE" }
 
-func columnsOf(fields []*bq.TableFieldSchema) []column {
+func columnsOf(fields bq.Schema) []column {
 	columns := make([]column, len(fields))
 	for i, f := range fields {
 		columns[i] = newColumn(f)

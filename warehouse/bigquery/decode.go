@@ -1,23 +1,23 @@
 package bigquery
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 
+	bq "cloud.google.com/go/bigquery"
+	"cloud.google.com/go/civil"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tidegate/tidegate"
 )
 
-// cell returns a value as the nouns carry it. v is what the API's JSON holds: nil,
-// a text, or for arrays and structs what is made of them.
-func (c *column) cell(v any) (any, error) {
+// cell returns a value as the nouns carry it. v is what Google's client makes of
+// it, by the type of the column.
+func (c *column) cell(v bq.Value) (any, error) {
 	if v == nil && !c.repeated {
 		return nil, nil
 	}
@@ -25,56 +25,57 @@ func (c *column) cell(v any) (any, error) {
 		text, err := c.appendNested(nil, v)
 		return tidegate.JSONText(text), err
 	}
-	text, ok := v.(string)
-	if !ok {
-		return nil, malformed(c.engine, v)
-	}
-	return c.scalar(text)
+	return c.scalar(v)
 }
 
-func (c *column) scalar(text string) (any, error) {
+func (c *column) scalar(v bq.Value) (any, error) {
+	switch n := v.(type) {
+	case bool, int64, float64, []byte:
+		return n, nil
+	case string:
+		return c.text(n)
+	case civil.Date:
+		return tidegate.DateOf(n.In(time.UTC)), nil
+	case time.Time:
+		return n, nil
+	case civil.DateTime:
+		return n.In(time.UTC), nil
+	}
+	return nil, malformed(c.engine, v)
+}
+
+// text reads what the client hands on as the API wrote it.
+func (c *column) text(text string) (any, error) {
 	switch c.engine {
-	case "BOOL":
-		switch text {
-		case "true":
-			return true, nil
-		case "false":
-			return false, nil
-		}
-	case "INT64":
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return n, nil
-		}
-	case "FLOAT64":
-		if f, err := strconv.ParseFloat(text, 64); err == nil || errors.Is(err, strconv.ErrRange) && !math.IsInf(f, 0) {
-			return f, nil
-		}
 	case "NUMERIC", "BIGNUMERIC":
 		return decimal(text)
-	case "BYTES":
-		if b, err := base64.StdEncoding.DecodeString(text); err == nil {
-			return b, nil
-		}
-	case "DATE":
-		if t, err := time.Parse(time.DateOnly, text); err == nil {
-			return tidegate.DateOf(t), nil
-		}
-	case "TIMESTAMP":
-		if micros, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return time.UnixMicro(micros).UTC(), nil
-		}
-	case "DATETIME":
-		if t, err := time.Parse("2006-01-02T15:04:05.999999", text); err == nil {
-			return t, nil
-		}
 	case "JSON":
-		if json.Valid([]byte(text)) {
-			return tidegate.JSONText(text), nil
+		if !json.Valid([]byte(text)) {
+			return nil, malformed(c.engine, text)
 		}
-	default:
-		return text, nil
+		return tidegate.JSONText(text), nil
 	}
-	return nil, malformed(c.engine, text)
+	return text, nil
+}
+
+// asTexts is a schema by which the client reads without loss: what it would change
+// is declared a text and comes as the API wrote it. Of an INTERVAL of less than a
+// year or an hour it drops the sign, a RANGE in a STRUCT and a type that it does not
+// know it cannot read, and a decimal would make a detour over a fraction.
+func asTexts(fields bq.Schema) bq.Schema {
+	texts := make(bq.Schema, len(fields))
+	for i, f := range fields {
+		text := *f
+		switch f.Type {
+		case bq.BooleanFieldType, bq.IntegerFieldType, bq.FloatFieldType, bq.BytesFieldType, bq.DateFieldType, bq.TimestampFieldType, bq.DateTimeFieldType:
+		case bq.RecordFieldType:
+			text.Schema = asTexts(f.Schema)
+		default:
+			text.Type = bq.StringFieldType
+		}
+		texts[i] = &text
+	}
+	return texts
 }
 
 func malformed(engine string, v any) error {
@@ -103,11 +104,13 @@ func decimal(text string) (any, error) {
 	return tidegate.DecimalText(whole), nil
 }
 
-// appendNested writes an array or a struct as JSON. The API wraps every value:
-// {"v": …}, and the fields of a struct in {"f": […]}.
-func (c *column) appendNested(dst []byte, v any) ([]byte, error) {
+// appendNested writes an array or a struct as JSON.
+func (c *column) appendNested(dst []byte, v bq.Value) ([]byte, error) {
 	if c.repeated {
-		items, _ := v.([]any)
+		items, ok := v.([]bq.Value)
+		if !ok && v != nil { // BigQuery has no NULL in the place of an array
+			return dst, malformed("ARRAY", v)
+		}
 		element := *c
 		element.repeated = false
 		dst = append(dst, '[')
@@ -115,12 +118,8 @@ func (c *column) appendNested(dst []byte, v any) ([]byte, error) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			wrapped, ok := item.(map[string]any)
-			if !ok {
-				return dst, malformed("ARRAY", item)
-			}
 			var err error
-			if dst, err = element.appendNested(dst, wrapped["v"]); err != nil {
+			if dst, err = element.appendNested(dst, item); err != nil {
 				return dst, err
 			}
 		}
@@ -132,20 +131,15 @@ func (c *column) appendNested(dst []byte, v any) ([]byte, error) {
 	if c.engine == "STRUCT" {
 		return c.appendStruct(dst, v)
 	}
-	text, ok := v.(string)
-	if !ok {
-		return dst, malformed(c.engine, v)
-	}
-	value, err := c.scalar(text)
+	value, err := c.scalar(v)
 	if err != nil {
 		return dst, err
 	}
 	return appendJSONValue(dst, value)
 }
 
-func (c *column) appendStruct(dst []byte, v any) ([]byte, error) {
-	record, _ := v.(map[string]any)
-	cells, ok := record["f"].([]any)
+func (c *column) appendStruct(dst []byte, v bq.Value) ([]byte, error) {
+	cells, ok := v.([]bq.Value)
 	if !ok || len(cells) != len(c.fields) {
 		return dst, malformed("STRUCT", v)
 	}
@@ -159,11 +153,7 @@ func (c *column) appendStruct(dst []byte, v any) ([]byte, error) {
 			return dst, err
 		}
 		dst = append(dst, ':')
-		wrapped, ok := cells[i].(map[string]any)
-		if !ok {
-			return dst, malformed("STRUCT", v)
-		}
-		if dst, err = c.fields[i].appendNested(dst, wrapped["v"]); err != nil {
+		if dst, err = c.fields[i].appendNested(dst, cells[i]); err != nil {
 			return dst, err
 		}
 	}

@@ -1,8 +1,8 @@
 // Package bigquery is the warehouse on Google BigQuery.
 //
 // It implements warehouse.Warehouse, Execer, Lister, Estimator and
-// TableFinder. It speaks the REST API through Google's generated client, whose
-// calls it makes again itself, for a bounded number of times.
+// TableFinder. It speaks to the API through Google's Go client, whose calls
+// it makes again itself, for a bounded number of times: see once.
 //
 // Invariants: a load is done under a job id made of its ID, which BigQuery takes
 // once, or is remembered in the transaction that holds its rows; an answer that

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	bq "google.golang.org/api/bigquery/v2"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/secret"
@@ -234,49 +233,6 @@ func TestFaults(t *testing.T) {
 		}
 		if f.Action == tidegate.Throttle && f.After <= 0 {
 			t.Errorf("%s: no time to wait", c.reason)
-		}
-	}
-}
-
-// TestTypes: how columns of strangers are described and read.
-func TestTypes(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		field *bq.TableFieldSchema
-		value any
-		typ   tidegate.Type
-		want  any
-	}{
-		{&bq.TableFieldSchema{Type: "NUMERIC"}, "12.50", tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}, tidegate.DecimalText("12.5")},
-		{&bq.TableFieldSchema{Type: "NUMERIC", Precision: 38, Scale: 9}, "-0.000000001", tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}, tidegate.DecimalText("-0.000000001")},
-		{&bq.TableFieldSchema{Type: "BIGNUMERIC"}, strings.Repeat("9", 38) + "." + strings.Repeat("9", 38), tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}, tidegate.DecimalText(strings.Repeat("9", 38) + "." + strings.Repeat("9", 38))},
-		{&bq.TableFieldSchema{Type: "TIMESTAMP"}, "-62135596800000000", kind(tidegate.Timestamp), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)},
-		{&bq.TableFieldSchema{Type: "TIMESTAMP"}, "1700000000123456", kind(tidegate.Timestamp), time.UnixMicro(1700000000123456).UTC()},
-		{&bq.TableFieldSchema{Type: "DATETIME"}, "2026-11-21T10:00:00.000001", kind(tidegate.Timestamp), time.Date(2026, 11, 21, 10, 0, 0, 1000, time.UTC)},
-		{&bq.TableFieldSchema{Type: "TIME"}, "10:00:00", kind(tidegate.String), "10:00:00"},
-		{&bq.TableFieldSchema{Type: "GEOGRAPHY"}, "POINT(1 2)", kind(tidegate.String), "POINT(1 2)"},
-		{&bq.TableFieldSchema{Type: "SOMETHING_NEW"}, "x", kind(tidegate.String), "x"},
-		{&bq.TableFieldSchema{Type: "INTEGER", Mode: "REPEATED"}, []any{map[string]any{"v": "1"}, map[string]any{"v": "2"}}, kind(tidegate.JSON), tidegate.JSONText("[1,2]")},
-		{
-			&bq.TableFieldSchema{Type: "RECORD", Fields: []*bq.TableFieldSchema{{Name: `a"b`, Type: "STRING"}, {Name: "n", Type: "NUMERIC", Mode: "REPEATED"}}},
-			map[string]any{"f": []any{map[string]any{"v": "x\n"}, map[string]any{"v": []any{map[string]any{"v": "1.50"}}}}},
-			kind(tidegate.JSON), tidegate.JSONText(`{"a\"b":"x\n","n":[1.5]}`),
-		},
-	} {
-		got, err := bigquery.Cell(c.field, c.value)
-		if d := cmp.Diff(c.want, got); err != nil || d != "" {
-			t.Errorf("%s: %v %s", c.field.Type, err, d)
-		}
-		if d := cmp.Diff(c.typ, bigquery.Type(c.field)); d != "" {
-			t.Errorf("%s: %s", c.field.Type, d)
-		}
-	}
-	for _, c := range []struct {
-		typ   string
-		value any
-	}{{"INTEGER", "x"}, {"BOOLEAN", "yes"}, {"TIMESTAMP", "2026-01-01"}, {"DATE", "1"}, {"BYTES", "!"}, {"JSON", "{"}, {"NUMERIC", "1e5"}, {"STRING", 1.5}, {"RECORD", "x"}} {
-		if got, err := bigquery.Cell(&bq.TableFieldSchema{Type: c.typ}, c.value); err == nil {
-			t.Errorf("%s %v was read as %v", c.typ, c.value, got)
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package bigquery
 
 import (
-	bq "google.golang.org/api/bigquery/v2"
-
-	"github.com/tidegate/tidegate"
+	bq "cloud.google.com/go/bigquery"
 )
 
 // CheckQuery, FaultOf, AppendJSON and Cell are tested from outside with the double.
@@ -14,7 +12,7 @@ var (
 )
 
 // Cell decodes a value of a column.
-func Cell(f *bq.TableFieldSchema, v any) (any, error) {
+func Cell(f *bq.FieldSchema, v bq.Value) (any, error) {
 	c := newColumn(f)
 	return c.cell(v)
 }
@@ -22,8 +20,5 @@ func Cell(f *bq.TableFieldSchema, v any) (any, error) {
 // InlineBytes is about how many bytes of rows travel with a statement.
 const InlineBytes = inlineBytes
 
-// Type is what a column of a table is described as.
-func Type(f *bq.TableFieldSchema) tidegate.Type {
-	c := newColumn(f)
-	return c.typ
-}
+// Attempts is how often a call is made at most.
+const Attempts = attempts

@@ -2,11 +2,14 @@ package bigquery_test
 
 import (
 	"encoding/json"
+	"math/big"
 	"strings"
 	"testing"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
+	"cloud.google.com/go/civil"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse/bigquery"
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
 )
@@ -35,26 +38,43 @@ func FuzzQueryIsOneStatement(f *testing.F) {
 	})
 }
 
-// FuzzCell: no text makes decoding panic, and what comes of JSON is JSON.
+// FuzzCell: no value makes decoding panic, what comes of JSON is JSON, and no digit is lost.
 func FuzzCell(f *testing.F) {
-	types := []string{"BOOL", "INT64", "FLOAT64", "NUMERIC", "BYTES", "DATE", "TIMESTAMP", "DATETIME", "JSON", "STRING", "RECORD"}
-	for i := range types {
-		f.Add(uint8(i), "1")
+	types := []bq.FieldType{bq.StringFieldType, bq.JSONFieldType, bq.NumericFieldType, bq.BigNumericFieldType, bq.DateFieldType, bq.DateTimeFieldType, bq.RecordFieldType}
+	for i, text := range []string{"x", `{"a":1}`, "-00.10", "1" + strings.Repeat("0", 37) + ".5", "2026-11-21", "2026-11-21T10:00:00", "x"} {
+		f.Add(uint8(i), text)
 	}
-	f.Add(uint8(2), "NaN")
-	f.Add(uint8(3), "-00.10")
 	f.Fuzz(func(t *testing.T, typ uint8, text string) {
-		column := &bq.TableFieldSchema{Name: "c", Type: types[int(typ)%len(types)], Mode: "REPEATED"}
-		v, err := bigquery.Cell(column, []any{map[string]any{"v": text}})
+		column := &bq.FieldSchema{Name: "c", Type: types[int(typ)%len(types)], Repeated: true}
+		var value bq.Value = text
+		var err error
+		switch column.Type { // as Google's client reads them
+		case bq.DateFieldType:
+			value, err = civil.ParseDate(text)
+		case bq.DateTimeFieldType:
+			value, err = civil.ParseDateTime(text)
+		}
 		if err != nil {
 			return
 		}
-		column.Mode = ""
-		if _, err := bigquery.Cell(column, text); err != nil {
-			t.Errorf("%q is an element of an array and no value: %v", text, err)
+		v, err := bigquery.Cell(column, []bq.Value{value, nil})
+		if err != nil {
+			return
 		}
-		if s, ok := v.(interface{ IsValid() bool }); ok && !s.IsValid() {
+		if document, ok := v.(tidegate.JSONText); !ok || !json.Valid([]byte(document)) {
 			t.Errorf("%q became %v", text, v)
+		}
+		column.Repeated = false
+		alone, err := bigquery.Cell(column, value)
+		if err != nil {
+			t.Fatalf("%q is an element of an array and no value: %v", text, err)
+		}
+		if number, ok := alone.(tidegate.DecimalText); ok {
+			was, _ := new(big.Rat).SetString(text)
+			is, _ := new(big.Rat).SetString(string(number))
+			if was == nil || is == nil || was.Cmp(is) != 0 {
+				t.Errorf("%q became %v", text, alone)
+			}
 		}
 	})
 }

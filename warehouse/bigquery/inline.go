@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	bq "google.golang.org/api/bigquery/v2"
-
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -42,9 +40,9 @@ func newChunks(p *loadPlan, rows tidegate.RowReader) *chunks {
 }
 
 // next returns the next chunk; io.EOF after the last.
-func (c *chunks) next(ctx context.Context) (*bq.QueryParameter, error) {
+func (c *chunks) next(ctx context.Context) (argument, error) {
 	if c.done && c.pending == nil {
-		return nil, io.EOF
+		return argument{}, io.EOF
 	}
 	chunk := append([]byte{'['}, c.pending...)
 	size := sent(c.pending)
@@ -65,11 +63,11 @@ func (c *chunks) next(ctx context.Context) (*bq.QueryParameter, error) {
 			chunk = chunk[:start]
 			break
 		} else if err != nil {
-			return nil, err
+			return argument{}, err
 		}
 		n := sent(chunk[row:])
 		if n > inlineMost {
-			return nil, &tidegate.Fault{
+			return argument{}, &tidegate.Fault{
 				Action: tidegate.Reject, Code: "warehouse.value", Subject: fmt.Sprintf("row %d", c.cells.n), Message: fmt.Sprintf("row %d: it has %d bytes, and BigQuery takes %d in a statement", c.cells.n, n, inlineMost),
 				Hint: "make the row smaller",
 			}
@@ -83,9 +81,9 @@ func (c *chunks) next(ctx context.Context) (*bq.QueryParameter, error) {
 		c.rows++
 	}
 	if c.rows == 0 {
-		return nil, io.EOF
+		return argument{}, io.EOF
 	}
-	return textParam("rows", "STRING", string(append(chunk, ']'))), nil
+	return argument{"rows", "STRING", string(append(chunk, ']'))}, nil
 }
 
 // row appends one row as an array of texts.

@@ -6,12 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"time"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
 	"google.golang.org/api/googleapi"
 
 	"github.com/tidegate/tidegate"
@@ -20,55 +19,65 @@ import (
 
 // request is a job to be run.
 type request struct {
-	api    *bq.Service // nil: the account that writes
-	op     string      // the label that tells what costs
-	id     string      // "": made up
-	sql    string
-	params []*bq.QueryParameter
+	api  *bq.Client // nil: the account that writes
+	op   string     // the label that tells what costs
+	id   string     // "": made up
+	sql  string
+	args []argument
 	// session is that in which the statement runs; newSession begins one.
 	session    string
 	newSession bool
 	cap        int64
-	// load, when it is set, is a load of what media holds, instead of a query.
-	load  *bq.JobConfigurationLoad
-	media io.Reader
+	// reads says that the rows of the result are wanted and it changes none.
+	reads bool
+	// load, when it is set, is what runs instead of a query.
+	load *bq.Loader
 }
 
 const (
 	// pageRows is how many rows a page has at most; BigQuery sends fewer where they are long.
 	pageRows = 10_000
-	// longPoll is how long the server may hold a question whether a job is done.
-	longPoll = 10 * time.Second
 	// cancelGrace is how long a cancellation or the end of a session may take.
 	cancelGrace = 10 * time.Second
 	// piece is how much of a load is sent at once, and so kept in memory.
 	piece = 8 << 20
 )
 
-func (w *Warehouse) job(r request) *bq.Job {
-	if r.id == "" {
-		r.id = "tidegate_" + r.op + "_" + newID()
+// insert brings a job to the server.
+func (w *Warehouse) insert(ctx context.Context, r request) (*bq.Job, error) {
+	if r.load != nil {
+		r.load.JobIDConfig, r.load.Labels = w.ref(r), w.labelled(r)
+		r.load.MediaOptions = []googleapi.MediaOption{googleapi.ContentType("application/octet-stream"), googleapi.ChunkSize(piece)}
+		return r.load.Run(ctx)
 	}
+	return w.statement(r).Run(ctx)
+}
+
+func (w *Warehouse) ref(r request) bq.JobIDConfig {
+	return bq.JobIDConfig{JobID: r.id, ProjectID: w.project, Location: w.location}
+}
+
+func (w *Warehouse) labelled(r request) map[string]string {
 	labels := maps.Clone(w.labels)
 	labels["tidegate_op"] = r.op
-	configuration := &bq.JobConfiguration{Labels: labels}
-	if r.load != nil {
-		configuration.Load = r.load
-	} else {
-		standard := false
-		configuration.Query = &bq.JobConfigurationQuery{
-			Query: r.sql, UseLegacySql: &standard, ForceSendFields: []string{"UseLegacySql"}, DefaultDataset: &bq.DatasetReference{ProjectId: w.project, DatasetId: w.dataset},
-			MaximumBytesBilled: r.cap, CreateSession: r.newSession, QueryParameters: r.params,
-		}
-		if len(r.params) > 0 {
-			configuration.Query.ParameterMode = "NAMED"
-		}
-		if r.session != "" {
-			configuration.Query.ConnectionProperties = []*bq.ConnectionProperty{{Key: "session_id", Value: r.session}}
-			configuration.Query.DefaultDataset = nil // a session keeps that of its first statement
-		}
+	return labels
+}
+
+func (w *Warehouse) statement(r request) *bq.Query {
+	q := w.client(r.api).Query(r.sql)
+	q.JobIDConfig, q.Labels = w.ref(r), w.labelled(r)
+	q.MaxBytesBilled, q.CreateSession = r.cap, r.newSession
+	for _, a := range r.args {
+		q.Parameters = append(q.Parameters, bq.QueryParameter{
+			Name: a.name, Value: &bq.QueryParameterValue{Type: bq.StandardSQLDataType{TypeKind: a.engine}, Value: a.text},
+		})
 	}
-	return &bq.Job{JobReference: &bq.JobReference{ProjectId: w.project, JobId: r.id, Location: w.location}, Configuration: configuration}
+	if r.session != "" { // which keeps the dataset of its first statement
+		q.ConnectionProperties = []*bq.ConnectionProperty{{Key: "session_id", Value: r.session}}
+	} else {
+		q.DefaultProjectID, q.DefaultDatasetID = w.project, w.dataset
+	}
+	return q
 }
 
 // newID is 128 random bits.
@@ -82,23 +91,25 @@ func newID() string {
 // job's id, so that a job runs once (Invariant 3). With an id of the caller's a
 // job that is there already is returned, and was is true.
 func (w *Warehouse) start(ctx context.Context, r request) (j *bq.Job, was bool, err error) {
-	job := w.job(r)
+	given := r.id != ""
+	if !given {
+		r.id = "tidegate_" + r.op + "_" + newID()
+	}
 	asked := false // the server may have it already
-	err = w.try(ctx, r.sql, func(ctx context.Context) error {
-		if asked && r.media != nil { // what was read of it cannot be sent again
-			if j, err = w.find(ctx, r.api, job.JobReference.JobId); err == nil && j == nil {
-				return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.lost_upload", Message: "the upload broke"}
+	err = w.try(ctx, r.sql, func(asking context.Context) error {
+		if r.load != nil {
+			if asked { // what was read of it cannot be sent again
+				if j, err = w.find(ctx, r.api, r.id); err == nil && j == nil {
+					return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.lost_upload", Message: "the upload broke"}
+				}
+				return err
 			}
-			return err
+			asking = ctx // see onceTransport
 		}
-		call := w.service(r.api).Jobs.Insert(w.project, job).Context(ctx)
-		if r.media != nil {
-			call = call.Media(r.media, googleapi.ContentType("application/octet-stream"), googleapi.ChunkSize(piece))
-		}
-		got, err := call.Do()
+		got, err := w.insert(asking, r)
 		if is(err, http.StatusConflict) {
-			was = r.id != "" && !asked
-			got, err = w.get(ctx, r.api, job.JobReference.JobId)
+			was = given && !asked
+			got, err = w.get(asking, r.api, r.id)
 		}
 		j, asked = got, true
 		return err
@@ -110,19 +121,19 @@ func (w *Warehouse) start(ctx context.Context, r request) (j *bq.Job, was bool, 
 	return j, was, err
 }
 
-func (w *Warehouse) service(api *bq.Service) *bq.Service {
+func (w *Warehouse) client(api *bq.Client) *bq.Client {
 	if api == nil {
 		return w.api
 	}
 	return api
 }
 
-func (w *Warehouse) get(ctx context.Context, api *bq.Service, id string) (*bq.Job, error) {
-	return w.service(api).Jobs.Get(w.project, id).Location(w.location).Context(ctx).Do()
+func (w *Warehouse) get(ctx context.Context, api *bq.Client, id string) (*bq.Job, error) {
+	return w.client(api).JobFromProject(ctx, w.project, id, w.location)
 }
 
 // find returns a job, nil when there is none of that id.
-func (w *Warehouse) find(ctx context.Context, api *bq.Service, id string) (*bq.Job, error) {
+func (w *Warehouse) find(ctx context.Context, api *bq.Client, id string) (*bq.Job, error) {
 	var j *bq.Job
 	err := w.try(ctx, "", func(ctx context.Context) (err error) {
 		if j, err = w.get(ctx, api, id); is(err, http.StatusNotFound) {
@@ -145,8 +156,7 @@ func (w *Warehouse) take(ctx context.Context) error {
 
 func (w *Warehouse) giveBack() { <-w.slots }
 
-// run runs a job to its end and returns it, with the first page of its result
-// where it is a query. A job that was there already is waited for like one's own.
+// run runs a job to its end. A job that was there already is waited for like one's own.
 func (w *Warehouse) run(ctx context.Context, r request) (*result, error) {
 	if err := w.take(ctx); err != nil {
 		return nil, err
@@ -159,7 +169,7 @@ func (w *Warehouse) run(ctx context.Context, r request) (*result, error) {
 	res := &result{job: j, was: was}
 	if err := w.await(ctx, r, res); err != nil {
 		if ctx.Err() != nil {
-			w.cancel(ctx, r.api, j.JobReference.JobId)
+			w.cancel(ctx, j)
 		}
 		return nil, err
 	}
@@ -168,94 +178,99 @@ func (w *Warehouse) run(ctx context.Context, r request) (*result, error) {
 
 // result is a job that is done.
 type result struct {
-	job   *bq.Job
-	was   bool // it was there before
-	first *bq.GetQueryResultsResponse
-	// changed is how many rows a statement changed.
-	changed int64
+	job     *bq.Job
+	was     bool   // it was there before
+	pages   *pages // of a request that reads
+	changed int64  // how many rows a statement changed, or a load wrote
+	session string // in which it ran, if any
 }
 
-// count finds out how many rows a statement changed. The answer with the result
-// tells it for some statements, the job's statistics for all.
-func (w *Warehouse) count(ctx context.Context, r request, res *result) error {
-	res.changed = res.first.NumDmlAffectedRows
-	if res.changed > 0 || !changes(r.sql) {
-		return nil
-	}
-	j, err := w.find(ctx, r.api, res.job.JobReference.JobId)
-	if err != nil || j == nil || j.Statistics == nil || j.Statistics.Query == nil {
+// await waits for the end of a job. That of one that reads is when its result can be.
+func (w *Warehouse) await(ctx context.Context, r request, res *result) (err error) {
+	if err := jobFault(res.job.LastStatus(), r.sql); err != nil {
 		return err
 	}
-	stats := j.Statistics.Query
-	res.changed = stats.NumDmlAffectedRows
-	if d := stats.DmlStats; d != nil && res.changed == 0 {
-		res.changed = d.InsertedRowCount + d.UpdatedRowCount + d.DeletedRowCount
+	if r.reads {
+		res.pages, err = w.open(ctx, res.job, r.sql, "")
+		return err
 	}
+	var status *bq.JobStatus
+	if r.load != nil {
+		status, err = w.awaitLoad(ctx, res.job)
+	} else {
+		err = w.try(ctx, r.sql, func(ctx context.Context) (err error) {
+			status, err = res.job.Wait(ctx)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if err := jobFault(status, r.sql); err != nil {
+		return err
+	}
+	res.learn(status)
 	return nil
 }
 
-func (w *Warehouse) await(ctx context.Context, r request, res *result) error {
-	if err := jobFault(res.job.Status, r.sql); err != nil {
-		return err
-	}
-	if r.load != nil {
-		return w.awaitLoad(ctx, r, res)
-	}
-	for {
-		err := w.try(ctx, r.sql, func(ctx context.Context) (err error) {
-			res.first, err = w.service(r.api).Jobs.GetQueryResults(w.project, res.job.JobReference.JobId).Location(w.location).
-				TimeoutMs(longPoll.Milliseconds()).MaxResults(pageRows).FormatOptionsUseInt64Timestamp(true).Context(ctx).Do()
-			return err
-		})
-		if err != nil {
-			return err
+// awaitLoad asks for the state of a job that has no result. Job.Wait would begin
+// with pauses of a second.
+func (w *Warehouse) awaitLoad(ctx context.Context, j *bq.Job) (*bq.JobStatus, error) {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		if status := j.LastStatus(); status != nil && status.Done() {
+			return status, nil
 		}
-		if res.first.JobComplete {
-			return w.count(ctx, r, res)
+		if err := retry.Wait(ctx, wait); err != nil {
+			return nil, fmt.Errorf("waiting for a load: %w", context.Cause(ctx))
+		}
+		if err := w.try(ctx, "", func(ctx context.Context) error {
+			_, err := j.Status(ctx)
+			return err
+		}); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// awaitLoad asks for the state of a job that has no result.
-func (w *Warehouse) awaitLoad(ctx context.Context, r request, res *result) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		if err := jobFault(res.job.Status, r.sql); err != nil {
-			return err
-		}
-		if res.job.Status != nil && res.job.Status.State == "DONE" {
-			return nil
-		}
-		if err := retry.Wait(ctx, wait); err != nil {
-			return fmt.Errorf("waiting for a load: %w", context.Cause(ctx))
-		}
-		if err := w.try(ctx, "", func(ctx context.Context) error {
-			j, err := w.get(ctx, r.api, res.job.JobReference.JobId)
-			if err == nil {
-				res.job = j
-			}
-			return err
-		}); err != nil {
-			return err
+// learn keeps what the status of a job that is done says of it.
+func (res *result) learn(status *bq.JobStatus) {
+	if status == nil || status.Statistics == nil {
+		return
+	}
+	if s := status.Statistics.SessionInfo; s != nil {
+		res.session = s.SessionID
+	}
+	switch stats := status.Statistics.Details.(type) {
+	case *bq.LoadStatistics:
+		res.changed = stats.OutputRows
+	case *bq.QueryStatistics:
+		res.changed = stats.NumDMLAffectedRows
+		if d := stats.DMLStats; d != nil && res.changed == 0 {
+			res.changed = d.InsertedRowCount + d.UpdatedRowCount + d.DeletedRowCount
 		}
 	}
 }
 
 // cancel stops a job at the server after its context has ended, as well as can be.
-func (w *Warehouse) cancel(ctx context.Context, api *bq.Service, id string) {
+func (w *Warehouse) cancel(ctx context.Context, j *bq.Job) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer done()
-	if _, err := w.service(api).Jobs.Cancel(w.project, id).Location(w.location).Context(ctx).Do(); err != nil {
-		w.log.DebugContext(ctx, "a job could not be cancelled", "job", id, "error", err)
+	if err := j.Cancel(ctx); err != nil {
+		w.log.DebugContext(ctx, "a job could not be cancelled", "job", j.ID(), "error", err)
 	}
 }
 
 // all runs a query with a small result and returns its rows.
 func (w *Warehouse) all(ctx context.Context, r request) ([]tidegate.Row, tidegate.Schema, error) {
+	r.reads = true
 	res, err := w.run(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	rd := w.reader(r, res)
+	rd, err := w.reader(ctx, res, r.sql)
+	if err != nil {
+		return nil, nil, err
+	}
 	rows, err := drain(ctx, rd)
 	return rows, rd.schema, err
 }

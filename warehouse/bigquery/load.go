@@ -9,8 +9,9 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
@@ -21,7 +22,7 @@ import (
 // hidden, as names that begin with an underscore are, and its tables go by themselves.
 const (
 	stagingDataset = "_tidegate_staging"
-	stagingLifeMS  = 24 * 60 * 60 * 1000
+	stagingLife    = 24 * time.Hour
 )
 
 // maxLoadID is the longest ID of a load.
@@ -102,12 +103,12 @@ func (w *Warehouse) jobs(ctx context.Context, l warehouse.Load) (string, error) 
 	w.mu.Unlock()
 	if !known {
 		err := w.try(ctx, "", func(ctx context.Context) error {
-			d, err := w.api.Datasets.Get(w.project, l.Table.Schema).Context(ctx).Do()
+			d, err := w.api.Dataset(l.Table.Schema).Metadata(ctx)
 			if is(err, http.StatusNotFound) {
 				return noTable(l.Table)
 			}
 			if err == nil {
-				born = d.CreationTime
+				born = d.CreationTime.UnixMilli()
 			}
 			return err
 		})
@@ -139,8 +140,10 @@ func (w *Warehouse) unused(ctx context.Context, l warehouse.Load) (id string, wa
 			return id, false, nil
 		}
 		r := request{op: "load"}
-		if j.Configuration != nil && j.Configuration.Load != nil {
-			r.load = j.Configuration.Load
+		if config, err := j.Config(); err == nil {
+			if c, ok := config.(*bq.LoadConfig); ok {
+				r.load = &bq.Loader{LoadConfig: *c}
+			}
 		}
 		if err = w.await(ctx, r, &result{job: j}); err == nil {
 			return id, true, nil
@@ -171,17 +174,13 @@ func (w *Warehouse) appendRows(ctx context.Context, p *loadPlan, id string, rows
 	if src.empty {
 		return 0, w.nothing(ctx, id)
 	}
-	res, err := w.upload(ctx, id, src, &bq.JobConfigurationLoad{
-		DestinationTable: reference(w.project, p.Table.Schema, p.Table.Name), CreateDisposition: "CREATE_NEVER", WriteDisposition: "WRITE_APPEND",
-	})
+	l := w.api.Dataset(p.Table.Schema).Table(p.Table.Name).LoaderFrom(src.body(nil))
+	l.CreateDisposition, l.WriteDisposition = bq.CreateNever, bq.WriteAppend
+	res, err := w.upload(ctx, id, src, l)
 	if err != nil || res.was {
 		return 0, err
 	}
-	return res.job.Statistics.Load.OutputRows, nil
-}
-
-func reference(project, dataset, name string) *bq.TableReference {
-	return &bq.TableReference{ProjectId: project, DatasetId: dataset, TableId: name}
+	return res.changed, nil
 }
 
 // nothing remembers a load without rows: a statement under its job id.
@@ -190,9 +189,8 @@ func (w *Warehouse) nothing(ctx context.Context, id string) error {
 	return err
 }
 
-func (w *Warehouse) upload(ctx context.Context, id string, src *source, load *bq.JobConfigurationLoad) (*result, error) {
-	load.SourceFormat, load.MaxBadRecords = "NEWLINE_DELIMITED_JSON", 0
-	res, err := w.run(ctx, request{op: "load", id: id, load: load, media: src})
+func (w *Warehouse) upload(ctx context.Context, id string, src *source, load *bq.Loader) (*result, error) {
+	res, err := w.run(ctx, request{op: "load", id: id, load: load})
 	if err != nil && src.err != nil && !errors.Is(src.err, io.EOF) {
 		return nil, src.err // the rest is what came of it
 	}
@@ -204,12 +202,12 @@ func (w *Warehouse) mergeRows(ctx context.Context, p *loadPlan, id string, rows 
 	if err := w.makeStaging(ctx); err != nil {
 		return 0, err
 	}
-	names, fields := make([]string, len(p.columns)), make([]*bq.TableFieldSchema, len(p.columns), len(p.columns)+1)
+	names, fields := make([]string, len(p.columns)), make(bq.Schema, len(p.columns), len(p.columns)+1)
 	for i := range p.columns {
 		names[i] = string(staged(i))
-		fields[i] = &bq.TableFieldSchema{Name: names[i], Type: "STRING"}
+		fields[i] = &bq.FieldSchema{Name: names[i], Type: bq.StringFieldType}
 	}
-	fields = append(fields, &bq.TableFieldSchema{Name: "n", Type: "INTEGER"})
+	fields = append(fields, &bq.FieldSchema{Name: "n", Type: bq.IntegerFieldType})
 	src, err := newSource(ctx, p, names, rows, true)
 	if err != nil {
 		return 0, err
@@ -219,10 +217,9 @@ func (w *Warehouse) mergeRows(ctx context.Context, p *loadPlan, id string, rows 
 	}
 	name := "stage_" + newID()
 	defer w.unstage(ctx, name)
-	if _, err := w.upload(ctx, "", src, &bq.JobConfigurationLoad{
-		DestinationTable: reference(w.project, stagingDataset, name), CreateDisposition: "CREATE_IF_NEEDED", WriteDisposition: "WRITE_EMPTY",
-		Schema: &bq.TableSchema{Fields: fields},
-	}); err != nil {
+	l := w.api.Dataset(stagingDataset).Table(name).LoaderFrom(src.body(fields))
+	l.CreateDisposition, l.WriteDisposition = bq.CreateIfNeeded, bq.WriteEmpty
+	if _, err := w.upload(ctx, "", src, l); err != nil {
 		return 0, fmt.Errorf("staging: %w", err)
 	}
 	from, err := w.dialect.Table(stagingDataset, name)
@@ -245,9 +242,8 @@ func (w *Warehouse) makeStaging(ctx context.Context) error {
 	if there {
 		return nil
 	}
-	err := w.createDataset(ctx, &bq.Dataset{
-		DatasetReference: &bq.DatasetReference{DatasetId: stagingDataset}, DefaultTableExpirationMs: stagingLifeMS,
-		Description: "Rows that wait to be merged. A table lives for a day at most.",
+	err := w.createDataset(ctx, stagingDataset, &bq.DatasetMetadata{
+		DefaultTableExpiration: stagingLife, Description: "Rows that wait to be merged. A table lives for a day at most.",
 	})
 	if err != nil {
 		return fmt.Errorf("making the dataset of staged rows: %w", err)
@@ -262,7 +258,7 @@ func (w *Warehouse) makeStaging(ctx context.Context) error {
 func (w *Warehouse) unstage(ctx context.Context, name string) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer done()
-	err := w.api.Tables.Delete(w.project, stagingDataset, name).Context(ctx).Do()
+	err := w.api.Dataset(stagingDataset).Table(name).Delete(ctx)
 	if err != nil && !is(err, http.StatusNotFound) {
 		w.log.DebugContext(ctx, "staged rows could not be dropped; they expire", "table", name, "error", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
 
 	"github.com/tidegate/tidegate"
 )
@@ -42,13 +42,15 @@ func (w *Warehouse) query(ctx context.Context, sql string, args []any) (tidegate
 	if err := w.enter(); err != nil {
 		return nil, err
 	}
-	req := request{api: w.reading, op: "query", sql: bound, params: params, cap: w.cap}
-	res, err := w.run(ctx, req)
+	var r *reader
+	res, err := w.run(ctx, request{api: w.reading, op: "query", sql: bound, args: params, cap: w.cap, reads: true})
+	if err == nil {
+		r, err = w.reader(ctx, res, bound)
+	}
 	if err != nil {
 		w.leave()
 		return nil, err
 	}
-	r := w.reader(req, res)
 	r.done = func(error) { w.leave() }
 	return r, nil
 }
@@ -73,13 +75,11 @@ var errReaderClosed = errors.New("reading rows: the reader is closed")
 // reader gives the rows of a query that is done. It ends once.
 type reader struct {
 	w       *Warehouse
-	api     *bq.Service
-	id      string
+	job     *bq.Job
+	pages   *pages
 	columns []column
 	schema  tidegate.Schema
 	row     tidegate.Row
-	page    []*bq.TableRow
-	token   string
 	done    func(error) // may be nil
 
 	closing atomic.Bool
@@ -91,13 +91,17 @@ type reader struct {
 	err  error // why the reader ended
 }
 
-func (w *Warehouse) reader(req request, res *result) *reader {
-	r := &reader{w: w, api: req.api, id: res.job.JobReference.JobId, page: res.first.Rows, token: res.first.PageToken}
-	if res.first.Schema != nil {
-		r.columns = columnsOf(res.first.Schema.Fields)
+// reader reads the result of a job that is done.
+func (w *Warehouse) reader(ctx context.Context, res *result, sql string) (r *reader, err error) {
+	r = &reader{w: w, job: res.job, pages: res.pages}
+	if r.pages == nil {
+		if r.pages, err = w.open(ctx, res.job, sql, ""); err != nil {
+			return nil, err
+		}
 	}
+	r.columns = r.pages.columns
 	r.schema, r.row = schemaOf(r.columns), make(tidegate.Row, len(r.columns))
-	return r
+	return r, nil
 }
 
 func (r *reader) Schema() tidegate.Schema { return r.schema }
@@ -122,21 +126,23 @@ func (r *reader) next(ctx context.Context) error {
 	if r.closing.Load() {
 		return errReaderClosed
 	}
-	for len(r.page) == 0 {
-		if r.token == "" {
-			return io.EOF // what BigQuery calls the last page has been read (Invariant 6)
-		}
-		if err := r.fetch(ctx); err != nil {
-			return fmt.Errorf("reading rows: %w", err)
-		}
+	var cells []bq.Value
+	var err error
+	if r.pages.ready() {
+		cells, err = r.pages.next(ctx)
+	} else {
+		cells, err = r.fetch(ctx)
 	}
-	cells := r.page[0].F
-	r.page[0], r.page = nil, r.page[1:]
-	if len(cells) != len(r.columns) {
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading rows: %w", err)
+	case cells == nil:
+		return io.EOF
+	case len(cells) != len(r.columns):
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.engine", Message: fmt.Sprintf("row %d has %d cells and the result %d columns", r.read+1, len(cells), len(r.columns))}
 	}
 	for i, cell := range cells {
-		v, err := r.columns[i].cell(cell.V)
+		v, err := r.columns[i].cell(cell)
 		if err != nil {
 			return cellFault(r.columns[i].name, r.read+1, err)
 		}
@@ -146,26 +152,27 @@ func (r *reader) next(ctx context.Context) error {
 	return nil
 }
 
-// fetch gets the next page.
-func (r *reader) fetch(ctx context.Context) error {
+// fetch gets the next page, and its first row.
+func (r *reader) fetch(ctx context.Context) (row []bq.Value, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.givesUp(cancel)
 	defer r.givesUp(nil)
 	if r.closing.Load() {
-		return errReaderClosed
+		return nil, errReaderClosed
 	}
-	var got *bq.GetQueryResultsResponse
-	err := r.w.try(ctx, "", func(ctx context.Context) (err error) {
-		got, err = r.w.service(r.api).Jobs.GetQueryResults(r.w.project, r.id).Location(r.w.location).PageToken(r.token).
-			MaxResults(pageRows).FormatOptionsUseInt64Timestamp(true).Fields("rows", "pageToken").Context(ctx).Do()
+	err = r.w.try(ctx, "", func(ctx context.Context) (err error) {
+		if r.pages.life.Err() != nil { // it ended with the page that is asked for again
+			again, err := openOnce(ctx, r.job, r.pages.at())
+			if err != nil {
+				return err
+			}
+			r.pages = again
+		}
+		row, err = r.pages.next(ctx)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	r.page, r.token = got.Rows, got.PageToken
-	return nil
+	return row, err
 }
 
 func (r *reader) givesUp(cancel context.CancelCauseFunc) {
@@ -179,7 +186,8 @@ func (r *reader) end(err error) {
 	if r.err != nil {
 		return
 	}
-	r.err, r.page = err, nil
+	r.err = err
+	r.pages.end(nil)
 	if errors.Is(err, io.EOF) || errors.Is(err, errReaderClosed) {
 		err = nil
 	}

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"slices"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
@@ -19,7 +19,7 @@ type table struct {
 	warehouse.Table
 	quoted  sqltext.Text
 	columns []column
-	meta    *bq.Table
+	meta    *bq.TableMetadata
 }
 
 // Describe implements warehouse.Warehouse.
@@ -45,7 +45,7 @@ func (w *Warehouse) describe(ctx context.Context, t warehouse.Table) (*table, er
 	}
 	found := &table{Table: t, quoted: quoted}
 	err = w.try(ctx, "", func(ctx context.Context) (err error) {
-		found.meta, err = w.api.Tables.Get(w.project, t.Schema, t.Name).View("BASIC").Context(ctx).Do()
+		found.meta, err = w.api.Dataset(t.Schema).Table(t.Name).Metadata(ctx, bq.WithMetadataView(bq.BasicMetadataView))
 		if is(err, http.StatusNotFound) {
 			return noTable(t)
 		}
@@ -54,9 +54,7 @@ func (w *Warehouse) describe(ctx context.Context, t warehouse.Table) (*table, er
 	if err != nil {
 		return nil, err
 	}
-	if found.meta.Schema != nil {
-		found.columns = columnsOf(found.meta.Schema.Fields)
-	}
+	found.columns = columnsOf(found.meta.Schema)
 	return found, nil
 }
 
@@ -131,7 +129,7 @@ func (w *Warehouse) create(ctx context.Context, t warehouse.Table, s tidegate.Sc
 	if err != nil {
 		return err
 	}
-	if err := w.createDataset(ctx, &bq.Dataset{DatasetReference: &bq.DatasetReference{DatasetId: t.Schema}, Description: "Made by Tidegate."}); err != nil {
+	if err := w.createDataset(ctx, t.Schema, &bq.DatasetMetadata{Description: "Made by Tidegate."}); err != nil {
 		return err
 	}
 	layout, err := w.layout(layoutOf(s))
@@ -141,14 +139,15 @@ func (w *Warehouse) create(ctx context.Context, t warehouse.Table, s tidegate.Sc
 	return w.ddl(ctx, "CREATE TABLE IF NOT EXISTS "+name+" ("+defs+")"+layout)
 }
 
-func (w *Warehouse) createDataset(ctx context.Context, d *bq.Dataset) error {
-	d.DatasetReference.ProjectId, d.Location = w.project, w.location
+func (w *Warehouse) createDataset(ctx context.Context, name string, as *bq.DatasetMetadata) error {
+	d := w.api.Dataset(name)
+	as.Location = w.location
 	return w.try(ctx, "", func(ctx context.Context) error {
-		_, err := w.api.Datasets.Get(w.project, d.DatasetReference.DatasetId).Fields("id").Context(ctx).Do()
+		_, err := d.Metadata(ctx)
 		if !is(err, http.StatusNotFound) {
 			return err
 		}
-		_, err = w.api.Datasets.Insert(w.project, d).Context(ctx).Do()
+		err = d.Create(ctx, as)
 		if is(err, http.StatusConflict) {
 			return nil
 		}
@@ -341,19 +340,19 @@ func (w *Warehouse) rewrite(ctx context.Context, name warehouse.Table, c change)
 func (t *table) foreign() string {
 	m := t.meta
 	switch {
-	case m.Type != "" && m.Type != "TABLE":
-		return "it is a " + m.Type
-	case m.RangePartitioning != nil, m.TimePartitioning != nil && (m.TimePartitioning.Field == "" || m.TimePartitioning.Type != "DAY"):
+	case m.Type != "" && m.Type != bq.RegularTable:
+		return "it is a " + string(m.Type)
+	case m.RangePartitioning != nil, m.TimePartitioning != nil && (m.TimePartitioning.Field == "" || m.TimePartitioning.Type != bq.DayPartitioningType):
 		return "it is partitioned otherwise than by the day of a column"
-	case m.RequirePartitionFilter || m.TimePartitioning != nil && (m.TimePartitioning.RequirePartitionFilter || m.TimePartitioning.ExpirationMs != 0):
+	case m.RequirePartitionFilter || m.TimePartitioning != nil && (m.TimePartitioning.RequirePartitionFilter || m.TimePartitioning.Expiration != 0):
 		return "its partitions have options"
-	case m.EncryptionConfiguration != nil:
+	case m.EncryptionConfig != nil:
 		return "it has an encryption key of its own"
 	}
 	own := []string{"BOOL", "INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "STRING", "BYTES", "DATE", "TIMESTAMP", "JSON"}
 	for i, c := range t.columns {
-		f := m.Schema.Fields[i]
-		if !slices.Contains(own, c.engine) || c.repeated || f.Mode == "REQUIRED" || f.PolicyTags != nil || f.DefaultValueExpression != "" || f.MaxLength != 0 || c.unbounded && c.engine == "BIGNUMERIC" {
+		f := m.Schema[i]
+		if !slices.Contains(own, c.engine) || c.repeated || f.Required || f.PolicyTags != nil || f.DefaultValueExpression != "" || f.MaxLength != 0 || c.unbounded && c.engine == "BIGNUMERIC" {
 			return fmt.Sprintf("column %q", c.name)
 		}
 	}

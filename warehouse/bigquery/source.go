@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 
+	bq "cloud.google.com/go/bigquery"
+
 	"github.com/tidegate/tidegate"
 )
 
@@ -48,6 +50,14 @@ func newSource(ctx context.Context, p *loadPlan, names []string, rows tidegate.R
 	return s, nil
 }
 
+// body is the source as the client takes it. Without a schema the columns are the table's.
+func (s *source) body(schema bq.Schema) *bq.ReaderSource {
+	r := bq.NewReaderSource(s)
+	r.SourceFormat, r.Schema = bq.JSON, schema
+	return r
+}
+
+// Read implements io.Reader.
 func (s *source) Read(b []byte) (int, error) {
 	if len(s.left) == 0 && s.err == nil {
 		s.err = s.encode()

@@ -177,15 +177,6 @@ func checkStatement(sql string) error {
 	return t.oneStatement()
 }
 
-// changes says whether a statement changes rows.
-func changes(sql string) bool {
-	switch (&tokens{sql: sql}).next() {
-	case "insert", "update", "delete", "merge", "truncate":
-		return true
-	}
-	return false
-}
-
 // checkText refuses what the wire cannot carry.
 func checkText(sql string) error {
 	var why string

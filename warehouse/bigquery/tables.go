@@ -7,13 +7,17 @@ import (
 	"net/http"
 	"slices"
 
-	bq "google.golang.org/api/bigquery/v2"
+	bq "cloud.google.com/go/bigquery"
+	"google.golang.org/api/iterator"
 
 	"github.com/tidegate/tidegate/warehouse"
 )
 
 // maxListed bounds the tables that are listed.
 const maxListed = 1_000_000
+
+// listed is how many names a page of a list has.
+const listed = 1000
 
 // Tables implements warehouse.Lister: tables and views of all datasets that are
 // not hidden. Lists cost nothing.
@@ -25,18 +29,22 @@ func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
 	var tables []warehouse.Table
 	var names []string
 	for token := ""; ; {
-		var datasets *bq.DatasetList
-		err := w.try(ctx, "", func(ctx context.Context) (err error) {
-			datasets, err = w.api.Datasets.List(w.project).MaxResults(1000).PageToken(token).Context(ctx).Do()
+		var datasets []*bq.Dataset
+		err := w.try(ctx, "", func(ctx context.Context) error {
+			datasets = nil
+			next, err := iterator.NewPager(w.api.Datasets(ctx), listed, token).NextPage(&datasets)
+			if err == nil {
+				token = next
+			}
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("listing datasets: %w", err)
 		}
-		for _, d := range datasets.Datasets {
-			names = append(names, d.DatasetReference.DatasetId)
+		for _, d := range datasets {
+			names = append(names, d.DatasetID)
 		}
-		if token = datasets.NextPageToken; token == "" || len(names) > maxListed {
+		if token == "" || len(names) > maxListed {
 			break
 		}
 	}
@@ -58,21 +66,25 @@ func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
 func (w *Warehouse) tablesIn(ctx context.Context, dataset string) ([]warehouse.Table, error) {
 	var tables []warehouse.Table
 	for token := ""; ; {
-		var page *bq.TableList
-		err := w.try(ctx, "", func(ctx context.Context) (err error) {
-			page, err = w.api.Tables.List(w.project, dataset).MaxResults(1000).PageToken(token).Context(ctx).Do()
+		var page []*bq.Table
+		err := w.try(ctx, "", func(ctx context.Context) error {
+			page = nil
+			next, err := iterator.NewPager(w.api.Dataset(dataset).Tables(ctx), listed, token).NextPage(&page)
 			if is(err, http.StatusNotFound) { // dropped meanwhile
-				page, err = &bq.TableList{}, nil
+				next, err = "", nil
+			}
+			if err == nil {
+				token = next
 			}
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range page.Tables {
-			tables = append(tables, warehouse.Table{Schema: dataset, Name: t.TableReference.TableId})
+		for _, t := range page {
+			tables = append(tables, warehouse.Table{Schema: dataset, Name: t.TableID})
 		}
-		if token = page.NextPageToken; token == "" || len(tables) > maxListed {
+		if token == "" || len(tables) > maxListed {
 			return tables, nil
 		}
 	}
@@ -90,14 +102,15 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 }
 
 func (w *Warehouse) referenced(stats *bq.JobStatistics) []warehouse.Table {
-	if stats.Query == nil {
+	query, ok := stats.Details.(*bq.QueryStatistics)
+	if !ok {
 		return nil
 	}
-	tables := make([]warehouse.Table, len(stats.Query.ReferencedTables))
-	for i, t := range stats.Query.ReferencedTables {
-		tables[i] = warehouse.Table{Schema: t.DatasetId, Name: t.TableId}
-		if t.ProjectId != w.project {
-			tables[i].Schema = t.ProjectId + "." + t.DatasetId
+	tables := make([]warehouse.Table, len(query.ReferencedTables))
+	for i, t := range query.ReferencedTables {
+		tables[i] = warehouse.Table{Schema: t.DatasetID, Name: t.TableID}
+		if t.ProjectID != w.project {
+			tables[i].Schema = t.ProjectID + "." + t.DatasetID
 		}
 	}
 	return tables
@@ -128,18 +141,19 @@ func (w *Warehouse) dryRun(ctx context.Context, sql string, args []any) (*bq.Job
 		return nil, err
 	}
 	defer w.leave()
-	job := w.job(request{op: "estimate", sql: bound, params: params})
-	job.Configuration.DryRun = true
-	var stats *bq.JobStatistics
+	q := w.statement(request{api: w.reading, op: "estimate", sql: bound, args: params})
+	q.DryRun = true
+	stats := &bq.JobStatistics{}
 	err = w.try(ctx, sql, func(ctx context.Context) error {
-		j, err := w.reading.Jobs.Insert(w.project, job).Context(ctx).Do()
-		if err == nil {
-			if stats = j.Statistics; stats == nil {
-				stats = &bq.JobStatistics{}
-			}
-			return jobFault(j.Status, sql)
+		j, err := q.Run(ctx)
+		if err != nil {
+			return err
 		}
-		return err
+		status := j.LastStatus()
+		if status != nil && status.Statistics != nil {
+			stats = status.Statistics
+		}
+		return jobFault(status, sql)
 	})
 	return stats, err
 }

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	bq "google.golang.org/api/bigquery/v2"
-
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -42,7 +40,7 @@ func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, e
 	bound, params, err := bind(sql, args)
 	var res *result
 	if err == nil {
-		res, err = w.run(ctx, request{op: "exec", sql: bound, params: params})
+		res, err = w.run(ctx, request{op: "exec", sql: bound, args: params})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("executing a statement: %w", err)
@@ -91,7 +89,7 @@ func (w *Warehouse) remembered(ctx context.Context, l warehouse.Load) (bool, err
 func lookup(session, id string) request {
 	return request{
 		op: "books", session: session, sql: "SELECT table_schema, table_name FROM `_tidegate`.`loads` WHERE load_id = @id",
-		params: []*bq.QueryParameter{textParam("id", "STRING", id)},
+		args: []argument{{"id", "STRING", id}},
 	}
 }
 
@@ -147,15 +145,10 @@ func (t *tx) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id := res.job.JobReference.JobId
-	j, err := w.find(ctx, nil, id)
-	if err != nil {
-		return err
-	}
-	if j == nil || j.Statistics == nil || j.Statistics.SessionInfo == nil {
+	if res.session == "" {
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.engine", Message: "BigQuery did not say in which session it began the transaction"}
 	}
-	t.session = j.Statistics.SessionInfo.SessionId
+	t.session = res.session
 	return nil
 }
 
@@ -195,8 +188,8 @@ const maxLog = 32 << 20
 
 func (l *log) add(r request, rows int64) {
 	l.bytes += len(r.sql)
-	for _, p := range r.params {
-		l.bytes += len(p.ParameterValue.Value)
+	for _, a := range r.args {
+		l.bytes += len(a.text)
 	}
 	if l.bytes > maxLog {
 		*l = log{lost: true, bytes: l.bytes}
@@ -241,13 +234,13 @@ func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 		return 0, err
 	}
 	err := checkStatement(sql)
-	var params []*bq.QueryParameter
+	var params []argument
 	if err == nil {
 		sql, params, err = bind(sql, args)
 	}
 	var res *result
 	if err == nil {
-		res, err = t.run(ctx, request{op: "exec", sql: sql, params: params}, true)
+		res, err = t.run(ctx, request{op: "exec", sql: sql, args: params}, true)
 	}
 	if err != nil {
 		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
@@ -260,20 +253,23 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 		return nil, err
 	}
 	err := checkStatement(sql)
-	var params []*bq.QueryParameter
+	var params []argument
 	bound := sql
 	if err == nil {
 		bound, params, err = bind(sql, args)
 	}
-	req := request{op: "query", sql: bound, params: params, session: t.session}
+	reads := checkQuery(sql) == nil
 	var res *result
+	var r *reader
 	if err == nil {
-		res, err = t.run(ctx, req, checkQuery(sql) != nil)
+		res, err = t.run(ctx, request{op: "query", sql: bound, args: params, reads: reads}, !reads)
+	}
+	if err == nil {
+		r, err = t.w.reader(ctx, res, bound)
 	}
 	if err != nil {
 		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
-	r := t.w.reader(req, res)
 	t.reader = r
 	r.done = func(err error) { t.reader = nil; _ = t.fail(err) }
 	return r, nil
@@ -399,7 +395,7 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 		if err != nil {
 			return 0, err
 		}
-		res, err := t.run(ctx, request{op: "load", sql: sql, params: []*bq.QueryParameter{chunk}}, true)
+		res, err := t.run(ctx, request{op: "load", sql: sql, args: []argument{chunk}}, true)
 		if err != nil {
 			return 0, err
 		}
@@ -462,7 +458,7 @@ func (t *tx) commit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.sql, r.params = string(insert)+";\n"+r.sql, []*bq.QueryParameter{chunk}
+		r.sql, r.args = string(insert)+";\n"+r.sql, []argument{chunk}
 	}
 	_, err := t.w.run(ctx, r)
 	return err
@@ -470,22 +466,22 @@ func (t *tx) commit(ctx context.Context) error {
 
 // books is the statement that remembers the loads. What a transaction loads is
 // bounded by its callers; a chunk holds ten thousands of loads.
-func (t *tx) books(ctx context.Context) (sqltext.Text, *bq.QueryParameter, error) {
+func (t *tx) books(ctx context.Context) (sqltext.Text, argument, error) {
 	found, err := t.w.describe(ctx, loadsTable)
 	if err != nil {
-		return "", nil, err
+		return "", argument{}, err
 	}
 	p, err := t.w.planLoad(warehouse.Load{ID: "books", Table: loadsTable}, found, loadsSchema())
 	if err != nil {
-		return "", nil, err
+		return "", argument{}, err
 	}
 	c := newChunks(p, tidegate.Rows(loadsSchema(), t.loads...))
 	chunk, err := c.next(ctx)
 	if err != nil {
-		return "", nil, err
+		return "", argument{}, err
 	}
 	if c.rows < int64(len(t.loads)) {
-		return "", nil, errors.New("the transaction has " + strconv.Itoa(len(t.loads)) + " loads, more than one statement remembers")
+		return "", argument{}, errors.New("the transaction has " + strconv.Itoa(len(t.loads)) + " loads, more than one statement remembers")
 	}
 	return p.inline(), chunk, nil
 }

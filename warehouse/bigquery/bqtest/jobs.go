@@ -153,14 +153,19 @@ func (s *Server) carryOut(ctx context.Context, j *job, media []byte) {
 	j.told = &told
 }
 
-func (s *Server) getJob(id string) (any, error) {
+// getJob tells of a job; with its configuration, which may be large, where that is asked for.
+func (s *Server) getJob(id, fields string) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j, ok := s.jobs[id]
 	if !ok {
 		return nil, notFound("Job %s:%s", Project, id)
 	}
-	return copyOf(j.told), nil
+	told := copyOf(j.told)
+	if fields != "" && !strings.Contains(fields, "configuration") {
+		told.Configuration = nil
+	}
+	return told, nil
 }
 
 func (s *Server) cancelJob(id string) (any, error) {
@@ -250,30 +255,4 @@ func (s *Server) results(r *http.Request, id string) (any, error) {
 		answer.PageToken = strconv.Itoa(to)
 	}
 	return answer, nil
-}
-
-// quick makes a query job and answers with its first page.
-func (s *Server) quick(r *http.Request, body []byte) (any, error) {
-	var q bq.QueryRequest
-	if err := json.Unmarshal(body, &q); err != nil {
-		return nil, failure(http.StatusBadRequest, "parseError", "%v", err)
-	}
-	s.mu.Lock()
-	s.births++
-	id := fmt.Sprintf("job_%d", s.births)
-	s.mu.Unlock()
-	_, err := s.insert(&bq.Job{JobReference: &bq.JobReference{ProjectId: Project, JobId: id, Location: q.Location}, Configuration: &bq.JobConfiguration{
-		Labels: q.Labels, DryRun: q.DryRun, Query: &bq.JobConfigurationQuery{Query: q.Query, QueryParameters: q.QueryParameters, DefaultDataset: q.DefaultDataset, MaximumBytesBilled: q.MaximumBytesBilled},
-	}}, nil)
-	if err != nil {
-		return nil, err
-	}
-	page, err := s.results(r, id)
-	if err != nil {
-		return nil, err
-	}
-	got := page.(*bq.GetQueryResultsResponse)
-	return &bq.QueryResponse{
-		JobReference: got.JobReference, JobComplete: got.JobComplete, Schema: got.Schema, Rows: got.Rows, TotalRows: got.TotalRows, PageToken: got.PageToken, NumDmlAffectedRows: got.NumDmlAffectedRows,
-	}, nil
 }

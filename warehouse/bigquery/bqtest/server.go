@@ -325,9 +325,7 @@ func (s *Server) route(rw http.ResponseWriter, r *http.Request, body []byte, j *
 		}
 		return s.insert(j, nil)
 	case "GET jobs":
-		return s.getJob(name(3))
-	case "POST queries":
-		return s.quick(r, body)
+		return s.getJob(name(3), r.FormValue("fields"))
 	case "GET queries":
 		return s.results(r, name(3))
 	}
