@@ -138,6 +138,7 @@ func (w *Warehouse) connect(ctx context.Context, cfg Config, key secret.Secret) 
 	if err != nil {
 		return nil, fmt.Errorf("making a client of the API: %w", err)
 	}
+	w.idle = append(w.idle, func() { _ = api.Close() }) // which closes nothing that REST uses
 	api.Location = w.location
 	return api, nil
 }

@@ -48,10 +48,9 @@ func FuzzCell(f *testing.F) {
 		column := &bq.FieldSchema{Name: "c", Type: types[int(typ)%len(types)], Repeated: true}
 		var value bq.Value = text
 		var err error
-		switch column.Type { // as Google's client reads them
-		case bq.DateFieldType:
+		if column.Type == bq.DateFieldType { // as Google's client reads it
 			value, err = civil.ParseDate(text)
-		case bq.DateTimeFieldType:
+		} else if column.Type == bq.DateTimeFieldType {
 			value, err = civil.ParseDateTime(text)
 		}
 		if err != nil {

@@ -255,7 +255,9 @@ func (res *result) learn(status *bq.JobStatus) {
 func (w *Warehouse) cancel(ctx context.Context, j *bq.Job) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer done()
-	if err := j.Cancel(ctx); err != nil {
+	asking, end := once(ctx)
+	defer end(nil)
+	if err := why(asking, j.Cancel(asking)); err != nil {
 		w.log.DebugContext(ctx, "a job could not be cancelled", "job", j.ID(), "error", err)
 	}
 }

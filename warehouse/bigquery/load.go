@@ -258,7 +258,9 @@ func (w *Warehouse) makeStaging(ctx context.Context) error {
 func (w *Warehouse) unstage(ctx context.Context, name string) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer done()
-	err := w.api.Dataset(stagingDataset).Table(name).Delete(ctx)
+	asking, end := once(ctx)
+	defer end(nil)
+	err := why(asking, w.api.Dataset(stagingDataset).Table(name).Delete(asking))
 	if err != nil && !is(err, http.StatusNotFound) {
 		w.log.DebugContext(ctx, "staged rows could not be dropped; they expire", "table", name, "error", err)
 	}
