@@ -262,7 +262,7 @@ func (b *bound) compare(v scan.Value) int {
 			return -1
 		case f > b.value:
 			return 1
-		case len(v) <= 15:
+		case len(v) <= 15 && len(b.shown) <= 15: // two decimals of so few digits are one float only when they are one
 			return 0
 		}
 	}

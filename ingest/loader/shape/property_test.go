@@ -128,6 +128,17 @@ func found(t *rapid.T, rows []Explained) map[string]bool {
 			case float64:
 				all[canonical(json.Number(fmt.Sprintf("%.17g", v)).String())] = true
 				all[canonical(fmt.Sprint(v))] = true
+			case string:
+				all[canonical(v)] = true
+				var o any // a value of a JSON path in a column of texts
+				if dec := json.NewDecoder(strings.NewReader(v)); strings.ContainsAny(v, "{[") {
+					dec.UseNumber()
+					if dec.Decode(&o) == nil {
+						for _, s := range scalars(o) {
+							all[s] = true
+						}
+					}
+				}
 			default:
 				all[canonical(fmt.Sprint(v))] = true
 			}
