@@ -1,0 +1,251 @@
+// Package loadertest carries the same events into any warehouse and tells what its event
+// tables then hold, so that the tests of adapters can compare their engine with another.
+//
+// It decides nothing about what is right: two warehouses agree or they do not. A Tape is
+// safe for concurrent use; everything else belongs to one test.
+package loadertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/envelope"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+)
+
+// Tape is a journal in memory, whole from the beginning. Its source is web.
+type Tape struct {
+	frames []journal.Entry
+	next   tidegate.Offset
+
+	mu sync.Mutex
+	at int
+}
+
+func arrived() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
+
+// NewTape records events, as many in a request as perRequest says.
+func NewTape(events []string, perRequest int) *Tape {
+	tp := &Tape{}
+	for part := range slices.Chunk(events, perRequest) {
+		tp.add(part)
+	}
+	return tp
+}
+
+func (tp *Tape) add(events []string) {
+	e := envelope.Envelope{Source: "web", ReceivedAt: arrived().Add(time.Duration(len(tp.frames)) * time.Second), RequestIP: "203.0.113.7"}
+	for _, body := range events {
+		e.Events = append(e.Events, envelope.Event{Body: []byte(body)})
+	}
+	tp.frames = append(tp.frames, journal.Entry{First: tp.next, Events: len(events), AppendedAt: arrived(), Payload: envelope.Append(nil, &e)})
+	tp.next.Position += int64(len(events))
+}
+
+// TryNext returns the next frame if there is one.
+func (tp *Tape) TryNext() (journal.Entry, bool, error) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	if tp.at == len(tp.frames) {
+		return journal.Entry{}, false, nil
+	}
+	tp.at++
+	return tp.frames[tp.at-1], true, nil
+}
+
+// Next returns the next frame, or waits until ctx ends.
+func (tp *Tape) Next(ctx context.Context) (journal.Entry, error) {
+	if e, ok, _ := tp.TryNext(); ok {
+		return e, nil
+	}
+	<-ctx.Done()
+	return journal.Entry{}, ctx.Err()
+}
+
+// Seek goes to the frame that holds offset.
+func (tp *Tape) Seek(offset tidegate.Offset) error {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.at = slices.IndexFunc(tp.frames, func(e journal.Entry) bool { return e.First.Position+int64(e.Events) > offset.Position })
+	if tp.at < 0 {
+		tp.at = len(tp.frames)
+	}
+	return nil
+}
+
+// Commit is told how far nothing is needed any more.
+func (tp *Tape) Commit(context.Context, tidegate.Offset) error { return nil }
+
+// Load loads all of tp into w, at most maxEvents at a time. It fails tb when that takes
+// longer than five minutes.
+func Load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int) {
+	t.Helper()
+	l, err := loader.New(loader.Options{
+		Reader: tp, Warehouse: w, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return arrived().Add(time.Hour) },
+		Linger: time.Millisecond, MaxBackoff: time.Millisecond, MaxEvents: maxEvents,
+		Shape: shape.Options{Reserved: reserved, MaxName: 63}, // the strictest of all, so that names are equal: they are not the question
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	wait, stop := context.WithTimeout(ctx, 5*time.Minute)
+	defer stop()
+	if err := l.Wait(wait, tp.next); err != nil {
+		t.Fatalf("%v (last fault: %+v)", err, l.Stats().Fault)
+	}
+	if stats := l.Stats(); stats.Dead != 0 {
+		t.Errorf("%d events became dead letters", stats.Dead)
+	}
+}
+
+// reserved says whether any engine reserves word.
+func reserved(word string) bool {
+	return sqltext.Postgres().Reserved(word) || sqltext.BigQuery().Reserved(word) || sqltext.ClickHouse().Reserved(word)
+}
+
+// Events are of every type, with properties that change their types and names that need
+// quoting; the same n gives the same events.
+func Events(n int) []string {
+	random := rand.New(rand.NewPCG(3, 5))
+	values := []any{1, -7, 2.5, "text", "", true, nil, "2026-01-02T03:04:05.678Z", []any{1, "two"}, map[string]any{"deep": map[string]any{"er": "x"}}, "ünïcödé 🎉", 1e300, 9007199254740993.0}
+	names := []string{"total", "Order Id", "select", "user", "ctid", "hash", "currency code", strings.Repeat("long ", 20), strings.Repeat("long ", 20) + "er", "Total"}
+	kinds := []string{"track", "track", "track", "identify", "page", "screen", "group", "alias"}
+	var list []string
+	for i := range n {
+		properties := map[string]any{}
+		for range random.IntN(4) {
+			properties[names[random.IntN(len(names))]] = values[random.IntN(len(values))]
+		}
+		kind := kinds[random.IntN(len(kinds))]
+		user := fmt.Sprintf("user %d", random.IntN(40))
+		e := map[string]any{"type": kind, "messageId": fmt.Sprint("m", random.IntN(n)), "userId": user, "context": map[string]any{"ip": "203.0.113.9", "os": map[string]any{"name": "x"}}}
+		switch kind {
+		case "track":
+			e["event"], e["properties"] = []string{"Order Completed", "users", "1st \"quoted\"", "Signed Up"}[random.IntN(4)], properties
+		case "identify", "group":
+			e["traits"], e["groupId"] = properties, "g1"
+		case "alias":
+			e["previousId"] = fmt.Sprint("old", i)
+		default:
+			e["name"], e["properties"] = "Home", properties
+		}
+		body, err := json.Marshal(e)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, string(body))
+	}
+	return list
+}
+
+// Sales are n events of ordinary size for benchmarks.
+func Sales(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf(`{"type":"track","event":"Order Completed","messageId":"m%d","userId":"user %d","properties":{"total":%d.5,"currency":"EUR","items":%d}}`, i, i%100, i/100, i%100)
+	}
+	return list
+}
+
+// Everything returns the columns and the rows of all event tables, sorted and without
+// what depends on how the stream was cut.
+func Everything(t testing.TB, w loader.Warehouse) map[string][]string {
+	t.Helper()
+	lister, ok := w.(warehouse.Lister)
+	if !ok {
+		t.Fatal("the warehouse lists no tables")
+	}
+	dialect, ok := sqltext.Find(w.Dialect())
+	if !ok {
+		t.Fatalf("no dialect is called %q", w.Dialect())
+	}
+	tables, err := lister.Tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for _, table := range tables {
+		if table.Schema != "web" {
+			continue
+		}
+		schema, err := w.Describe(t.Context(), table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range schema {
+			all[table.Name+" columns"] = append(all[table.Name+" columns"], c.Name+" "+c.Type.String())
+		}
+		name, err := dialect.Table(table.Schema, table.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := []string{}
+		rows, err := w.Query(t.Context(), string("SELECT * FROM "+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			row, err := rows.Next(t.Context())
+			if errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, line(schema, row))
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(lines)
+		all[table.Name] = lines
+	}
+	return all
+}
+
+// line is a row without what depends on how the stream was cut.
+func line(schema tidegate.Schema, row tidegate.Row) string {
+	var cells []string
+	for i, c := range schema {
+		v := row[i]
+		switch n := v.(type) {
+		case time.Time:
+			v = n.Format(time.RFC3339Nano)
+		case tidegate.JSONText:
+			var document any
+			if err := json.Unmarshal([]byte(n), &document); err != nil {
+				panic(err)
+			}
+			v, _ = json.Marshal(document)
+			v = string(v.([]byte))
+		}
+		if v != nil && c.Name != "_tidegate_load_id" && c.Name != "uuid_ts" {
+			cells = append(cells, fmt.Sprintf("%s=%v", c.Name, v))
+		}
+	}
+	slices.Sort(cells)
+	return strings.Join(cells, " ")
+}
