@@ -117,7 +117,8 @@ func TestDeletionErasesLetters(t *testing.T) {
 			place = p
 		}
 	}
-	if place.Name != "crm" || place.Found != 4 || place.Deleted != 4 || place.Left != 0 || place.VerifiedAt.IsZero() {
+	// Four are in the store for sure; the three in memory may have been put there meanwhile.
+	if place.Name != "crm" || place.Found < 4 || place.Found > 7 || place.Deleted != place.Found || place.Left != 0 || place.VerifiedAt.IsZero() {
 		t.Errorf("the receipt says of the forward: %+v", place)
 	}
 	remains := false
