@@ -59,9 +59,15 @@ type reader struct {
 	killed func() bool
 }
 
+func (c *cursor) at() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.position
+}
+
 func openReader(l *log, c *cursor, killed func() bool) *reader {
 	r := &reader{log: l, cursor: c, killed: killed}
-	for r.at < len(l.frames) && l.frames[r.at].First.Position+int64(l.frames[r.at].Events) <= c.position {
+	for r.at < len(l.frames) && l.frames[r.at].First.Position+int64(l.frames[r.at].Events) <= c.at() {
 		r.at++
 	}
 	return r

@@ -340,7 +340,7 @@ func history(t *testing.T, seed uint64, bend mutant) *world {
 	const window = 24 * time.Hour // longer than the history: nothing is given up
 	f, stop := w.start(t, window)
 	for range 40 {
-		for range w.rng.IntN(4) {
+		for range w.intN(4) {
 			w.produce()
 		}
 		time.Sleep(time.Duration(w.intN(4000)) * time.Millisecond)
@@ -377,7 +377,7 @@ func history(t *testing.T, seed uint64, bend mutant) *world {
 	w.mu.Unlock()
 	for range 30 { // until every wait is over
 		time.Sleep(10 * time.Minute)
-		if letters, _ := w.shelf.Count(t.Context()); letters.Waiting == 0 && w.cursor.position == w.log.end {
+		if letters, _ := w.shelf.Count(t.Context()); letters.Waiting == 0 && w.cursor.at() == w.log.end {
 			break
 		}
 	}
@@ -407,8 +407,8 @@ func (w *world) verdict() {
 			w.wronged("%s (%s) is no dead letter with a reason", e.id, e.fate)
 		}
 	}
-	if w.cursor.position != w.log.end {
-		w.wronged("the cursor ends at %d of %d", w.cursor.position, w.log.end)
+	if at := w.cursor.at(); at != w.log.end {
+		w.wronged("the cursor ends at %d of %d", at, w.log.end)
 	}
 }
 
