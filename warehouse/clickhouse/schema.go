@@ -226,7 +226,7 @@ func (w *Warehouse) change(have *table, want tidegate.Schema) (change, error) {
 			continue
 		}
 		old := have.columns[at]
-		wide := widened(old.typ, col.Type)
+		wide := warehouse.Widened(old.typ, col.Type)
 		if wide == old.typ || !old.writable() {
 			continue
 		}

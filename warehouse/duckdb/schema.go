@@ -204,7 +204,7 @@ func (t *tx) alteration(have tidegate.Schema, c tidegate.Column) (sqltext.Text, 
 		return "ADD COLUMN " + name + " " + typ, nil
 	}
 	old := have[at].Type
-	wide := widened(old, c.Type)
+	wide := warehouse.Widened(old, c.Type)
 	if wide == old {
 		return "", nil
 	}
@@ -219,55 +219,6 @@ func (t *tx) alteration(have tidegate.Schema, c tidegate.Column) (sqltext.Text, 
 		return "ALTER COLUMN " + name + " TYPE " + typ + " USING rtrim(rtrim(" + name + "::VARCHAR, '0'), '.')", nil
 	}
 	return "ALTER COLUMN " + name + " TYPE " + typ, nil
-}
-
-// widened is the narrowest type that holds every value of a column of type old
-// and values of type add:
-//
-//	bool  bytes  json        date → timestamp
-//	  \     |     /              |
-//	   ──▶ string ◀──────────────
-//	         ▲
-//	int → decimal, int → float
-func widened(old, add tidegate.Type) tidegate.Type {
-	text := tidegate.Type{Kind: tidegate.String}
-	a, b := old.Kind, add.Kind
-	switch {
-	case a == tidegate.Unknown || b == tidegate.Unknown || a == tidegate.String:
-		return old // of a foreign type nothing is known, and a string holds everything
-	case a == tidegate.JSON:
-		return old // JSON has a place for every scalar
-	case a == tidegate.Decimal || b == tidegate.Decimal:
-		if numeric(a) && numeric(b) {
-			return widenedDecimal(old, add)
-		}
-		return text
-	case a == b:
-		return old
-	case a == tidegate.Int && b == tidegate.Float, a == tidegate.Date && b == tidegate.Timestamp:
-		return add
-	case a == tidegate.Float && b == tidegate.Int, a == tidegate.Timestamp && b == tidegate.Date:
-		return old
-	}
-	return text
-}
-
-func numeric(k tidegate.Kind) bool { return k == tidegate.Int || k == tidegate.Decimal }
-
-// widenedDecimal holds the digits of both on either side of the point, or is a
-// string when 38 are not enough.
-func widenedDecimal(old, add tidegate.Type) tidegate.Type {
-	whole := func(t tidegate.Type) int {
-		if t.Kind == tidegate.Int {
-			return 19 // of the largest int64
-		}
-		return t.Precision - t.Scale
-	}
-	w, s := max(whole(old), whole(add)), max(old.Scale, add.Scale)
-	if w+s > 38 {
-		return tidegate.Type{Kind: tidegate.String}
-	}
-	return tidegate.Type{Kind: tidegate.Decimal, Precision: w + s, Scale: s}
 }
 
 // indexFold finds a column as the engine does, which folds case.

@@ -103,7 +103,7 @@ func (w *Warehouse) suffices(have, want tidegate.Schema) bool {
 	}
 	for _, c := range want {
 		at := indexFold(have, c.Name)
-		if at < 0 || have[at].Type != c.Type && widened(have[at].Type, c.Type) != have[at].Type {
+		if at < 0 || have[at].Type != c.Type && warehouse.Widened(have[at].Type, c.Type) != have[at].Type {
 			return false
 		}
 	}
@@ -344,56 +344,7 @@ func (c *column) widened(add tidegate.Type) tidegate.Type {
 	if c.unbounded && (add.Kind == tidegate.Int || add.Kind == tidegate.Float || add.Kind == tidegate.Decimal) {
 		return c.typ // holds every number
 	}
-	return widened(c.typ, add)
-}
-
-// widened is the narrowest type that holds every value of a column of type old
-// and values of type add:
-//
-//	bool  bytes  json        date → timestamp
-//	  \     |     /              |
-//	   ──▶ string ◀──────────────
-//	         ▲
-//	int → decimal, int → float
-func widened(old, add tidegate.Type) tidegate.Type {
-	text := tidegate.Type{Kind: tidegate.String}
-	a, b := old.Kind, add.Kind
-	switch {
-	case a == tidegate.Unknown || b == tidegate.Unknown || a == tidegate.String:
-		return old // of a foreign type nothing is known, and a string holds everything
-	case a == tidegate.JSON:
-		return old // JSON has a place for every scalar
-	case a == tidegate.Decimal || b == tidegate.Decimal:
-		if numeric(a) && numeric(b) {
-			return widenedDecimal(old, add)
-		}
-		return text
-	case a == b:
-		return old
-	case a == tidegate.Int && b == tidegate.Float, a == tidegate.Date && b == tidegate.Timestamp:
-		return add
-	case a == tidegate.Float && b == tidegate.Int, a == tidegate.Timestamp && b == tidegate.Date:
-		return old
-	}
-	return text
-}
-
-func numeric(k tidegate.Kind) bool { return k == tidegate.Int || k == tidegate.Decimal }
-
-// widenedDecimal holds the digits of both on either side of the point, or is a
-// string when 38 are not enough.
-func widenedDecimal(old, add tidegate.Type) tidegate.Type {
-	whole := func(t tidegate.Type) int {
-		if t.Kind == tidegate.Int {
-			return 19 // of the largest int64
-		}
-		return t.Precision - t.Scale
-	}
-	w, s := max(whole(old), whole(add)), max(old.Scale, add.Scale)
-	if w+s > 38 {
-		return tidegate.Type{Kind: tidegate.String}
-	}
-	return tidegate.Type{Kind: tidegate.Decimal, Precision: w + s, Scale: s}
+	return warehouse.Widened(c.typ, add)
 }
 
 // indexFold finds a column by any case of its name, as every warehouse here
