@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -117,7 +118,7 @@ func (c *column) fieldOf(a arrow.Array) func(dst []byte, row int) ([]byte, error
 					return append(dst, nullField...), nil
 				}
 				text := cells.Value(row)
-				if err := checkString(text); err != nil {
+				if err := pgwire.CheckString(text); err != nil {
 					return dst, err
 				}
 				return append(binary.BigEndian.AppendUint32(dst, uint32(len(text))), text...), nil
@@ -210,7 +211,7 @@ func timestampCell(n int64, unit arrow.TimeUnit) time.Time {
 
 // canonical drops the zeros that say nothing from a decimal text.
 func canonical(text string) tidegate.DecimalText {
-	whole, fraction, err := splitDecimal(text)
+	whole, fraction, err := pgwire.SplitDecimal(text)
 	if err != nil {
 		return tidegate.DecimalText(text) // refused where it is encoded
 	}

@@ -1,25 +1,19 @@
 package postgres
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/puddle/v2"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
 var (
-	errClosed   = errors.New("the warehouse is closed")
 	errFinished = errors.New("the transaction is over")
 )
 
@@ -66,32 +60,8 @@ var rules = []rule{
 	{"XX002", tidegate.Halt, "warehouse.corrupt", "the server reports a damaged index: check its disk, then REINDEX"},
 }
 
-// fault says what a failed call on s means: the context's own error when that
-// interrupted it, otherwise a fault. sql is what ran.
-func (s *session) fault(ctx context.Context, err error, sql string) error {
-	if err == nil {
-		return nil
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		s.dirty = true // a late request to cancel must not hit the next user's statement
-		return fmt.Errorf("running a statement: %w", cause)
-	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return serverFault(pg, sql, s.user)
-	}
-	return connectionLost(err)
-}
-
-func connectionLost(err error) *tidegate.Fault {
-	return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the connection broke: " + redacted(err), Err: err}
-}
-
-// redacted is the text of an error of the network, in one line.
-func redacted(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
-
 func serverFault(pg *pgconn.PgError, sql, user string) *tidegate.Fault {
-	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.engine", Message: pg.Message + mark(sql, int(pg.Position)), Err: pg}
+	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.engine", Message: pg.Message + pgwire.Mark(sql, int(pg.Position)), Err: pg}
 	for _, r := range rules {
 		if strings.HasPrefix(pg.Code, r.state) {
 			f.Action, f.Code, f.Hint = r.action, r.code, r.hint
@@ -109,33 +79,6 @@ func serverFault(pg *pgconn.PgError, sql, user string) *tidegate.Fault {
 		f.Action, f.Code, f.Hint = tidegate.Retry, "warehouse.conflict", ""
 	}
 	return f
-}
-
-// mark shows the line of a statement in which position (in characters, from 1) lies, as the server's own client does.
-func mark(sql string, position int) string {
-	if position < 1 || position > utf8.RuneCountInString(sql)+1 {
-		return ""
-	}
-	at := len(sql)
-	for i := range sql {
-		if position--; position == 0 {
-			at = i
-			break
-		}
-	}
-	start := strings.LastIndexByte(sql[:at], '\n') + 1
-	line := sql[start:]
-	if end := strings.IndexByte(line, '\n'); end >= 0 {
-		line = line[:end]
-	}
-	column := utf8.RuneCountInString(sql[start:at])
-	const width = 120
-	if runes := []rune(line); len(runes) > width { // keep the place in sight
-		from := max(0, min(column-width/2, len(runes)-width))
-		line, column = string(runes[from:from+width]), column-from
-	}
-	prefix := fmt.Sprintf("LINE %d: ", strings.Count(sql[:start], "\n")+1)
-	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
 }
 
 var denied = regexp.MustCompile(`^(?:permission denied (?:for|to create temporary tables in) |must be owner of )(materialized view|foreign \w+|large object|\w+) "?([^"]+)"?$`)
@@ -165,40 +108,6 @@ func grant(message, user string) string {
 	return fmt.Sprintf("GRANT SELECT ON %s TO %s; and INSERT, UPDATE, DELETE where it loads", name, user) + page
 }
 
-// connectError says what it means that no connection could be had.
-func connectError(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("connecting to the warehouse: %w", cause)
-	}
-	if errors.Is(err, puddle.ErrClosedPool) {
-		return errClosed
-	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return serverFault(pg, "", "")
-	}
-	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the server cannot be reached: " + redacted(err), Hint: "check host, port and the network between", Err: err}
-	var (
-		unknown   x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		verifying *tls.CertificateVerificationError
-		notFound  *net.DNSError
-		own       *tidegate.Fault
-	)
-	switch {
-	case errors.As(err, &own): // of the tunnel
-		return own
-	case errors.As(err, &unknown), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &verifying):
-		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "set root_cert to the certificate that the server's comes from, and host to the name in it"
-	case strings.Contains(err.Error(), "server refused TLS connection"):
-		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "switch TLS on at the server, or set tls: disable where the network is trusted"
-	case errors.As(err, &notFound) && notFound.IsNotFound:
-		f.Hint = "the name of the host is not known: correct it"
-	}
-	return f
-}
-
 func noTable(t warehouse.Table) error {
 	return &tidegate.Fault{
 		Action:  tidegate.Halt,
@@ -212,13 +121,4 @@ func noTable(t warehouse.Table) error {
 
 func columnFault(name, message, hint string) error {
 	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
-}
-
-// lost says whether err is about the connection, so that nobody knows what the server did.
-func lost(err error) bool {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08")
-	}
-	return err != nil
 }

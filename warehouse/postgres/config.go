@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 
+	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/warehouse"
 )
@@ -25,14 +26,7 @@ type Config struct {
 }
 
 // SSH is a tunnel to the server.
-type SSH struct {
-	Host       string        `json:"host" doc:"The SSH server."`
-	Port       int           `json:"port,omitempty" default:"22" min:"1" max:"65535" doc:"Its port."`
-	User       string        `json:"user" doc:"The user to log in as."`
-	PrivateKey secret.Secret `json:"private_key" doc:"The user's private key, as in ~/.ssh/id_ed25519."`
-	Passphrase secret.Secret `json:"passphrase,omitzero" doc:"What the private key is encrypted with."`
-	HostKey    string        `json:"host_key" doc:"The SSH server's public key as ssh-keyscan prints it; more than one line when it has more than one. Another key is refused."`
-}
+type SSH = pgwire.SSH
 
 // Kind is the registration of this adapter.
 func Kind() warehouse.Kind {

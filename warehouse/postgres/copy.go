@@ -135,7 +135,7 @@ func (s *session) copyIn(ctx context.Context, table sqltext.Text, names []sqltex
 	c := &copySource{next: rows, fields: len(names), numbered: numbered, buf: make([]byte, 0, copyBuffer+4096)}
 	c.buf = append(c.buf, copyHead...)
 	sql := "COPY " + table + " (" + sqltext.Join(names, ", ") + ") FROM STDIN (FORMAT binary)"
-	_, err := s.pg.CopyFrom(ctx, c, string(sql))
+	_, err := s.PG.CopyFrom(ctx, c, string(sql))
 	c.stop()
 	if c.err != nil && !errors.Is(c.err, io.EOF) {
 		return 0, c.err // the server only repeats it

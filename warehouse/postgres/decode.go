@@ -1,16 +1,14 @@
 package postgres
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 )
 
 // The server counts days and microseconds from 2000-01-01.
@@ -184,36 +182,5 @@ func (a *arrayReader) element(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return appendJSONValue(dst, v)
-}
-
-// appendJSONValue writes a cell as JSON; what JSON has no form for is a string.
-func appendJSONValue(dst []byte, v any) ([]byte, error) {
-	switch n := v.(type) {
-	case nil:
-		return append(dst, "null"...), nil
-	case bool:
-		return strconv.AppendBool(dst, n), nil
-	case int64:
-		return strconv.AppendInt(dst, n, 10), nil
-	case float64:
-		if math.IsNaN(n) || math.IsInf(n, 0) {
-			return append(append(append(dst, '"'), appendFloat(nil, n)...), '"'), nil
-		}
-		return strconv.AppendFloat(dst, n, 'g', -1, 64), nil
-	case tidegate.DecimalText:
-		return append(dst, n...), nil
-	case tidegate.JSONText:
-		return append(dst, n...), nil
-	case time.Time:
-		return append(append(append(dst, '"'), n.UTC().Format(time.RFC3339Nano)...), '"'), nil
-	case tidegate.CalendarDate:
-		return append(append(append(dst, '"'), n.String()...), '"'), nil
-	case []byte:
-		return append(base64.StdEncoding.AppendEncode(append(dst, '"'), n), '"'), nil
-	case string:
-		text, err := json.Marshal(n)
-		return append(dst, text...), err
-	}
-	return dst, unfit(v)
+	return pgwire.AppendJSONValue(dst, v)
 }

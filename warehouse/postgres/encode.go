@@ -3,35 +3,19 @@ package postgres
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 )
 
 var (
-	errNotUTF8  = errors.New("the text is not valid UTF-8")
-	errNUL      = errors.New("the text holds a NUL character")
-	errNotJSON  = errors.New("the text is not valid JSON")
-	errTimeSpan = errors.New("the time lies outside of what the column holds")
-	errIntSpan  = errors.New("the number lies outside of what the column holds")
-	errNotUUID  = errors.New("the text is not a UUID")
+	errIntSpan = errors.New("the number lies pgwire.Outside of what the column holds")
+	errNotUUID = errors.New("the text is not a UUID")
 )
-
-func checkString(s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return errNUL
-	}
-	if !utf8.ValidString(s) {
-		return errNotUTF8
-	}
-	return nil
-}
 
 // binaryIn says whether cells of this column are sent in the column's own
 // binary form. Those of other types are sent as text and cast by the server.
@@ -73,7 +57,7 @@ var errCellSize = errors.New("the value is longer than the server takes")
 
 func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 	if c.asText {
-		return appendText(dst, v)
+		return pgwire.AppendText(dst, v)
 	}
 	switch c.oid {
 	case oidBool:
@@ -99,7 +83,7 @@ func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 	case oidDate:
 		if d, ok := v.(tidegate.CalendarDate); ok {
 			if int64(d)-epochDays < minDay || int64(d)-epochDays > maxDay {
-				return dst, errTimeSpan
+				return dst, pgwire.ErrTimeSpan
 			}
 			return binary.BigEndian.AppendUint32(dst, uint32(int32(d)-epochDays)), nil
 		}
@@ -119,13 +103,13 @@ func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 			return appendUUID(dst, s)
 		}
 	case oidJSONB:
-		return appendScalarJSON(append(dst, 1), v)
+		return pgwire.AppendScalarJSON(append(dst, 1), v)
 	case oidJSON:
-		return appendScalarJSON(dst, v)
+		return pgwire.AppendScalarJSON(dst, v)
 	default: // text, and every type that the server casts text to
-		return appendText(dst, v)
+		return pgwire.AppendText(dst, v)
 	}
-	return dst, unfit(v)
+	return dst, pgwire.Unfit(v)
 }
 
 func appendInteger(dst []byte, oid uint32, n int64) ([]byte, error) {
@@ -161,14 +145,14 @@ func (c *column) appendNumber(dst []byte, v any) ([]byte, error) {
 		text = strconv.FormatInt(n, 10)
 	case float64:
 		if !c.unbounded || math.IsNaN(n) || math.IsInf(n, 0) {
-			return dst, unfit(v)
+			return dst, pgwire.Unfit(v)
 		}
 		text = strconv.FormatFloat(n, 'f', -1, 64)
 	default:
-		return dst, unfit(v)
+		return dst, pgwire.Unfit(v)
 	}
 	if !c.unbounded {
-		whole, fraction, err := splitDecimal(text)
+		whole, fraction, err := pgwire.SplitDecimal(text)
 		switch {
 		case err != nil:
 			return dst, err
@@ -181,19 +165,11 @@ func (c *column) appendNumber(dst []byte, v any) ([]byte, error) {
 	return appendNumeric(dst, text)
 }
 
-// What the server holds: 4713 BC to the years 5874897 (dates) and 294276 (times).
-var (
-	minTime = time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC)
-	maxTime = time.Date(294277, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
 const minDay, maxDay = -2451507, 2145031948
 
-func outside(t time.Time) bool { return t.Before(minTime) || !t.Before(maxTime) }
-
 func appendTime(dst []byte, t time.Time) ([]byte, error) {
-	if outside(t) {
-		return dst, errTimeSpan
+	if pgwire.Outside(t) {
+		return dst, pgwire.ErrTimeSpan
 	}
 	seconds := t.Unix() - epochMicros/1_000_000
 	micros := seconds*1_000_000 + int64(t.Nanosecond())/1000
@@ -209,62 +185,4 @@ func appendUUID(dst []byte, s string) ([]byte, error) {
 		return dst, errNotUUID
 	}
 	return dst, nil
-}
-
-// appendScalarJSON writes what a JSON column holds for a cell.
-func appendScalarJSON(dst []byte, v any) ([]byte, error) {
-	if s, ok := v.(string); ok {
-		if err := checkString(s); err != nil {
-			return dst, err
-		}
-	}
-	if text, ok := v.(tidegate.JSONText); ok {
-		return appendJSON(dst, text)
-	}
-	return appendJSONValue(dst, v)
-}
-
-// appendJSON writes a JSON text. Escapes that are no character (NUL, half a
-// surrogate pair) become U+FFFD: jsonb holds texts, and they are none.
-func appendJSON(dst []byte, text tidegate.JSONText) ([]byte, error) {
-	if !json.Valid([]byte(text)) || !utf8.ValidString(string(text)) {
-		return dst, errNotJSON
-	}
-	rest := string(text)
-	for {
-		at := strings.IndexByte(rest, '\\')
-		if at < 0 {
-			return append(dst, rest...), nil
-		}
-		if rest[at+1] != 'u' {
-			dst, rest = append(dst, rest[:at+2]...), rest[at+2:]
-			continue
-		}
-		dst = append(dst, rest[:at]...)
-		n := escapedCharacter(rest[at:])
-		if n == 0 {
-			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
-			continue
-		}
-		dst, rest = append(dst, rest[at:at+n]...), rest[at+n:]
-	}
-}
-
-// escapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is valid JSON.
-func escapedCharacter(s string) int {
-	unit := func(s string) uint64 { n, _ := strconv.ParseUint(s[2:6], 16, 16); return n }
-	first := unit(s)
-	switch {
-	case first == 0, first >= 0xdc00 && first < 0xe000:
-		return 0
-	case first < 0xd800 || first >= 0xe000:
-		return 6
-	}
-	if len(s) < 12 || s[6] != '\\' || s[7] != 'u' {
-		return 0
-	}
-	if second := unit(s[6:]); second < 0xdc00 || second >= 0xe000 {
-		return 0
-	}
-	return 12
 }

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/tidegate/tidegate"
 )
 
 // TestNumericRoundTrip: a decimal text goes out and comes back as its canonical form.
@@ -54,49 +52,6 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzTokens: the lexer ends on every text, and a text inside quotes hides what is in it.
-func FuzzTokens(f *testing.F) {
-	for _, sql := range []string{"SELECT 1", "'", "\"", "$a$", "$$x$$", "/*/*", "--", "E'\\", "U&\"", "u&'x'", "((", "1e5.x", "$1", "$$", "-", "/", "é'"} {
-		f.Add(sql)
-	}
-	f.Fuzz(func(t *testing.T, sql string) {
-		tk := &tokens{sql: sql}
-		for n := 0; tk.next() != ""; n++ {
-			if n > len(sql) {
-				t.Fatal("more tokens than bytes")
-			}
-		}
-		if checkText(sql) != nil {
-			return
-		}
-		quoted := "SELECT '" + strings.ReplaceAll(sql, "'", "''") + "'"
-		if err := checkQuery(quoted); err != nil {
-			t.Errorf("%q: %v", quoted, err)
-		}
-		named := `SELECT 1 AS "` + strings.ReplaceAll(sql, `"`, `""`) + `" `
-		if err := checkQuery(named); err != nil {
-			t.Errorf("%q: %v", named, err)
-		}
-	})
-}
-
-// FuzzAppendJSON: what goes to the server is valid and means the same.
-func FuzzAppendJSON(f *testing.F) {
-	for _, text := range []string{`"\u0000"`, `"\ud800\udc00"`, `{"\ud800":"\\u0000"}`, `[1,"\""]`, "\"\xff\"", "{"} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		out, err := appendJSON(nil, tidegate.JSONText(text))
-		if err != nil {
-			return
-		}
-		again, err := appendJSON(nil, tidegate.JSONText(out))
-		if err != nil || string(again) != string(out) {
-			t.Errorf("%q became %q and then %q, %v", text, out, again, err)
-		}
-	})
-}
-
 // TestGrants: every refusal of the server that is known becomes the statement that mends it.
 func TestGrants(t *testing.T) {
 	t.Parallel()
@@ -114,28 +69,6 @@ func TestGrants(t *testing.T) {
 	} {
 		if got := grant(c.message, "r"); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s", c.message, got)
-		}
-	}
-}
-
-func TestMark(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("x", 500)
-	for _, c := range []struct {
-		sql      string
-		position int
-		want     string
-	}{
-		{"SELECT x", 8, "\nLINE 1: SELECT x\n               ^"},
-		{"a\nbc\nd", 4, "\nLINE 2: bc\n         ^"},
-		{"é\tü x", 5, "\nLINE 1: é ü x\n            ^"},
-		{"x", 2, "\nLINE 1: x\n         ^"},
-		{"x", 3, ""},
-		{"x", 0, ""},
-		{long + "y" + long, 501, "\nLINE 1: " + strings.Repeat("x", 60) + "y" + strings.Repeat("x", 59) + "\n" + strings.Repeat(" ", 68) + "^"},
-	} {
-		if got := mark(c.sql, c.position); got != c.want {
-			t.Errorf("%q at %d: %q, want %q", c.sql[:min(9, len(c.sql))], c.position, got, c.want)
 		}
 	}
 }

@@ -222,7 +222,7 @@ func (t *tx) merge(ctx context.Context, p *loadPlan, staging sqltext.Text, stage
 }
 
 func (t *tx) move(ctx context.Context, sql string, p *loadPlan) (int64, error) {
-	result := t.s.pg.ExecParams(ctx, sql, nil, nil, nil, nil).Read()
+	result := t.s.PG.ExecParams(ctx, sql, nil, nil, nil, nil).Read()
 	if result.Err != nil {
 		return 0, fmt.Errorf("inserting: %w", t.s.loadFault(ctx, result.Err, sql, p))
 	}
@@ -246,7 +246,7 @@ var copyContext = regexp.MustCompile(`^COPY .*, line (\d+), column (.+)$`)
 func (s *session) loadFault(ctx context.Context, err error, sql string, p *loadPlan) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "22") && !strings.HasPrefix(pg.Code, "54000") || ctx.Err() != nil {
-		return s.fault(ctx, err, sql)
+		return s.Fault(ctx, err, sql)
 	}
 	f := &tidegate.Fault{Action: tidegate.Reject, Code: "warehouse.value", Message: pg.Message, Hint: "correct the value, or widen the column with Ensure", Err: pg}
 	if m := copyContext.FindStringSubmatch(pg.Where); m != nil {

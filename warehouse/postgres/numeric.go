@@ -5,33 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tidegate/tidegate/internal/pgwire"
 )
 
 var (
-	errNotDecimal   = errors.New("the text is not a decimal number")
 	errDecimalWide  = errors.New("the number has more digits before the point than the column holds")
 	errDecimalScale = errors.New("the number has more digits after the point than the column holds")
 )
-
-// splitDecimal returns the digits of a decimal text before and after its point,
-// without the zeros that say nothing.
-func splitDecimal(text string) (whole, fraction string, err error) {
-	digits := strings.TrimPrefix(text, "-")
-	whole, fraction, point := strings.Cut(digits, ".")
-	if whole == "" || point && fraction == "" || !allDigits(whole) || !allDigits(fraction) {
-		return "", "", errNotDecimal
-	}
-	return strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0"), nil
-}
-
-func allDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
 
 // The signs of a numeric on the wire.
 const (
@@ -44,7 +25,7 @@ const (
 // appendNumeric writes a decimal text as the server keeps it: groups of four
 // digits, counted from the point.
 func appendNumeric(dst []byte, text string) ([]byte, error) {
-	whole, fraction, err := splitDecimal(text)
+	whole, fraction, err := pgwire.SplitDecimal(text)
 	if err != nil {
 		return dst, err
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,10 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -24,8 +25,8 @@ type Warehouse struct {
 	user    string
 	reader  string // role of queries
 	pool    *pgxpool.Pool
-	reading *pgxpool.Pool // of queries; the same as pool unless there is a role for reading
-	tunnel  *tunnel       // may be nil
+	reading *pgxpool.Pool  // of queries; the same as pool unless there is a role for reading
+	tunnel  *pgwire.Tunnel // may be nil
 
 	closeOnce sync.Once
 	closeErr  error
@@ -51,21 +52,25 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
-	var dial dialer
+	server := pgwire.Server{
+		Host: cfg.Host, Port: cmp.Or(cfg.Port, 5432), Database: cfg.Database, TLS: cfg.TLS, RootCert: cfg.RootCert, ClientCert: cfg.ClientCert, ClientKey: cfg.ClientKey,
+		MaxConnections: cmp.Or(cfg.MaxConnections, 8),
+		Params:         map[string]string{"application_name": "tidegate", "client_encoding": "UTF8", "timezone": "UTC", "datestyle": "ISO, YMD", "standard_conforming_strings": "on"},
+	}
 	var err error
 	if cfg.SSH != nil {
-		if w.tunnel, err = newTunnel(*cfg.SSH); err != nil {
+		if w.tunnel, err = pgwire.NewTunnel(*cfg.SSH); err != nil {
 			return nil, err
 		}
-		dial = w.tunnel.dial
+		server.Dial = w.tunnel.Dial
 	}
-	if w.pool, err = pool(ctx, cfg, cfg.User, cfg.Password, dial); err != nil {
+	if w.pool, err = pgwire.Pool(ctx, server, cfg.User, cfg.Password); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	w.reading = w.pool
 	if cfg.ReadUser != "" {
 		w.reader = cfg.ReadUser
-		if w.reading, err = pool(ctx, cfg, cfg.ReadUser, cfg.ReadPassword, dial); err != nil {
+		if w.reading, err = pgwire.Pool(ctx, server, cfg.ReadUser, cfg.ReadPassword); err != nil {
 			return nil, errors.Join(err, w.Close())
 		}
 	}
@@ -83,7 +88,7 @@ func (w *Warehouse) greet(ctx context.Context, p *pgxpool.Pool) error {
 	if err != nil {
 		return err
 	}
-	defer s.end()
+	defer s.End()
 	rows, err := s.rows(ctx, "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding')")
 	if err != nil {
 		return err
@@ -117,62 +122,44 @@ func (w *Warehouse) Close() error {
 			w.reading.Close()
 		}
 		if w.tunnel != nil {
-			w.closeErr = w.tunnel.close()
+			w.closeErr = w.tunnel.Close()
 		}
 	})
 	return w.closeErr
 }
 
-// session is one connection in use. It is ended once.
+// session is one connection in use.
 type session struct {
-	w    *Warehouse
-	c    *pgxpool.Conn
-	pg   *pgconn.PgConn
-	user string
-	// dirty sessions are not used again: they hold settings or temporary tables.
-	dirty bool
-	ended bool
+	*pgwire.Session
+	w *Warehouse
 }
 
 func (w *Warehouse) session(ctx context.Context, p *pgxpool.Pool) (*session, error) {
-	c, err := p.Acquire(ctx)
-	if err != nil {
-		return nil, connectError(ctx, err)
-	}
 	user := w.user
 	if p == w.reading {
 		user = w.reader
 	}
-	return &session{w: w, c: c, pg: c.Conn().PgConn(), user: user}, nil
-}
-
-// end gives the connection back; the pool drops it when it is broken or still in a transaction.
-func (s *session) end() {
-	if s.ended {
-		return
+	s, err := pgwire.Acquire(ctx, p, user, serverFault)
+	if err != nil {
+		return nil, err
 	}
-	s.ended = true
-	if s.dirty {
-		quietly(s.c.Conn())
-	}
-	s.c.Release()
+	return &session{Session: s, w: w}, nil
 }
 
 // control runs statements of the program's own that return nothing of interest, in one round trip.
 func (s *session) control(ctx context.Context, sql sqltext.Text) error {
-	_, err := s.pg.Exec(ctx, string(sql)).ReadAll()
-	return s.fault(ctx, err, string(sql))
+	return s.Control(ctx, string(sql))
 }
 
 // exec runs one statement and returns the rows it touched.
 func (s *session) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	values, err := encodeArgs(args)
+	values, err := pgwire.Args(args, appendArg)
 	if err != nil {
 		return 0, err
 	}
-	result := s.pg.ExecParams(ctx, sql, values, nil, nil, nil).Read()
+	result := s.PG.ExecParams(ctx, sql, values, nil, nil, nil).Read()
 	if result.Err != nil {
-		return 0, s.fault(ctx, result.Err, sql)
+		return 0, s.Fault(ctx, result.Err, sql)
 	}
 	return result.CommandTag.RowsAffected(), nil
 }
@@ -183,16 +170,7 @@ func (s *session) rows(ctx context.Context, sql string, args ...any) ([]tidegate
 	if err != nil {
 		return nil, err
 	}
-	return drain(ctx, r)
-}
-
-// rollback ends whatever transaction the connection is in, also after ctx has ended.
-func (s *session) rollback(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
-	defer cancel()
-	if s.pg.TxStatus() != 'I' && s.control(ctx, "ROLLBACK") != nil {
-		s.dirty = true // the connection is in a state that nobody knows
-	}
+	return r.Drain(ctx)
 }
 
 // loadMemory is how long the ID of a load is remembered: longer than anybody

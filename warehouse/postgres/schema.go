@@ -27,7 +27,7 @@ func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.S
 	if err != nil {
 		return nil, err
 	}
-	defer s.end()
+	defer s.End()
 	columns, err := s.describe(ctx, t)
 	if err != nil {
 		return nil, err
@@ -51,9 +51,9 @@ func (s *session) describe(ctx context.Context, t warehouse.Table) ([]column, er
 		return nil, noTable(t)
 	}
 	sql := string("SELECT * FROM " + name)
-	described, err := s.pg.Prepare(ctx, "", sql, nil)
+	described, err := s.PG.Prepare(ctx, "", sql, nil)
 	if err != nil {
-		return nil, fmt.Errorf("describing table %s: %w", t, s.fault(ctx, err, sql))
+		return nil, fmt.Errorf("describing table %s: %w", t, s.Fault(ctx, err, sql))
 	}
 	return columnsOf(described.Fields), nil
 }

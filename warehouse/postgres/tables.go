@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -29,7 +30,7 @@ func (w *Warehouse) all(ctx context.Context, sql string) ([]tidegate.Row, error)
 	if err != nil {
 		return nil, err
 	}
-	return drain(ctx, r)
+	return r.Drain(ctx)
 }
 
 func tablesOf(rows []tidegate.Row) []warehouse.Table {
@@ -45,7 +46,7 @@ func tablesOf(rows []tidegate.Row) []warehouse.Table {
 // when it reads the statement, so nothing that it names is missed. A view comes
 // with the tables that it reads; tables of the system are left out.
 func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
-	if err := checkQuery(sql); err != nil {
+	if err := pgwire.CheckQuery(sql, false); err != nil {
 		return nil, fmt.Errorf("finding the tables of a query: %w", err)
 	}
 	s, err := w.session(ctx, w.reading)
@@ -64,8 +65,8 @@ func (s *session) locked(ctx context.Context, sql string) ([]tidegate.Row, error
 	if err := s.control(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"); err != nil {
 		return nil, err
 	}
-	if _, err := s.pg.Prepare(ctx, "", sql, nil); err != nil {
-		return nil, s.fault(ctx, err, sql)
+	if _, err := s.PG.Prepare(ctx, "", sql, nil); err != nil {
+		return nil, s.Fault(ctx, err, sql)
 	}
 	return s.rows(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -81,7 +82,7 @@ var errNoPlan = errors.New("the server showed none")
 func (w *Warehouse) Estimate(ctx context.Context, sql string) (warehouse.Estimate, error) {
 	none := warehouse.Estimate{Rows: -1, Bytes: -1}
 	sql = "EXPLAIN (FORMAT json) " + sql
-	if err := checkQuery(sql); err != nil {
+	if err := pgwire.CheckQuery(sql, false); err != nil {
 		return none, fmt.Errorf("estimating a query: %w", err)
 	}
 	rows, err := w.all(ctx, sql)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -17,10 +18,10 @@ func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, e
 	if err != nil {
 		return 0, err
 	}
-	defer s.end()
+	defer s.End()
 	n, err := s.execute(ctx, sql, args)
 	if err != nil {
-		s.rollback(ctx)
+		s.Rollback(ctx)
 		return 0, fmt.Errorf("executing a statement: %w", err)
 	}
 	return n, nil
@@ -28,14 +29,14 @@ func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, e
 
 // execute runs one statement that is not about transactions, which belong to Begin.
 func (s *session) execute(ctx context.Context, sql string, args []any) (int64, error) {
-	if err := checkText(sql); err != nil {
+	if err := pgwire.CheckText(sql); err != nil {
 		return 0, err
 	}
-	if endsTransaction(sql) {
+	if pgwire.EndsTransaction(sql) {
 		return 0, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a transaction is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
 	}
-	if leavesTraces(sql) {
-		s.dirty = true // what it leaves on the connection is not for the next user
+	if pgwire.LeavesTraces(sql) {
+		s.Dirty = true // what it leaves on the connection is not for the next user
 	}
 	return s.exec(ctx, sql, args...)
 }
@@ -65,8 +66,8 @@ func (w *Warehouse) begin(ctx context.Context, how sqltext.Text) (*tx, error) {
 		err = s.control(ctx, how)
 	}
 	if err != nil {
-		s.rollback(ctx)
-		s.end()
+		s.Rollback(ctx)
+		s.End()
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
 	}
 	return &tx{s: s, w: w, snapshot: how == beginSnapshot}, nil
@@ -78,8 +79,8 @@ type tx struct {
 	s        *session // ended when over
 	snapshot bool     // it holds the lock of _tidegate.snapshots
 
-	reader *reader // open reader, of which a connection has one
-	wrote  bool    // something may have changed
+	reader *pgwire.Reader // open reader, of which a connection has one
+	wrote  bool           // something may have changed
 	// failed is the first error that left the transaction without its full
 	// effect: it cannot be committed.
 	failed error
@@ -123,11 +124,11 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 		return nil, err
 	}
 	t.wrote = true // INSERT … RETURNING is a query too
-	err := checkText(sql)
-	if err == nil && endsTransaction(sql) {
-		err = refused("a transaction is not begun or ended by a statement")
+	err := pgwire.CheckText(sql)
+	if err == nil && pgwire.EndsTransaction(sql) {
+		err = pgwire.Refused("a transaction is not begun or ended by a statement")
 	}
-	var r *reader
+	var r *pgwire.Reader
 	if err == nil {
 		r, err = t.s.start(ctx, sql, args)
 	}
@@ -135,7 +136,7 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
 	t.reader = r
-	r.done = func(err error) { t.reader = nil; _ = t.fail(err) }
+	r.Done = func(err error) { t.reader = nil; _ = t.fail(err) }
 	return r, nil
 }
 
@@ -155,8 +156,8 @@ func (t *tx) Commit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	err := t.commit(ctx)
-	if !t.s.ended {
-		t.s.rollback(ctx)
+	if !t.s.Ended {
+		t.s.Rollback(ctx)
 	}
 	t.finish()
 	if err != nil {
@@ -174,23 +175,23 @@ func (t *tx) commit(ctx context.Context) error {
 		}
 		id = rows[0][0]
 	}
-	results, err := t.s.pg.Exec(ctx, "COMMIT").ReadAll()
+	results, err := t.s.PG.Exec(ctx, "COMMIT").ReadAll()
 	switch {
 	case err == nil && len(results) == 1 && results[0].CommandTag.String() == "COMMIT":
 		return nil
 	case err == nil:
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "the server rolled the transaction back"}
-	case id == nil || !lost(err):
-		return t.s.fault(ctx, err, "")
+	case id == nil || !pgwire.Lost(err):
+		return t.s.Fault(ctx, err, "")
 	}
-	t.s.dirty = true
-	t.s.end() // so that another connection can be had where they are few
+	t.s.Dirty = true
+	t.s.End() // so that another connection can be had where they are few
 	return t.w.outcome(ctx, id, err)
 }
 
 func (t *tx) finish() {
 	t.over = true
-	t.s.end()
+	t.s.End()
 }
 
 // Rollback gives everything up; after Commit or a first Rollback it does nothing.
@@ -199,9 +200,9 @@ func (t *tx) Rollback() error {
 		return nil
 	}
 	if t.reader != nil {
-		t.reader.abandon()
+		t.reader.Abandon()
 	}
-	t.s.rollback(context.Background())
+	t.s.Rollback(context.Background())
 	t.finish()
 	return nil
 }
@@ -216,7 +217,7 @@ const (
 func (w *Warehouse) outcome(ctx context.Context, id any, cause error) error {
 	doubt := &tidegate.Fault{
 		Action: tidegate.Retry, Code: "warehouse.in_doubt", Err: cause,
-		Message: "the connection broke during a commit and the server cannot be asked what became of it: " + redacted(cause),
+		Message: "the connection broke during a commit and the server cannot be asked what became of it: " + pgwire.Redacted(cause),
 	}
 	wait := outcomeWait
 	for range outcomeAttempts {
@@ -224,7 +225,7 @@ func (w *Warehouse) outcome(ctx context.Context, id any, cause error) error {
 		case "committed":
 			return nil
 		case "aborted":
-			return connectionLost(cause)
+			return pgwire.ConnectionLost(cause)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -244,7 +245,7 @@ func (w *Warehouse) status(ctx context.Context, id any) string {
 	if err != nil {
 		return "" // asked again
 	}
-	defer s.end()
+	defer s.End()
 	rows, err := s.rows(ctx, "SELECT txid_status($1::bigint)", id)
 	if err != nil || len(rows) == 0 {
 		return ""

@@ -1,4 +1,4 @@
-package postgres
+package pgwire
 
 import (
 	"bytes"
@@ -15,11 +15,22 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/secret"
 )
 
-// tunnel opens connections to the server from a host that is reached by SSH.
+// SSH is a tunnel to the server.
+type SSH struct {
+	Host       string        `json:"host" doc:"The SSH server."`
+	Port       int           `json:"port,omitempty" default:"22" min:"1" max:"65535" doc:"Its port."`
+	User       string        `json:"user" doc:"The user to log in as."`
+	PrivateKey secret.Secret `json:"private_key" doc:"The user's private key, as in ~/.ssh/id_ed25519."`
+	Passphrase secret.Secret `json:"passphrase,omitzero" doc:"What the private key is encrypted with."`
+	HostKey    string        `json:"host_key" doc:"The SSH server's public key as ssh-keyscan prints it; more than one line when it has more than one. Another key is refused."`
+}
+
+// Tunnel opens connections to the server from a host that is reached by SSH.
 // One SSH connection carries all; a broken one is made again at the next dial.
-type tunnel struct {
+type Tunnel struct {
 	addr   string
 	config *ssh.ClientConfig
 
@@ -28,7 +39,8 @@ type tunnel struct {
 	closed bool
 }
 
-func newTunnel(cfg SSH) (*tunnel, error) {
+// NewTunnel reads the settings of a tunnel; nothing is connected yet.
+func NewTunnel(cfg SSH) (*Tunnel, error) {
 	keys, algorithms, err := hostKeys(cfg.HostKey)
 	if err != nil {
 		return nil, err
@@ -40,9 +52,9 @@ func newTunnel(cfg SSH) (*tunnel, error) {
 		signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(cfg.PrivateKey.Reveal()), []byte(cfg.Passphrase.Reveal()))
 	}
 	if err != nil { // not quoted: it may hold a piece of the key
-		return nil, configFault("ssh.private_key", "it is no private key, or its passphrase is missing or wrong", nil)
+		return nil, ConfigFault("ssh.private_key", "it is no private key, or its passphrase is missing or wrong", nil)
 	}
-	return &tunnel{
+	return &Tunnel{
 		addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.Port, 22))),
 		config: &ssh.ClientConfig{
 			User:              cfg.User,
@@ -76,7 +88,7 @@ func hostKeys(text string) (keys []ssh.PublicKey, algorithms []string, err error
 			_, _, key, _, _, err = ssh.ParseKnownHosts([]byte(line))
 		}
 		if err != nil {
-			return nil, nil, configFault("ssh.host_key", "a line is no public key", nil)
+			return nil, nil, ConfigFault("ssh.host_key", "a line is no public key", nil)
 		}
 		keys = append(keys, key)
 		if key.Type() == ssh.KeyAlgoRSA {
@@ -86,13 +98,13 @@ func hostKeys(text string) (keys []ssh.PublicKey, algorithms []string, err error
 		}
 	}
 	if len(keys) == 0 {
-		return nil, nil, configFault("ssh.host_key", "it is empty", nil)
+		return nil, nil, ConfigFault("ssh.host_key", "it is empty", nil)
 	}
 	return keys, algorithms, nil
 }
 
-// dial opens a connection from the far end of the tunnel.
-func (t *tunnel) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+// Dial opens a connection from the far end of the tunnel.
+func (t *Tunnel) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	client, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -116,11 +128,11 @@ func (t *tunnel) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return &tunnelled{Conn: conn}, nil
 }
 
-func (t *tunnel) connect(ctx context.Context) (*ssh.Client, error) {
+func (t *Tunnel) connect(ctx context.Context) (*ssh.Client, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return nil, errClosed
+		return nil, ErrClosed
 	}
 	if t.client != nil {
 		return t.client, nil
@@ -129,7 +141,7 @@ func (t *tunnel) connect(ctx context.Context) (*ssh.Client, error) {
 	defer cancel()
 	conn, err := (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext(ctx, "tcp", t.addr)
 	if err != nil {
-		return nil, &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.ssh", Message: "the SSH server cannot be reached: " + redacted(err), Hint: "check ssh.host, ssh.port and the network between", Err: err}
+		return nil, &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.ssh", Message: "the SSH server cannot be reached: " + Redacted(err), Hint: "check ssh.host, ssh.port and the network between", Err: err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	c, channels, requests, err := ssh.NewClientConn(conn, t.addr, t.config)
@@ -147,7 +159,7 @@ func sshFault(err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
-	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.ssh", Message: "the SSH connection failed: " + redacted(err), Err: err}
+	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.ssh", Message: "the SSH connection failed: " + Redacted(err), Err: err}
 	switch {
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		f.Action, f.Code, f.Hint = tidegate.Halt, "auth.refused", "put the public half of ssh.private_key into the authorized_keys of ssh.user"
@@ -157,7 +169,7 @@ func sshFault(err error) error {
 	return f
 }
 
-func (t *tunnel) drop(client *ssh.Client) {
+func (t *Tunnel) drop(client *ssh.Client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.client == client {
@@ -166,7 +178,8 @@ func (t *tunnel) drop(client *ssh.Client) {
 	_ = client.Close()
 }
 
-func (t *tunnel) close() error {
+// Close ends the SSH connection and with it all that it carries.
+func (t *Tunnel) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true

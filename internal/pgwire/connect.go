@@ -1,7 +1,6 @@
-package postgres
+package pgwire
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,13 +23,30 @@ import (
 
 const (
 	connectTimeout = 15 * time.Second
-	// cancelGrace is how long a cancelled statement has to end before its
+	// Grace is how long a cancelled statement has to end before its
 	// connection is given up.
-	cancelGrace = 5 * time.Second
+	Grace = 5 * time.Second
 )
 
-// dialer opens connections; nil means the network directly.
-type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+// Dialer opens connections; nil means the network directly.
+type Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// Server says where a server is and how it is spoken to.
+type Server struct {
+	Host           string // a name, an address, or the folder of a unix socket
+	Port           int
+	Database       string
+	TLS            string // verify-full, verify-ca, require, disable; see Config of the adapters
+	RootCert       string
+	ClientCert     string
+	ClientKey      secret.Secret
+	MaxConnections int
+	Dial           Dialer
+	// Params are settings that a connection begins with.
+	Params map[string]string
+	// AfterConnect prepares a new connection; nil for none.
+	AfterConnect func(ctx context.Context, pg *pgconn.PgConn) error
+}
 
 // neutral names every setting that pgx would read from the environment; those
 // that matter are set to the warehouse's own afterwards. (PGSERVICE cannot be
@@ -39,39 +55,42 @@ const neutral = "host=127.0.0.1 port=5432 user=none dbname=none password=none pa
 	"sslmode=disable sslrootcert='' sslcert='' sslkey='' sslpassword='' sslcertmode=allow sslsni=1 sslnegotiation=postgres target_session_attrs=any " +
 	"timezone=UTC options='' min_protocol_version=3.0 max_protocol_version=3.0 channel_binding=prefer require_auth='' default_query_exec_mode=exec"
 
-// pool makes a pool of connections of one role. Nothing is taken from the
+// Pool makes a pool of connections of one role. Nothing is taken from the
 // environment of the process: PGHOST and its like are for people.
-func pool(ctx context.Context, cfg Config, user string, password secret.Secret, dial dialer) (*pgxpool.Pool, error) {
+func Pool(ctx context.Context, cfg Server, user string, password secret.Secret) (*pgxpool.Pool, error) {
 	base, err := pgxpool.ParseConfig(neutral)
 	if err != nil {
-		return nil, configFault("config", "the environment holds settings of PostgreSQL that cannot be read", err)
+		return nil, ConfigFault("config", "the environment holds settings of PostgreSQL that cannot be read", err)
 	}
 	c := base.ConnConfig
-	c.Host, c.Port = cfg.Host, uint16(cmp.Or(cfg.Port, 5432))
+	c.Host, c.Port = cfg.Host, uint16(cfg.Port)
 	c.Database, c.User, c.Password = cfg.Database, user, password.Reveal()
 	c.Fallbacks = nil
 	c.ConnectTimeout = connectTimeout
-	c.RuntimeParams = map[string]string{"application_name": "tidegate", "client_encoding": "UTF8", "timezone": "UTC", "datestyle": "ISO, YMD", "standard_conforming_strings": "on"}
+	c.RuntimeParams = cfg.Params
 	if c.TLSConfig, err = tlsConfig(cfg); err != nil {
 		return nil, err
 	}
 	direct := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}}
 	c.DialFunc = direct.DialContext
-	if dial != nil {
-		c.DialFunc = pgconn.DialFunc(dial)
+	if cfg.Dial != nil {
+		c.DialFunc = pgconn.DialFunc(cfg.Dial)
 		c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the tunnel's far end resolves it
 	}
 	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
 		return &canceller{pg: pg}
 	}
-	base.MaxConns = int32(cmp.Or(cfg.MaxConnections, 8))
+	if cfg.AfterConnect != nil {
+		c.AfterConnect = cfg.AfterConnect
+	}
+	base.MaxConns = int32(cfg.MaxConnections)
 	base.MaxConnIdleTime = 5 * time.Minute
 	base.MaxConnLifetime = time.Hour
 	base.MaxConnLifetimeJitter = 5 * time.Minute
 	base.PingTimeout = connectTimeout
 	p, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), base)
 	if err != nil {
-		return nil, configFault("config", "the connection cannot be configured", err)
+		return nil, ConfigFault("config", "the connection cannot be configured", err)
 	}
 	return p, nil
 }
@@ -85,11 +104,11 @@ func loopback(host string) bool {
 }
 
 // tlsConfig is nil for a connection that is not encrypted.
-func tlsConfig(cfg Config) (*tls.Config, error) {
+func tlsConfig(cfg Server) (*tls.Config, error) {
 	mode := cfg.TLS
 	if mode == "" {
 		mode = "verify-full"
-		if isSocket(cfg.Host) || loopback(cfg.Host) || cfg.SSH != nil {
+		if isSocket(cfg.Host) || loopback(cfg.Host) || cfg.Dial != nil {
 			mode = "disable"
 		}
 	}
@@ -101,7 +120,7 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(text) {
-			return nil, configFault("root_cert", "it holds no certificate in PEM form", nil)
+			return nil, ConfigFault("root_cert", "it holds no certificate in PEM form", nil)
 		}
 	}
 	if cfg.ClientCert != "" {
@@ -111,7 +130,7 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		}
 		pair, err := tls.X509KeyPair(text, []byte(cfg.ClientKey.Reveal()))
 		if err != nil {
-			return nil, configFault("client_cert", "certificate and client_key do not fit together", nil) // the error may quote the key
+			return nil, ConfigFault("client_cert", "certificate and client_key do not fit together", nil) // the error may quote the key
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
@@ -125,7 +144,7 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		t.InsecureSkipVerify = true //nolint:gosec // the chain is verified below, the name is not
 		t.VerifyConnection = func(s tls.ConnectionState) error { return verifyChain(t.RootCAs, s) }
 	default:
-		return nil, configFault("tls", "there is no mode "+strconv.Quote(mode), nil)
+		return nil, ConfigFault("tls", "there is no mode "+strconv.Quote(mode), nil)
 	}
 	return t, nil
 }
@@ -137,7 +156,7 @@ func certificates(field, value string) ([]byte, error) {
 	}
 	text, err := os.ReadFile(value)
 	if err != nil {
-		return nil, configFault(field, "it is no certificate in PEM form, and no file that can be read", err)
+		return nil, ConfigFault(field, "it is no certificate in PEM form, and no file that can be read", err)
 	}
 	return text, nil
 }
@@ -154,7 +173,8 @@ func verifyChain(roots *x509.CertPool, s tls.ConnectionState) error {
 	return err
 }
 
-func configFault(field, message string, err error) error {
+// ConfigFault is a setting that cannot be used; field names it below the warehouse's configuration.
+func ConfigFault(field, message string, err error) error {
 	if err != nil {
 		message += ": " + strings.TrimSpace(err.Error())
 	}

@@ -1,4 +1,4 @@
-package postgres
+package pgwire
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 // canceller tells the server that a statement is of no more use. A request that
 // comes before the statement has begun is lost on the server, so it is repeated
-// until the statement ends; after cancelGrace the connection breaks as well.
+// until the statement ends; after Grace the connection breaks as well.
 // (The driver's own canceller asks once.)
 type canceller struct {
 	pg    *pgconn.PgConn
@@ -22,7 +22,7 @@ const firstRepeat, lastRepeat = 50 * time.Millisecond, time.Second
 
 // HandleCancel is called when the context of a statement has ended.
 func (c *canceller) HandleCancel(context.Context) {
-	ctx, stop := context.WithTimeout(context.Background(), cancelGrace)
+	ctx, stop := context.WithTimeout(context.Background(), Grace)
 	if at, ok := ctx.Deadline(); ok {
 		_ = c.pg.Conn().SetDeadline(at)
 	}

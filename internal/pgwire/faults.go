@@ -1,0 +1,98 @@
+package pgwire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+
+	"github.com/tidegate/tidegate"
+)
+
+// ErrClosed is the answer of everything after Close.
+var ErrClosed = errors.New("the warehouse is closed")
+
+// ConnectionLost is the fault of a connection that broke.
+func ConnectionLost(err error) *tidegate.Fault {
+	return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the connection broke: " + Redacted(err), Err: err}
+}
+
+// Redacted is the text of an error of the network, in one line.
+func Redacted(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// Mark shows the line of a statement in which position (in characters, from 1) lies, as the server's own client does.
+func Mark(sql string, position int) string {
+	if position < 1 || position > utf8.RuneCountInString(sql)+1 {
+		return ""
+	}
+	at := len(sql)
+	for i := range sql {
+		if position--; position == 0 {
+			at = i
+			break
+		}
+	}
+	start := strings.LastIndexByte(sql[:at], '\n') + 1
+	line := sql[start:]
+	if end := strings.IndexByte(line, '\n'); end >= 0 {
+		line = line[:end]
+	}
+	column := utf8.RuneCountInString(sql[start:at])
+	const width = 120
+	if runes := []rune(line); len(runes) > width { // keep the place in sight
+		from := max(0, min(column-width/2, len(runes)-width))
+		line, column = string(runes[from:from+width]), column-from
+	}
+	prefix := fmt.Sprintf("LINE %d: ", strings.Count(sql[:start], "\n")+1)
+	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
+}
+
+// Lost says whether err is about the connection, so that nobody knows what the server did.
+func Lost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08")
+	}
+	return err != nil
+}
+
+// connectError says what it means that no connection could be had.
+func connectError(ctx context.Context, err error, classify Classify) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("connecting to the warehouse: %w", cause)
+	}
+	if errors.Is(err, puddle.ErrClosedPool) {
+		return ErrClosed
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return classify(pg, "", "")
+	}
+	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the server cannot be reached: " + Redacted(err), Hint: "check host, port and the network between", Err: err}
+	var (
+		unknown   x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verifying *tls.CertificateVerificationError
+		notFound  *net.DNSError
+		own       *tidegate.Fault
+	)
+	switch {
+	case errors.As(err, &own): // of the tunnel
+		return own
+	case errors.As(err, &unknown), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &verifying):
+		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "set root_cert to the certificate that the server's comes from, and host to the name in it"
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "switch TLS on at the server, or set tls: disable where the network is trusted"
+	case errors.As(err, &notFound) && notFound.IsNotFound:
+		f.Hint = "the name of the host is not known: correct it"
+	}
+	return f
+}

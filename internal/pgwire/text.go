@@ -1,0 +1,290 @@
+package pgwire
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tidegate/tidegate"
+)
+
+// Why a value is refused.
+var (
+	ErrNotUTF8    = errors.New("the text is not valid UTF-8")
+	ErrNUL        = errors.New("the text holds a NUL character")
+	ErrNotJSON    = errors.New("the text is not valid JSON")
+	ErrTimeSpan   = errors.New("the time lies outside of what the column holds")
+	ErrNotDecimal = errors.New("the text is not a decimal number")
+)
+
+// What the server holds: 4713 BC to the years 5874897 (dates) and 294276 (times).
+var (
+	minTime = time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC)
+	maxTime = time.Date(294277, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// Outside says whether a time is none that the server holds.
+func Outside(t time.Time) bool { return t.Before(minTime) || !t.Before(maxTime) }
+
+// Args writes the parameters of a statement as text, which the server
+// reads as the type that the parameter has in the statement. nil is NULL.
+//
+// A value is written by one, which knows what AppendText does not.
+func Args(args []any, one func(dst []byte, arg any) ([]byte, error)) ([][]byte, error) {
+	if len(args) > math.MaxUint16 {
+		return nil, wrongArguments(math.MaxUint16, len(args))
+	}
+	values := make([][]byte, len(args))
+	for i, arg := range args {
+		if arg == nil {
+			continue
+		}
+		text, err := one(make([]byte, 0, 24), arg)
+		if err != nil {
+			return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.binding", Subject: "parameter " + strconv.Itoa(i+1), Message: err.Error(), Hint: "correct the value", Err: err}
+		}
+		values[i] = text
+	}
+	return values, nil
+}
+
+// AppendText writes a cell as the text that a text column holds for it. Bytes
+// are Base64, as JSON carries them.
+func AppendText(dst []byte, v any) ([]byte, error) {
+	switch n := v.(type) {
+	case string:
+		if err := CheckString(n); err != nil {
+			return dst, err
+		}
+		return append(dst, n...), nil
+	case bool:
+		return strconv.AppendBool(dst, n), nil
+	case int64:
+		return strconv.AppendInt(dst, n, 10), nil
+	case float64:
+		return AppendFloat(dst, n), nil
+	case tidegate.DecimalText:
+		if _, _, err := SplitDecimal(string(n)); err != nil {
+			return dst, err
+		}
+		return append(dst, n...), nil
+	case []byte:
+		return base64.StdEncoding.AppendEncode(dst, n), nil
+	case tidegate.CalendarDate:
+		return AppendDate(dst, n), nil
+	case time.Time:
+		if Outside(n) {
+			return dst, ErrTimeSpan
+		}
+		return AppendTimestamp(dst, n), nil
+	case tidegate.JSONText:
+		return AppendJSON(dst, n)
+	}
+	return dst, Unfit(v)
+}
+
+// AppendFloat writes a float as the server does: 7, 0.5, 1e+21, NaN, -Infinity.
+func AppendFloat(dst []byte, f float64) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(dst, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	}
+	format := byte('f')
+	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(dst, f, format, -1, 64)
+}
+
+// AppendDate writes a date as the server does; years before 1 are "BC".
+func AppendDate(dst []byte, d tidegate.CalendarDate) []byte {
+	year, month, day := d.Time().Date()
+	dst, bc := appendYear(dst, year)
+	dst = fmt.Appendf(dst, "-%02d-%02d", int(month), day)
+	return append(dst, bc...)
+}
+
+// AppendTimestamp writes a time in UTC as the server reads it; years before 1 are "BC".
+func AppendTimestamp(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	dst, bc := appendYear(dst, t.Year())
+	dst = t.AppendFormat(dst, "-01-02 15:04:05.999999")
+	dst = append(dst, "+00"...)
+	return append(dst, bc...)
+}
+
+func appendYear(dst []byte, year int) (text []byte, suffix string) {
+	if year < 1 {
+		year, suffix = 1-year, " BC"
+	}
+	return fmt.Appendf(dst, "%04d", year), suffix
+}
+
+func wrongArguments(want, have int) error {
+	return &tidegate.Fault{
+		Action:  tidegate.Halt,
+		Code:    "sql.binding",
+		Message: fmt.Sprintf("the statement has %d parameters and got %d values", want, have),
+		Hint:    "give one value per parameter",
+	}
+}
+
+// Unfit is the error of a value whose type is not the column's.
+func Unfit(v any) error {
+	return fmt.Errorf("a value of type %s does not fit the column", kindName(v))
+}
+
+// kindName names the type of a cell as the nouns do.
+func kindName(v any) string {
+	switch v.(type) {
+	case bool:
+		return "bool"
+	case int64:
+		return "int"
+	case float64:
+		return "float"
+	case tidegate.DecimalText:
+		return "decimal"
+	case string:
+		return "string"
+	case []byte:
+		return "bytes"
+	case tidegate.CalendarDate:
+		return "date"
+	case time.Time:
+		return "timestamp"
+	case tidegate.JSONText:
+		return "json"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// CheckString refuses texts that the server has no place for.
+func CheckString(s string) error {
+	if strings.IndexByte(s, 0) >= 0 {
+		return ErrNUL
+	}
+	if !utf8.ValidString(s) {
+		return ErrNotUTF8
+	}
+	return nil
+}
+
+// AppendScalarJSON writes what a JSON column holds for a cell.
+func AppendScalarJSON(dst []byte, v any) ([]byte, error) {
+	if s, ok := v.(string); ok {
+		if err := CheckString(s); err != nil {
+			return dst, err
+		}
+	}
+	if text, ok := v.(tidegate.JSONText); ok {
+		return AppendJSON(dst, text)
+	}
+	return AppendJSONValue(dst, v)
+}
+
+// AppendJSON writes a JSON text. Escapes that are no character (NUL, half a
+// surrogate pair) become U+FFFD: jsonb holds texts, and they are none.
+func AppendJSON(dst []byte, text tidegate.JSONText) ([]byte, error) {
+	if !json.Valid([]byte(text)) || !utf8.ValidString(string(text)) {
+		return dst, ErrNotJSON
+	}
+	rest := string(text)
+	for {
+		at := strings.IndexByte(rest, '\\')
+		if at < 0 {
+			return append(dst, rest...), nil
+		}
+		if rest[at+1] != 'u' {
+			dst, rest = append(dst, rest[:at+2]...), rest[at+2:]
+			continue
+		}
+		dst = append(dst, rest[:at]...)
+		n := escapedCharacter(rest[at:])
+		if n == 0 {
+			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
+			continue
+		}
+		dst, rest = append(dst, rest[at:at+n]...), rest[at+n:]
+	}
+}
+
+// escapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is valid JSON.
+func escapedCharacter(s string) int {
+	unit := func(s string) uint64 { n, _ := strconv.ParseUint(s[2:6], 16, 16); return n }
+	first := unit(s)
+	switch {
+	case first == 0, first >= 0xdc00 && first < 0xe000:
+		return 0
+	case first < 0xd800 || first >= 0xe000:
+		return 6
+	}
+	if len(s) < 12 || s[6] != '\\' || s[7] != 'u' {
+		return 0
+	}
+	if second := unit(s[6:]); second < 0xdc00 || second >= 0xe000 {
+		return 0
+	}
+	return 12
+}
+
+// AppendJSONValue writes a cell as JSON; what JSON has no form for is a string.
+func AppendJSONValue(dst []byte, v any) ([]byte, error) {
+	switch n := v.(type) {
+	case nil:
+		return append(dst, "null"...), nil
+	case bool:
+		return strconv.AppendBool(dst, n), nil
+	case int64:
+		return strconv.AppendInt(dst, n, 10), nil
+	case float64:
+		if math.IsNaN(n) || math.IsInf(n, 0) {
+			return append(append(append(dst, '"'), AppendFloat(nil, n)...), '"'), nil
+		}
+		return strconv.AppendFloat(dst, n, 'g', -1, 64), nil
+	case tidegate.DecimalText:
+		return append(dst, n...), nil
+	case tidegate.JSONText:
+		return append(dst, n...), nil
+	case time.Time:
+		return append(append(append(dst, '"'), n.UTC().Format(time.RFC3339Nano)...), '"'), nil
+	case tidegate.CalendarDate:
+		return append(append(append(dst, '"'), n.String()...), '"'), nil
+	case []byte:
+		return append(base64.StdEncoding.AppendEncode(append(dst, '"'), n), '"'), nil
+	case string:
+		text, err := json.Marshal(n)
+		return append(dst, text...), err
+	}
+	return dst, Unfit(v)
+}
+
+// SplitDecimal returns the digits of a decimal text before and after its point,
+// without the zeros that say nothing.
+func SplitDecimal(text string) (whole, fraction string, err error) {
+	digits := strings.TrimPrefix(text, "-")
+	whole, fraction, point := strings.Cut(digits, ".")
+	if whole == "" || point && fraction == "" || !allDigits(whole) || !allDigits(fraction) {
+		return "", "", ErrNotDecimal
+	}
+	return strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0"), nil
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
