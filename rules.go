@@ -82,12 +82,21 @@ type Transform struct {
 	Disabled bool `json:"disabled,omitempty"`
 	// Steps are done in their order.
 	Steps []TransformStep `json:"steps,omitempty"`
-	// Script is JavaScript with a function transform(event, meta) that returns the event, or null to drop it.
+	// Script is JavaScript with a function transform(event, meta) that returns the event, or null to drop it. One that imports libraries exports the function.
 	Script string `json:"script,omitempty"`
 	// Timeout is the processor time that a script may take for one event: `100ms` when empty, at most 5s.
 	Timeout string `json:"timeout,omitempty" format:"duration"`
 	// MemoryMB is the memory that a script may take for one event: 64 when 0.
 	MemoryMB int `json:"memory_mb,omitempty" min:"0" max:"1024"`
+}
+
+// Library is JavaScript that the scripts of transformations, and other libraries, import
+// by its name (a `libraries/NAME.js` file is one).
+type Library struct {
+	Name        string `json:"name" pattern:"^[A-Za-z][A-Za-z0-9_-]{0,62}$"`
+	Description string `json:"description,omitempty"`
+	// Script is a JavaScript module: what it exports can be imported.
+	Script string `json:"script"`
 }
 
 // TransformStep is one declarative change; exactly one field is set. Paths such as

@@ -68,7 +68,7 @@ func (j *judges) compile(p *project.Project) (judge.Chain, error) {
 	if len(plans) > 0 {
 		rules = append(rules, plans)
 	}
-	transforms, err := transform.New(p.Transforms, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers})
+	transforms, err := transform.New(p.Transforms, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers, Libraries: transform.LibrariesOf(p.Libraries)})
 	if err != nil {
 		return nil, err
 	}

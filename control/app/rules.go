@@ -81,7 +81,7 @@ func TryTransform(ctx context.Context, p *project.Project, dir, name string, tri
 	}
 	j := &judges{workers: transformWorkers(slog.New(slog.DiscardHandler)), dir: dir}
 	defer func() { _ = j.close() }() // processes that nobody waits for
-	rules, err := transform.New(defs, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers})
+	rules, err := transform.New(defs, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers, Libraries: transform.LibrariesOf(p.Libraries)})
 	if err != nil {
 		return nil, err
 	}

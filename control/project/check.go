@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/transform"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/sync/model/file"
@@ -33,6 +34,7 @@ type checker struct {
 	*draft
 	kinds    Kinds
 	problems []config.Problem
+	usable   transform.Libraries // what scripts may import
 }
 
 func (c *checker) add(p config.Problem) { c.problems = append(c.problems, p) }
@@ -45,6 +47,7 @@ func (c *checker) check() {
 	c.furtherWarehouses()
 	c.allSources()
 	c.allPlans()
+	c.allLibraries()
 	c.allTransforms()
 	c.allDbt()
 	unique(c, c.destinations, "destination", func(v tidegate.Connection) string { return v.Name })
@@ -103,7 +106,7 @@ func unique[T any](c *checker, items []item[T], kind string, name func(T) string
 			continue
 		}
 		if before, twice := first[n]; twice {
-			c.add(it.problem("name", fmt.Sprintf("there are two %ss called %q", kind, n), "the first is in "+before))
+			c.add(it.problem("name", fmt.Sprintf("there are two %s called %q", several(kind), n), "the first is in "+before))
 			continue
 		}
 		first[n] = where.File
@@ -113,6 +116,14 @@ func unique[T any](c *checker, items []item[T], kind string, name func(T) string
 			first[n] = where.Path
 		}
 	}
+}
+
+// several is the plural of a kind's name.
+func several(kind string) string {
+	if stem, ok := strings.CutSuffix(kind, "y"); ok {
+		return stem + "ies"
+	}
+	return kind + "s"
 }
 
 func (c *checker) warehouse() {

@@ -27,12 +27,13 @@ const (
 	KindForward     = "forward"
 	KindPlan        = "tracking_plan"
 	KindTransform   = "transform"
+	KindLibrary     = "library"
 	KindStream      = "stream"
 )
 
 // DefinitionKinds lists the kinds in the order in which plans show them.
 func DefinitionKinds() []string {
-	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindForward, KindDbt, KindPlan, KindTransform, KindAlert, KindStream}
+	return []string{KindWarehouse, KindSettings, KindSource, KindDestination, KindModel, KindSync, KindForward, KindDbt, KindPlan, KindTransform, KindLibrary, KindAlert, KindStream}
 }
 
 // Definition is one definition as a document.
@@ -83,6 +84,9 @@ func (p *Project) Definitions() ([]Definition, error) {
 	for _, t := range p.Transforms {
 		add(KindTransform, t.Name, t)
 	}
+	for _, l := range p.Libraries {
+		add(KindLibrary, l.Name, l)
+	}
 	for _, a := range p.Alerts {
 		add(KindAlert, a.Name, a)
 	}
@@ -122,6 +126,8 @@ func Assemble(list []Definition) (*Project, error) {
 			err = appendDecoded(&p.Forwards, d.Body)
 		case KindTransform:
 			err = appendDecoded(&p.Transforms, d.Body)
+		case KindLibrary:
+			err = appendDecoded(&p.Libraries, d.Body)
 		case KindAlert:
 			err = appendDecoded(&p.Alerts, d.Body)
 		case KindStream:

@@ -52,6 +52,7 @@ type draft struct {
 	forwards     []item[tidegate.Forward]
 	plans        []item[tidegate.TrackingPlan]
 	transforms   []item[tidegate.Transform]
+	libraries    []item[tidegate.Library]
 	streams      []item[tidegate.Stream]
 	errs         []error
 	fsys         fs.FS // the project folder; nil for a document
@@ -79,8 +80,7 @@ func unwrapPath(err error) error {
 	return err
 }
 
-// Load reads tidegate.yaml and the folders models, syncs, destinations, sources
-// and warehouses beside it, and checks the whole. An error about the content is a
+// Load reads tidegate.yaml and the folders of definitions beside it, and checks the whole. An error about the content is a
 // *config.Error with every problem.
 func Load(fsys fs.FS, kinds Kinds) (*Project, error) {
 	data, err := readFile(fsys, File)
@@ -142,6 +142,7 @@ func (d *draft) decodeRoot() {
 	d.head.Forwards = nil
 	d.plans = split(d.root, "tracking_plans", d.head.Plans)
 	d.transforms = split(d.root, "transforms", d.head.Transforms)
+	d.libraries = split(d.root, "libraries", d.head.Libraries)
 	d.streams = split(d.root, "streams", d.head.Streams)
 	d.head = Project{Warehouse: d.head.Warehouse, Settings: d.head.Settings}
 }
@@ -166,6 +167,7 @@ func (d *draft) addFolders(fsys fs.FS) error {
 		addFolder(d, fsys, "plans", &d.plans, func(name string) tidegate.TrackingPlan { return tidegate.TrackingPlan{Name: name} }),
 		d.addModels(fsys),
 		d.addTransforms(fsys),
+		d.addLibraries(fsys),
 	)
 }
 
@@ -266,6 +268,7 @@ func (d *draft) finish(kinds Kinds) (*Project, error) {
 	p.Models = values(d.models, func(m tidegate.Model) string { return m.Name })
 	p.Syncs = values(d.syncs, func(s tidegate.Sync) string { return s.Name })
 	p.Transforms = values(d.transforms, func(t tidegate.Transform) string { return t.Name })
+	p.Libraries = values(d.libraries, func(l tidegate.Library) string { return l.Name })
 	p.Plans = values(d.plans, func(p tidegate.TrackingPlan) string { return p.Name })
 	p.Forwards = values(d.forwards, func(f tidegate.Forward) string { return f.Name })
 	p.Alerts = values(d.alerts, func(a tidegate.Alert) string { return a.Name })

@@ -20,8 +20,8 @@ import (
 )
 
 // Project is every definition of one hub. The file `tidegate.yaml` is this
-// struct; `models/`, `syncs/`,
-// `destinations/`, `sources/` and `warehouses/` add to its lists.
+// struct; `models/`, `syncs/`, `forwards/`, `destinations/`, `sources/`, `plans/`,
+// `transforms/`, `libraries/` and `warehouses/` add to its lists.
 type Project struct {
 	Warehouse    Warehouse               `json:"warehouse" doc:"The warehouse into which everything is loaded, and from which models read that name no other."`
 	Warehouses   []tidegate.Connection   `json:"warehouses,omitempty" doc:"Further warehouses, from which models may read."`
@@ -33,6 +33,7 @@ type Project struct {
 	Plans        []tidegate.TrackingPlan `json:"tracking_plans,omitempty" doc:"What the events of sources must look like; plans/NAME.yaml files add to them."`
 	Forwards     []tidegate.Forward      `json:"forwards,omitempty" doc:"Which events go to which object of which destination within seconds."`
 	Transforms   []tidegate.Transform    `json:"transforms,omitempty" doc:"What changes events before anything reads them; transforms/NAME.yaml and NAME.js files add to them."`
+	Libraries    []tidegate.Library      `json:"libraries,omitempty" doc:"JavaScript that the scripts of transformations import; libraries/NAME.js files add to it."`
 	Alerts       []tidegate.Alert        `json:"alerts,omitempty" doc:"Who is told when a sync needs somebody."`
 	Streams      []tidegate.Stream       `json:"streams,omitempty" doc:"Filtered views of the events that come in, which programs read at /v1/streams/NAME."`
 	Settings     Settings                `json:"settings,omitzero" doc:"How the hub itself behaves."`

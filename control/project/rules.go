@@ -105,12 +105,10 @@ func (c *checker) allTransforms() {
 		if it.doc == nil && !namePattern.MatchString(def.Name) {
 			c.add(it.problem("name", fmt.Sprintf("%q cannot be a name", def.Name), "rename the file: lower case letters, digits and _, starting with a letter, at most 63"))
 		}
-		for _, p := range transform.Check(def) {
-			at := it
-			if p.Path == "script" && it.file != "" {
-				at.doc = nil // it stands in the other file
+		for _, p := range transform.Check(def, c.usable) {
+			if !strings.HasPrefix(p.File, transform.LibrariesFolder+"/") { // told with the library
+				c.add(inScript(it, p))
 			}
-			c.add(at.problem(p.Path, p.Message, p.Hint))
 		}
 		for i, name := range def.Sources {
 			if !slices.Contains(sources, name) {

@@ -190,7 +190,7 @@ func (m *machine) failure(err error) result {
 		}
 		for _, frame := range thrown.Stack() {
 			if at := frame.Position(); frame.SrcName() == m.name && at.Line > 0 {
-				return failed("%s, at %s:%d:%d", bounded(text), m.name, at.Line, at.Column)
+				return failed("%s, at %s:%d:%d", bounded(text), fileOf(at.Filename), at.Line, at.Column)
 			}
 		}
 		return failed("%s", text)

@@ -31,6 +31,8 @@ type Options struct {
 	Geo func(path string) (*Geo, error)
 	// Workers run scripts.
 	Workers *Workers
+	// Libraries are what scripts may import.
+	Libraries Libraries
 }
 
 // Rules are compiled transformations.
@@ -50,9 +52,10 @@ type transformation struct {
 	script  *script
 }
 
-// Check says what is wrong with a definition; the paths are those of its fields.
-func Check(def tidegate.Transform) []config.Problem {
-	_, problems := build(def)
+// Check says what is wrong with a definition, whose script may import libraries; the
+// paths are those of its fields.
+func Check(def tidegate.Transform, libraries Libraries) []config.Problem {
+	_, problems := build(def, libraries)
 	return problems
 }
 
@@ -68,11 +71,11 @@ func New(defs []tidegate.Transform, o Options) (*Rules, error) {
 		if def.Disabled {
 			continue
 		}
-		t, problems := build(def)
+		t, problems := build(def, o.Libraries)
 		if len(problems) > 0 {
 			return nil, &tidegate.Fault{
 				Action: tidegate.Halt, Code: "transform.invalid", Subject: "transformation " + def.Name,
-				Message: strings.TrimPrefix(problems[0].Path+": ", ": ") + problems[0].Message, Hint: problems[0].Hint,
+				Message: config.Problem{File: problems[0].File, Line: problems[0].Line, Column: problems[0].Column, Path: problems[0].Path, Message: problems[0].Message}.String(), Hint: problems[0].Hint,
 			}
 		}
 		if err := t.equip(def, o); err != nil {
@@ -86,7 +89,7 @@ func New(defs []tidegate.Transform, o Options) (*Rules, error) {
 // Len is how many transformations there are.
 func (r *Rules) Len() int { return len(r.list) }
 
-func build(def tidegate.Transform) (*transformation, []config.Problem) {
+func build(def tidegate.Transform, libraries Libraries) (*transformation, []config.Problem) {
 	t := &transformation{name: def.Name, sources: set(def.Sources), events: set(def.Events)}
 	var problems []config.Problem
 	add := func(path, message, hint string) {
@@ -113,7 +116,7 @@ func build(def tidegate.Transform) (*transformation, []config.Problem) {
 	}
 	if def.Script != "" {
 		var found []config.Problem
-		t.script, found = buildScript(def)
+		t.script, found = buildScript(def, libraries)
 		problems = append(problems, found...)
 	}
 	if def.Script == "" && (def.Timeout != "" || def.MemoryMB != 0) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dop251/goja"
+	"github.com/dop251/goja/parser"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/edit"
@@ -31,13 +32,13 @@ const (
 type script struct {
 	name    string // of the file, for lines in messages
 	id      string // what it and its limits are known by to a process
-	source  string
+	source  string // with the libraries that it imports
 	timeout time.Duration
 	memory  int64
 	workers *Workers
 }
 
-func buildScript(def tidegate.Transform) (*script, []config.Problem) {
+func buildScript(def tidegate.Transform, libraries Libraries) (*script, []config.Problem) {
 	s := &script{name: def.Name + ".js", source: def.Script, timeout: usualTimeout, memory: usualMemoryMB << 20}
 	var problems []config.Problem
 	if d, err := time.ParseDuration(def.Timeout); err == nil {
@@ -51,7 +52,9 @@ func buildScript(def tidegate.Transform) (*script, []config.Problem) {
 	}
 	if len(def.Script) > maxScript {
 		problems = append(problems, config.Problem{Path: "script", Message: fmt.Sprintf("the script has %d bytes, %d are allowed", len(def.Script), maxScript)})
-	} else if err := lint(s.name, def.Script); err != nil {
+	} else if found := s.link(libraries); len(found) > 0 {
+		problems = append(problems, found...)
+	} else if err := lint(s.name, s.source); err != nil {
 		problems = append(problems, config.Problem{Path: "script", Message: err.Error(), Hint: "write function transform(event, meta) { …; return event }"})
 	}
 	sum := sha256.Sum256([]byte(s.name + "\x00" + s.source))
@@ -70,8 +73,15 @@ func withoutExports(source string) string {
 	})
 }
 
+// parse compiles a script. Positions are those of its source map, when it brings one
+// with it; the engine's own loader would read whatever file a script names as its map.
 func parse(name, source string) (*goja.Program, error) {
-	p, err := goja.Compile(name, withoutExports(source), true)
+	noFile := parser.WithSourceMapLoader(func(string) ([]byte, error) { return nil, nil })
+	tree, err := goja.Parse(name, withoutExports(source), noFile)
+	var p *goja.Program
+	if err == nil {
+		p, err = goja.CompileAST(tree, true)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the script cannot be read: %s", bounded(err.Error()))
 	}

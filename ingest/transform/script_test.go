@@ -40,6 +40,8 @@ func TestScripts(t *testing.T) {
 		"no files":            {script: `function transform(e) { return require('fs') }`, fate: "dead", code: CodeFailed, reason: "mine: ReferenceError: require is not defined, at mine.js:1:39"},
 		"no process":          {script: `function transform(e) { return process.env }`, fate: "dead", code: CodeFailed, reason: "mine: ReferenceError: process is not defined, at mine.js:1:32"},
 		"deep calls":          {script: `function transform(e) { return transform(e) }`, fate: "dead", code: CodeFailed, reason: "mine: calls are nested deeper than 1000"},
+		"a file for a map":    {script: "function transform(e) {\n  throw new Error('x')\n}\n//# sourceMappingURL=/dev/zero", fate: "dead", code: CodeFailed, reason: "mine: Error: x, at mine.js:2:9"},
+		"says import":         {script: "// import nothing from 'here'\nfunction transform(e) { return {...e, properties: {import: 1}} }", fate: "kept", body: `{"type":"track","event":"Signed Up","messageId":"m1","userId":"u1","properties":{"import":1}}`},
 		"its own JSON":        {script: "JSON.stringify = () => 'x'; JSON.parse = () => 7\nfunction transform(e) { return e }", fate: "kept", body: signedUp},
 	} {
 		v := judged(t, scripted(t, w, c.script), itemOf(signedUp))[0]
@@ -169,9 +171,9 @@ func TestWrongScripts(t *testing.T) {
 	for script, want := range map[string]string{
 		`function transform(e { return e }`: "the script cannot be read",
 		`function other(e) { return e }`:    "the script has no function transform",
-		`import x from 'y'; transform`:      "the script cannot be read",
+		`import x from 'y'; transform`:      `there is no library "y"`,
 	} {
-		problems := Check(tidegate.Transform{Name: "mine", Script: script})
+		problems := Check(tidegate.Transform{Name: "mine", Script: script}, nil)
 		if len(problems) != 1 || problems[0].Path != "script" || !strings.HasPrefix(problems[0].Message, want) {
 			t.Errorf("%s: %+v", script, problems)
 		}
