@@ -145,6 +145,7 @@ GOLDEN := ./cmd/tidegate ./control/api ./control/cli ./control/project ./ingest 
 ## generate: write the reference pages, golden files and the code of proto/ anew
 generate: build
 	cd proto/generate && GOWORK=off go run .
+	go test -tags '$(TAGS)' ./control/project -update # its words are in the pages of the next
 	go test -tags '$(TAGS)' $(GOLDEN) -update
 
 ## fuzz: every fuzz target for FUZZTIME (20s) each

@@ -61,15 +61,19 @@ type WebhookSource struct {
 	Scheme string `json:"scheme" enum:"stripe,github,shopify,slack,segment,hmac,token,none"`
 	// Secret is the service's signing secret.
 	Secret string `json:"secret,omitempty" secret:"true"`
-	// Header holds the signature of scheme hmac, after Prefix.
-	Header    string `json:"header,omitempty"`
-	Prefix    string `json:"prefix,omitempty"`
+	// Header holds the signature of scheme `hmac`, after Prefix.
+	Header string `json:"header,omitempty"`
+	// Prefix stands before the signature in Header: `sha256=`.
+	Prefix string `json:"prefix,omitempty"`
+	// Algorithm is the digest of scheme `hmac`: `sha256` when empty.
 	Algorithm string `json:"algorithm,omitempty" enum:"sha1,sha256,sha512"`
-	Encoding  string `json:"encoding,omitempty" enum:"hex,base64"`
+	// Encoding is how scheme `hmac` writes the signature: `hex` when empty.
+	Encoding string `json:"encoding,omitempty" enum:"hex,base64"`
 	// Event names the event: what the service calls it when empty, or `webhook`.
 	Event string `json:"event,omitempty"`
-	// UserID and AnonymousID say whose event it is; nobody's when both are empty.
-	UserID      string `json:"user_id,omitempty"`
+	// UserID says whose event it is; nobody's when AnonymousID is empty too.
+	UserID string `json:"user_id,omitempty"`
+	// AnonymousID says whose event it is, where UserID does not.
 	AnonymousID string `json:"anonymous_id,omitempty"`
 	// MessageID tells repeats apart: the service's id of the delivery when empty, else the body's digest.
 	MessageID string `json:"message_id,omitempty"`
@@ -92,6 +96,7 @@ type Connection struct {
 // Model is a query whose result is what a sync sends. Exactly one of SQL,
 // Table, File and Dbt is set (a `models/NAME.sql` file fills SQL).
 type Model struct {
+	// Name is how syncs and other models refer to it.
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
 	// Warehouse names one of the project's further warehouses; empty: the one that events go to.
 	Warehouse string `json:"warehouse,omitempty"`
@@ -215,8 +220,9 @@ type Lookup struct {
 // Mapping says how a model row becomes a destination record.
 type Mapping struct {
 	// Identifier is the destination field by which records are matched. It must be mapped too.
-	Identifier string         `json:"identifier"`
-	Fields     []FieldMapping `json:"fields"`
+	Identifier string `json:"identifier"`
+	// Fields are the destination's fields that are filled, each from one source.
+	Fields []FieldMapping `json:"fields"`
 	// CreateFields lets a run create mapped fields that the destination lacks.
 	CreateFields bool `json:"create_fields,omitempty"`
 }
@@ -247,7 +253,8 @@ type Schedule struct {
 // values mean the defaults that the field comments name; -1 switches a guard off.
 type Guards struct {
 	// MaxRemovedRows and MaxRemovedPercent: a plan that removes more than the larger of the two is held (100 rows, 5 %).
-	MaxRemovedRows    int64   `json:"max_removed_rows,omitempty"`
+	MaxRemovedRows int64 `json:"max_removed_rows,omitempty"`
+	// MaxRemovedPercent is the share beside MaxRemovedRows: 5 when 0.
 	MaxRemovedPercent float64 `json:"max_removed_percent,omitempty"`
 	// MaxChangedPercent: a plan that changes more of the ledger than this is held (off).
 	MaxChangedPercent float64 `json:"max_changed_percent,omitempty"`
@@ -266,8 +273,9 @@ type Delivery struct {
 	// Priority is the sync's share when several want one account's quota: 1 to 100, 10 when 0.
 	Priority int `json:"priority,omitempty" min:"0" max:"100"`
 	// CanaryRecords are sent first; the rest follows after CanaryWait when none of them failed.
-	CanaryRecords int    `json:"canary_records,omitempty" min:"0"`
-	CanaryWait    string `json:"canary_wait,omitempty" format:"duration"`
+	CanaryRecords int `json:"canary_records,omitempty" min:"0"`
+	// CanaryWait is how long the rest waits after CanaryRecords: `15m`.
+	CanaryWait string `json:"canary_wait,omitempty" format:"duration"`
 	// QuotaPercent leaves the rest of the account's quota to others: 100 when 0.
 	QuotaPercent int `json:"quota_percent,omitempty" min:"0" max:"100"`
 }
@@ -292,23 +300,36 @@ type LedgerSettings struct {
 
 // Sync sends the changed rows of a model to an object of a destination.
 type Sync struct {
-	Name        string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
-	Model       string `json:"model"`
+	// Name is how commands, alerts and logs call it.
+	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Model is the model whose rows are sent.
+	Model string `json:"model"`
+	// Destination is the destination to which they go.
 	Destination string `json:"destination"`
-	Object      string `json:"object"`
+	// Object is what they become there: `contacts`.
+	Object string `json:"object"`
 	// Audience is the audience that mode `audience` fills; it is created when it is absent.
 	Audience string `json:"audience,omitempty"`
-	Mode     Mode   `json:"mode" default:"upsert" enum:"upsert,update,insert,mirror,append,audience,full"`
+	// Mode says which changes are delivered: `upsert` what is new or changed, `update` only to records that exist, `insert`
+	// only what is new, `mirror` removals too, `append` every version of a key once as a new record, `audience` who joins
+	// and who leaves, `full` every row in every run.
+	Mode Mode `json:"mode" default:"upsert" enum:"upsert,update,insert,mirror,append,audience,full"`
 	// OnRemoved says what mode `mirror` does with a record whose row is gone: delete when empty.
 	OnRemoved Removal `json:"on_removed,omitempty" enum:"delete,archive,clear"`
 	// FirstRun `baseline` takes the first result as confirmed without sending it; `backfill`, the default, sends all of it.
-	FirstRun string         `json:"first_run,omitempty" enum:"backfill,baseline"`
-	Mapping  Mapping        `json:"mapping"`
-	Schedule Schedule       `json:"schedule,omitzero"`
-	Guards   Guards         `json:"guards,omitzero"`
-	Delivery Delivery       `json:"delivery,omitzero"`
-	Drift    DriftCheck     `json:"drift,omitzero"`
-	Ledger   LedgerSettings `json:"ledger,omitzero"`
+	FirstRun string `json:"first_run,omitempty" enum:"backfill,baseline"`
+	// Mapping says how a row becomes a record.
+	Mapping Mapping `json:"mapping"`
+	// Schedule says when it runs; by hand only when empty.
+	Schedule Schedule `json:"schedule,omitzero"`
+	// Guards hold a run that looks like a mistake until somebody approves it.
+	Guards Guards `json:"guards,omitzero"`
+	// Delivery says how the changes leave.
+	Delivery Delivery `json:"delivery,omitzero"`
+	// Drift says how often the destination is compared with what it confirmed.
+	Drift DriftCheck `json:"drift,omitzero"`
+	// Ledger says what is remembered of what the destination confirmed, and where.
+	Ledger LedgerSettings `json:"ledger,omitzero"`
 	// Paused syncs run by hand only.
 	Paused bool `json:"paused,omitempty"`
 }
@@ -317,6 +338,7 @@ type Sync struct {
 // seconds. The event is the row of its filter and mapping: `event`, `userId`,
 // `properties.total`, `context.page.url`.
 type Forward struct {
+	// Name is how commands, alerts and logs call it.
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
 	// Sources are the sources whose events are forwarded; all when empty.
 	Sources []string `json:"sources,omitempty"`
@@ -325,19 +347,23 @@ type Forward struct {
 	// Events are the names of track events; all when empty. With names, other types are left out.
 	Events []string `json:"events,omitempty"`
 	// Filter is a CEL expression over the event that says whether it is sent: `properties.total > 100.0`.
-	Filter      string `json:"filter,omitempty"`
+	Filter string `json:"filter,omitempty"`
+	// Destination is the destination to which the events go.
 	Destination string `json:"destination"`
-	Object      string `json:"object"`
+	// Object is what they become there: `contacts`.
+	Object string `json:"object"`
 	// Mode is how records are written; `append` writes every event as a record of its own.
-	Mode    Mode    `json:"mode" default:"upsert" enum:"upsert,update,insert,append"`
+	Mode Mode `json:"mode" default:"upsert" enum:"upsert,update,insert,append"`
+	// Mapping says how an event becomes a record.
 	Mapping Mapping `json:"mapping"`
 	// Start says where a new forward begins: with what comes `now`, the default, or with the `oldest` event that is kept.
 	Start string `json:"start,omitempty" default:"now" enum:"now,oldest"`
 	// ConsentCategories are the categories that a person must have agreed to.
 	ConsentCategories []string `json:"consent_categories,omitempty"`
 	// Integration is the name by which events' `integrations` objects mean this forward: the kind of its destination when empty.
-	Integration string          `json:"integration,omitempty"`
-	Delivery    ForwardDelivery `json:"delivery,omitzero"`
+	Integration string `json:"integration,omitempty"`
+	// Delivery says how the events leave.
+	Delivery ForwardDelivery `json:"delivery,omitzero"`
 	// Paused forwards read no events; they wait in the journal.
 	Paused bool `json:"paused,omitempty"`
 }
@@ -396,27 +422,35 @@ func (p DbtProject) Clone() DbtProject {
 
 // DbtS3 is the access to a bucket of S3 or of a store that speaks its protocol.
 type DbtS3 struct {
+	// Region is the bucket's.
 	Region string `json:"region,omitempty" default:"us-east-1"`
 	// Endpoint is the address of a store that is not AWS: `https://minio.example.com`.
 	Endpoint string `json:"endpoint,omitempty"`
-	// AccessKeyID, SecretAccessKey and SessionToken are references.
-	AccessKeyID     string `json:"access_key_id,omitempty" secret:"true"`
+	// AccessKeyID is a reference.
+	AccessKeyID string `json:"access_key_id,omitempty" secret:"true"`
+	// SecretAccessKey is a reference.
 	SecretAccessKey string `json:"secret_access_key,omitempty" secret:"true"`
-	SessionToken    string `json:"session_token,omitempty" secret:"true"`
+	// SessionToken is a reference; only temporary keys have one.
+	SessionToken string `json:"session_token,omitempty" secret:"true"`
 }
 
 // DbtCloud names a job of dbt Cloud.
 type DbtCloud struct {
-	URL       string `json:"url,omitempty" default:"https://cloud.getdbt.com"`
-	AccountID int64  `json:"account_id"`
-	JobID     int64  `json:"job_id"`
-	// Token and WebhookSecret are references such as `${env:DBT_TOKEN}`.
-	Token         string `json:"token" secret:"true"`
+	// URL is the access URL of the account.
+	URL string `json:"url,omitempty" default:"https://cloud.getdbt.com"`
+	// AccountID is the number behind `/accounts/` in the job's address.
+	AccountID int64 `json:"account_id"`
+	// JobID is the number behind `/jobs/` in the job's address.
+	JobID int64 `json:"job_id"`
+	// Token is a service token that may read the job's artefacts; a reference such as `${env:DBT_TOKEN}`.
+	Token string `json:"token" secret:"true"`
+	// WebhookSecret is what dbt Cloud signs the job's webhooks with; a reference.
 	WebhookSecret string `json:"webhook_secret,omitempty" secret:"true"`
 }
 
 // Alert tells somebody when a sync needs them.
 type Alert struct {
+	// Name is how `tidegate alerts` calls it.
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
 	// Syncs are the syncs it watches, and forwards as `forward NAME`; all of both when empty.
 	Syncs []string `json:"syncs,omitempty"`
@@ -427,33 +461,47 @@ type Alert struct {
 	// DeviationPercent is how far the number of rows may differ from the last runs' median for `deviation`: 50 when 0.
 	DeviationPercent float64 `json:"deviation_percent,omitempty"`
 	// Exactly one of the following says where it goes.
-	Webhook   *AlertWebhook   `json:"webhook,omitempty"`
-	Slack     *AlertSlack     `json:"slack,omitempty"`
-	Email     *AlertEmail     `json:"email,omitempty"`
+
+	// Webhook posts a JSON document.
+	Webhook *AlertWebhook `json:"webhook,omitempty"`
+	// Slack posts to a channel.
+	Slack *AlertSlack `json:"slack,omitempty"`
+	// Email sends a mail.
+	Email *AlertEmail `json:"email,omitempty"`
+	// PagerDuty opens and resolves incidents.
 	PagerDuty *AlertPagerDuty `json:"pagerduty,omitempty"`
 }
 
 // AlertWebhook posts JSON, signed with HMAC-SHA256 when Secret is set.
 type AlertWebhook struct {
-	URL    string `json:"url" format:"url"`
+	// URL is where the document is posted.
+	URL string `json:"url" format:"url"`
+	// Secret is the key of the signature in `Tidegate-Signature`; a reference.
 	Secret string `json:"secret,omitempty" secret:"true"`
 }
 
 // AlertSlack posts to an incoming webhook of Slack.
 type AlertSlack struct {
+	// URL is that of an incoming webhook; a reference, because whoever has it can post.
 	URL string `json:"url" secret:"true"`
 }
 
 // AlertEmail sends mail through an SMTP server.
 type AlertEmail struct {
-	To       []string `json:"to"`
-	From     string   `json:"from"`
-	Server   string   `json:"server"` // HOST:PORT
-	Username string   `json:"username,omitempty"`
-	Password string   `json:"password,omitempty" secret:"true"`
+	// To are the addresses it is sent to.
+	To []string `json:"to"`
+	// From is the sender's address.
+	From string `json:"from"`
+	// Server is the SMTP server, `HOST:PORT`.
+	Server string `json:"server"`
+	// Username is for servers that ask for one.
+	Username string `json:"username,omitempty"`
+	// Password goes with Username; a reference.
+	Password string `json:"password,omitempty" secret:"true"`
 }
 
 // AlertPagerDuty sends events of the Events API v2.
 type AlertPagerDuty struct {
+	// RoutingKey is the integration key of a service; a reference.
 	RoutingKey string `json:"routing_key" secret:"true"`
 }

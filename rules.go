@@ -8,7 +8,9 @@ import "encoding/json"
 // `string|null`; the sign ! makes it required) or as a JSON Schema
 // (`{type: string, enum: [a, b]}`), in which `required: true` does the same.
 type TrackingPlan struct {
-	Name        string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Name is how sources refer to it.
+	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Description is for people.
 	Description string `json:"description,omitempty"`
 	// Version is the plan's own, for people, for generated code and for what is noted of violations.
 	Version int `json:"version,omitempty" min:"0"`
@@ -18,11 +20,14 @@ type TrackingPlan struct {
 	Global EventRules `json:"global,omitzero"`
 	// Events are the tracked events by their names.
 	Events map[string]PlannedEvent `json:"events,omitempty"`
-	// Identify, Group, Page and Screen hold for the calls of these types. Without them they are held to Global only.
+	// Identify holds for identify calls; without it they are held to Global only, and so on below.
 	Identify *PlannedEvent `json:"identify,omitempty"`
-	Group    *PlannedEvent `json:"group,omitempty"`
-	Page     *PlannedEvent `json:"page,omitempty"`
-	Screen   *PlannedEvent `json:"screen,omitempty"`
+	// Group holds for group calls.
+	Group *PlannedEvent `json:"group,omitempty"`
+	// Page holds for page calls.
+	Page *PlannedEvent `json:"page,omitempty"`
+	// Screen holds for screen calls.
+	Screen *PlannedEvent `json:"screen,omitempty"`
 }
 
 // PlanActions say what becomes of events that do not fit: `mark` notes the
@@ -53,6 +58,7 @@ type EventRules struct {
 
 // PlannedEvent is one event of a tracking plan.
 type PlannedEvent struct {
+	// Description is for people, and for the comments of generated code.
 	Description string `json:"description,omitempty"`
 	// The rules; with versions, what all of them share.
 	EventRules
@@ -68,7 +74,9 @@ type PlannedEvent struct {
 // Transform changes events between the journal and whatever reads it. Exactly one
 // of Steps and Script is set (a `transforms/NAME.js` file fills Script).
 type Transform struct {
-	Name        string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Name is how dead letters and `transform test` call it.
+	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
+	// Description is for people.
 	Description string `json:"description,omitempty"`
 	// Order: transformations run from the lowest to the highest, those of one order by their names.
 	Order int `json:"order,omitempty"`
@@ -108,21 +116,27 @@ type TransformStep struct {
 	Rename map[string]string `json:"rename,omitempty"`
 	// RenameEvent gives tracked events other names.
 	RenameEvent map[string]string `json:"rename_event,omitempty"`
-	Hash        *HashStep         `json:"hash,omitempty"`
-	Mask        *MaskStep         `json:"mask,omitempty"`
+	// Hash replaces values by digests.
+	Hash *HashStep `json:"hash,omitempty"`
+	// Mask hides parts of values.
+	Mask *MaskStep `json:"mask,omitempty"`
 	// Set puts fixed values.
 	Set map[string]json.RawMessage `json:"set,omitempty"`
 	// Compute puts the values of CEL expressions over event, source, type and name. What cannot be computed leaves the event as it is.
 	Compute map[string]string `json:"compute,omitempty"`
 	// Filter is a CEL condition; events for which it is not true are dropped.
-	Filter    string         `json:"filter,omitempty"`
-	Sample    *SampleStep    `json:"sample,omitempty"`
+	Filter string `json:"filter,omitempty"`
+	// Sample keeps a share of the events.
+	Sample *SampleStep `json:"sample,omitempty"`
+	// UserAgent adds browser, system and device.
 	UserAgent *UserAgentStep `json:"user_agent,omitempty"`
-	GeoIP     *GeoIPStep     `json:"geoip,omitempty"`
+	// GeoIP adds where an address is.
+	GeoIP *GeoIPStep `json:"geoip,omitempty"`
 }
 
 // HashStep replaces texts and numbers by a digest in hexadecimal digits.
 type HashStep struct {
+	// Fields are the paths of the values.
 	Fields []string `json:"fields"`
 	// Algorithm: `sha256` when empty.
 	Algorithm string `json:"algorithm,omitempty" enum:"sha256,sha512,sha1,md5"`
@@ -134,16 +148,19 @@ type HashStep struct {
 
 // MaskStep hides parts of values.
 type MaskStep struct {
+	// Fields are the paths of the values.
 	Fields []string `json:"fields"`
-	// KeepFirst and KeepLast characters stay.
+	// KeepFirst is how many characters stay at the beginning.
 	KeepFirst int `json:"keep_first,omitempty" min:"0"`
-	KeepLast  int `json:"keep_last,omitempty" min:"0"`
+	// KeepLast is how many characters stay at the end.
+	KeepLast int `json:"keep_last,omitempty" min:"0"`
 	// As `email` keeps the first letter and the domain, as `ip` the network (/24, /48).
 	As string `json:"as,omitempty" enum:"email,ip"`
 }
 
 // SampleStep keeps a share of the events, always the same ones.
 type SampleStep struct {
+	// Percent of the events are kept.
 	Percent float64 `json:"percent" min:"0" max:"100"`
 	// By `user` keeps all events of a share of the people (userId, else anonymousId), by `message` (when empty) any.
 	By string `json:"by,omitempty" enum:"message,user"`

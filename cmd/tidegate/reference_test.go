@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,19 @@ func golden(t *testing.T, name, got string) {
 func TestCommandReference(t *testing.T) {
 	t.Parallel()
 	golden(t, "cli.md", cli.Reference(cli.Env{Getenv: func(string) string { return "" }, Local: local.New("dev", time.Now)}))
+}
+
+// TestConfigurationReference holds docs/reference/configuration.md to the structs, each
+// key of which says what it means.
+func TestConfigurationReference(t *testing.T) {
+	t.Parallel()
+	text := project.Reference(local.New("dev", time.Now).Kinds)
+	golden(t, "configuration.md", text)
+	for line := range strings.Lines(text) {
+		if strings.HasSuffix(line, "|  |\n") {
+			t.Errorf("nothing is said of %s", strings.TrimSpace(line))
+		}
+	}
 }
 
 // TestSchemas holds the published schemas to the structs, and the structs'

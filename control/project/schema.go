@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/internal/config"
 )
 
 // Schemas lists the names that Schema knows: the project file and the kinds of
@@ -21,27 +20,27 @@ func Schema(name string, kinds Kinds) map[string]any {
 	var s map[string]any
 	switch name {
 	case "project":
-		s = config.Schema(Project{})
+		s = words().Schema(Project{})
 		byKind(property(s, "warehouse"), kinds.Warehouses)
 		further := property(s, "warehouses")["items"].(map[string]any) //nolint:forcetypeassert // made above
 		byKind(further, kinds.Warehouses)
 		item := property(s, "destinations")["items"].(map[string]any) //nolint:forcetypeassert // made above
 		byKind(item, kinds.Destinations)
 	case KindSource:
-		s = optionalName(config.Schema(tidegate.Source{}))
+		s = optionalName(words().Schema(tidegate.Source{}))
 	case KindDestination:
-		s = optionalName(config.Schema(tidegate.Connection{}))
+		s = optionalName(words().Schema(tidegate.Connection{}))
 		byKind(s, kinds.Destinations)
 	case KindModel:
-		s = optionalName(config.Schema(tidegate.Model{}))
+		s = optionalName(words().Schema(tidegate.Model{}))
 	case KindForward:
-		s = optionalName(config.Schema(tidegate.Forward{}))
+		s = optionalName(words().Schema(tidegate.Forward{}))
 	case KindSync:
-		s = optionalName(config.Schema(tidegate.Sync{}))
+		s = optionalName(words().Schema(tidegate.Sync{}))
 	case KindPlan:
-		s = optionalName(config.Schema(tidegate.TrackingPlan{}))
+		s = optionalName(words().Schema(tidegate.TrackingPlan{}))
 	case KindTransform:
-		s = optionalName(config.Schema(tidegate.Transform{}))
+		s = optionalName(words().Schema(tidegate.Transform{}))
 	default:
 		return nil
 	}
@@ -72,7 +71,7 @@ func byKind(connection map[string]any, kinds map[string]func() any) {
 func perKind(kinds map[string]func() any) []any {
 	var rules []any
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
-		of := config.Schema(kinds[name]())
+		of := words().Schema(kinds[name]())
 		delete(of, "$schema")
 		rules = append(rules, map[string]any{
 			"if":   map[string]any{"properties": map[string]any{"kind": map[string]any{"const": name}}, "required": []string{"kind"}},

@@ -40,12 +40,20 @@ type Field struct {
 // Fields returns the fields of v, a struct or a pointer to one, in their order.
 // It panics on a type or a tag that cannot be a config: that is a bug of the
 // struct's author, found by the first test that touches it.
-func Fields(v any) []Field {
+func Fields(v any) []Field { return Words(nil).Fields(v) }
+
+// Words says what the fields of structs without `doc` tags mean, by "Struct.key".
+type Words map[string]string
+
+// Fields is the function Fields, with what w says.
+func (w Words) Fields(v any) []Field { return w.describe(elem(v), nil).Fields }
+
+func elem(v any) reflect.Type {
 	t := reflect.TypeOf(v)
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return describe(t, nil).Fields
+	return t
 }
 
 var (
@@ -58,7 +66,7 @@ var (
 
 // describe returns what a value of type t looks like, without what tags say. A
 // struct inside itself is a Ref; around holds the structs around t.
-func describe(t reflect.Type, around []reflect.Type) Field {
+func (w Words) describe(t reflect.Type, around []reflect.Type) Field {
 	switch {
 	case t == secretType:
 		return Field{Type: "string", Secret: true}
@@ -83,12 +91,12 @@ func describe(t reflect.Type, around []reflect.Type) Field {
 	case reflect.Interface:
 		return Field{Type: "any"}
 	case reflect.Pointer:
-		return describe(t.Elem(), around)
+		return w.describe(t.Elem(), around)
 	case reflect.Slice, reflect.Array:
-		items := describe(t.Elem(), around)
+		items := w.describe(t.Elem(), around)
 		return Field{Type: "array", Items: &items}
 	case reflect.Map:
-		items := describe(t.Elem(), around)
+		items := w.describe(t.Elem(), around)
 		return Field{Type: "object", Items: &items}
 	case reflect.Struct:
 		if slices.Contains(around, t) {
@@ -96,7 +104,11 @@ func describe(t reflect.Type, around []reflect.Type) Field {
 		}
 		f := Field{Type: "object", Fields: []Field{}}
 		for _, m := range members(t) {
-			f.Fields = append(f.Fields, m.describe(append(slices.Clone(around), t)))
+			inner := m.describe(w, append(slices.Clone(around), t))
+			if inner.Doc == "" {
+				inner.Doc = w[t.Name()+"."+m.name]
+			}
+			f.Fields = append(f.Fields, inner)
 		}
 		return f
 	}
@@ -132,8 +144,8 @@ func members(t reflect.Type) []member {
 	return out
 }
 
-func (m member) describe(around []reflect.Type) Field {
-	f := describe(m.typ, around)
+func (m member) describe(w Words, around []reflect.Type) Field {
+	f := w.describe(m.typ, around)
 	f.Name, f.Doc, f.Required = m.name, m.tag.Get("doc"), !m.optional
 	f.Default = m.tag.Get("default")
 	f.Min, f.Max = m.bound("min"), m.bound("max")

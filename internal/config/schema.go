@@ -7,19 +7,18 @@ import (
 // Schema returns the JSON Schema (draft 2020-12) of v, a struct or a pointer to
 // one, for editors. A document that Decode accepts is valid by it; checks that
 // a Validator makes are not in it.
-func Schema(v any) map[string]any {
-	t := reflect.TypeOf(v)
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	f := describe(t, nil)
+func Schema(v any) map[string]any { return Words(nil).Schema(v) }
+
+// Schema is the function Schema, with what w says.
+func (w Words) Schema(v any) map[string]any {
+	f := w.describe(elem(v), nil)
 	s := f.Schema()
 	refs := map[string]reflect.Type{}
 	f.refs(refs)
 	if len(refs) > 0 {
 		defs := map[string]any{}
 		for name, inner := range refs {
-			defs[name] = describe(inner, nil).Schema()
+			defs[name] = w.describe(inner, nil).Schema()
 		}
 		s["$defs"] = defs
 	}
@@ -36,6 +35,7 @@ func (f Field) Schema() map[string]any {
 			s[name] = value
 		}
 	}
+	put("description", f.Doc)
 	if f.Ref != "" {
 		s["$ref"] = "#/$defs/" + f.Ref
 		return s
@@ -43,7 +43,6 @@ func (f Field) Schema() map[string]any {
 	if f.Type != "any" {
 		s["type"] = f.Type
 	}
-	put("description", f.Doc)
 	put("pattern", f.Pattern)
 	put("format", schemaFormat(f.Format))
 	if f.Format == "duration" { // Go's notation, which is not JSON Schema's

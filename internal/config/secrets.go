@@ -162,7 +162,7 @@ func Scrub(raw json.RawMessage, like any) json.RawMessage {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return scrub(doc.root, describe(t, nil), false).appendJSON(nil)
+	return scrub(doc.root, Words(nil).describe(t, nil), false).appendJSON(nil)
 }
 
 var maskNode = &node{kind: stringNode, text: "***"}
@@ -170,7 +170,7 @@ var maskNode = &node{kind: stringNode, text: "***"}
 func scrub(n *node, f Field, hidden bool) *node {
 	hidden = hidden || f.Secret
 	if f.Ref != "" {
-		f = describe(f.typ, nil)
+		f = Words(nil).describe(f.typ, nil)
 	}
 	switch n.kind {
 	case stringNode:
