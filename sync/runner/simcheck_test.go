@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,11 +157,15 @@ func TestSimulation(t *testing.T) {
 		schedules = 2_000
 	}
 	fired := make(chan map[string]int, shards)
+	var ran atomic.Int64
 	for shard := range shards {
 		go func() {
 			sum := map[string]int{}
 			defer func() { fired <- sum }()
 			for seed := shard; seed < schedules; seed += shards {
+				if n := ran.Add(1); n%50_000 == 0 { // with -v a soak shows how far it is
+					t.Logf("%d of %d schedules", n, schedules)
+				}
 				w := schedule(uint64(seed), Step)
 				sum["steps"] += w.events
 				for kind, n := range w.fired {
