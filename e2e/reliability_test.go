@@ -58,6 +58,8 @@ type machine struct {
 	open  []string // bodies without an answer, which clients send again
 	next  int
 	last  *httptest.ResponseRecorder // the last answer that was no 200
+
+	checkpoints bool // after every load, instead of never
 }
 
 func newMachine(t *testing.T) *machine {
@@ -73,14 +75,16 @@ func newMachine(t *testing.T) *machine {
 	return &machine{t: t, wh: wh, disk: vfs.NewMem(1), acked: map[string]bool{}}
 }
 
-// die ends the process at this moment and leaves what after makes of the disk.
-func (m *machine) die(after func(*vfs.Mem) *vfs.Mem) {
+// die ends the process at this moment, if it lives, and leaves what after makes of the disk.
+func (m *machine) die(after func(*vfs.Mem) *vfs.Mem) (lived bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.dead {
-		m.disk, m.dead = after(m.disk), true
-		close(m.gone)
+	if m.dead {
+		return false
 	}
+	m.disk, m.dead = after(m.disk), true
+	close(m.gone)
+	return true
 }
 
 func (m *machine) isDead() bool {
@@ -109,6 +113,43 @@ func (r deadEnd) TryNext() (journal.Entry, bool, error) {
 		return journal.Entry{}, false, errDead
 	}
 	return e, ok, err
+}
+
+// mortal is the warehouse as one process has it: of what the process had not
+// committed when it died nothing is left, and it does nothing afterwards.
+type mortal struct {
+	*duckdb.Warehouse
+	gone func() bool
+}
+
+func (w mortal) Begin(ctx context.Context) (warehouse.Tx, error) {
+	if w.gone() {
+		return nil, errDead
+	}
+	tx, err := w.Warehouse.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return mortalTx{tx, w.gone}, nil
+}
+
+func (w mortal) Checkpoint(ctx context.Context) error {
+	if w.gone() {
+		return errDead
+	}
+	return w.Warehouse.Checkpoint(ctx)
+}
+
+type mortalTx struct {
+	warehouse.Tx
+	gone func() bool
+}
+
+func (t mortalTx) Commit() error {
+	if t.gone() {
+		return errors.Join(errDead, t.Rollback())
+	}
+	return t.Tx.Commit()
 }
 
 // process is one life.
@@ -145,7 +186,14 @@ func (m *machine) start(noSync, load bool) *process {
 			m.t.Fatal(err)
 		}
 		gone := func() bool { m.mu.Lock(); defer m.mu.Unlock(); return m.dead || m.disk != disk }
-		p.loader, err = loader.New(loader.Options{Reader: deadEnd{reader, gone}, Warehouse: m.wh, Log: log, Now: time.Now, Linger: time.Millisecond, MaxBackoff: time.Millisecond, CheckpointEvery: time.Hour})
+		every := time.Hour
+		if m.checkpoints {
+			every = time.Nanosecond
+		}
+		p.loader, err = loader.New(loader.Options{
+			Reader: deadEnd{reader, gone}, Warehouse: mortal{m.wh, gone}, Log: log, Now: time.Now,
+			Linger: time.Millisecond, MaxBackoff: time.Millisecond, CheckpointEvery: every,
+		})
 		if err != nil {
 			m.t.Fatal(err)
 		}
@@ -277,8 +325,7 @@ func (m *machine) settle() (rows int64) {
 func (m *machine) diesAt(part string, n int64, points map[crashpoint.Point]int, after func(*vfs.Mem) *vfs.Mem) (restore func()) {
 	var passes atomic.Int64
 	return crashpoint.SetHook(func(p crashpoint.Point) {
-		if strings.HasPrefix(string(p), part) && passes.Add(1) == n {
-			m.die(after)
+		if strings.HasPrefix(string(p), part) && passes.Add(1) == n && m.die(after) {
 			m.mu.Lock()
 			points[p]++
 			m.mu.Unlock()
@@ -286,11 +333,11 @@ func (m *machine) diesAt(part string, n int64, points map[crashpoint.Point]int, 
 	})
 }
 
-// TestThousandKills kills ingest and load 300 times (10,000 in a long campaign)
+// TestThousandKills kills ingest and load 1,000 times (10,000 in a long campaign)
 // at random passes through the crash points: nothing acknowledged is lost, and
 // nothing is in the warehouse twice (Invariants 1, 2 and 3).
 func TestThousandKills(t *testing.T) {
-	kills := 300
+	kills := 1000
 	if v, err := strconv.Atoi(os.Getenv("TIDEGATE_KILLS")); err == nil {
 		kills = v
 	}
@@ -301,18 +348,24 @@ func TestThousandKills(t *testing.T) {
 	rng := rand.New(rand.NewPCG(uint64(kills), 5))
 	points := map[crashpoint.Point]int{}
 	start := time.Now()
+	turns := []struct {
+		part        string
+		most        int64 // passes through such a place until the kill
+		checkpoints bool
+	}{{"journal.", 40, false}, {"load.", 8, true}, {"journal.", 40, true}, {"load.", 3, false}, {"journal.afterCursor", 4, true}}
 	for k := range kills {
-		part, n := "journal.", 1+rng.Int64N(40)
-		if k%4 == 0 {
-			part, n = "load.", 1+rng.Int64N(3)
-		}
-		restore := m.diesAt(part, n, points, (*vfs.Mem).KillClone)
+		turn := turns[k%len(turns)]
+		m.checkpoints = turn.checkpoints
+		restore := m.diesAt(turn.part, 1+rng.Int64N(turn.most), points, (*vfs.Mem).KillClone)
 		m.live(m.start(false, true), (*vfs.Mem).KillClone)
 		restore()
 	}
 	rows := m.settle()
 	t.Logf("%d kills in %v, %d events acknowledged, %d rows: 0 lost, 0 twice; killed at %v", kills, time.Since(start).Round(time.Second), len(m.acked), rows, points)
-	for _, p := range []crashpoint.Point{crashpoint.JournalAfterWrite, crashpoint.JournalAfterSync, crashpoint.LoadAfterRows, crashpoint.LoadAfterCommit} {
+	for _, p := range []crashpoint.Point{
+		crashpoint.JournalAfterWrite, crashpoint.JournalAfterSync, crashpoint.JournalAfterCursorWrite, crashpoint.JournalAfterCursorRename,
+		crashpoint.LoadAfterRows, crashpoint.LoadAfterCommit, crashpoint.LoadAfterCheckpoint,
+	} {
 		if points[p] == 0 {
 			t.Errorf("nothing was killed at %s", p)
 		}
@@ -331,7 +384,8 @@ func TestPowerCuts(t *testing.T) {
 	cut := func(disk *vfs.Mem) *vfs.Mem { return disk.CrashClone(rng) }
 	m := newMachine(t)
 	points := map[crashpoint.Point]int{}
-	for range cuts {
+	for i := range cuts {
+		m.checkpoints = i%2 == 1
 		restore := m.diesAt("", 1+rng.Int64N(40), points, cut)
 		m.live(m.start(false, true), cut)
 		restore()
