@@ -30,6 +30,7 @@ func rpcServer(t *testing.T, o api.Options) string {
 		t.Fatal(err)
 	}
 	srv := httptest.NewUnstartedServer(nil)
+	srv.Listener = narrow{srv.Listener}
 	srv.Config = api.Server(handler, slog.New(slog.DiscardHandler))
 	srv.Start()
 	t.Cleanup(srv.Close)
@@ -43,7 +44,7 @@ func protocols(t *testing.T) map[string]func(url string) streamsv1connect.Stream
 		var speaks http.Protocols
 		speaks.SetHTTP1(!two)
 		speaks.SetUnencryptedHTTP2(two)
-		transport := &http.Transport{Protocols: &speaks}
+		transport := &http.Transport{Protocols: &speaks, DialContext: dialNarrow, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10}}
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: transport}
 	}

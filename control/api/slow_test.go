@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,14 +18,14 @@ import (
 	"github.com/tidegate/tidegate/control/api/apitest"
 )
 
-// endless has a stream of large events without an end, and tells what ended a reading.
+// endless has a stream of events without an end, and tells what ended a reading.
 type endless struct {
 	*apitest.Hub
 	ended chan error
 }
 
 func (h *endless) Stream(ctx context.Context, _ string, from api.StreamFrom, emit func(api.StreamItem) error) error {
-	text, _ := json.Marshal(strings.Repeat("x", 64<<10))
+	text, _ := json.Marshal(strings.Repeat("x", 4<<10))
 	for at := from.Next.Position; ; at++ {
 		o := tidegate.Offset{Position: at}
 		err := emit(api.StreamItem{Event: &api.StreamEvent{Offset: o.String(), MessageID: strconv.FormatInt(at, 10), Event: text}, Next: tidegate.Offset{Position: at + 1}})
@@ -36,6 +37,31 @@ func (h *endless) Stream(ctx context.Context, _ string, from api.StreamFrom, emi
 			return err
 		}
 	}
+}
+
+// narrowBytes is what the kernel holds for a connection in these tests: the megabytes that
+// it would take by itself are long in filling.
+const narrowBytes = 32 << 10
+
+// narrow is a listener whose connections hold little of what nobody reads.
+type narrow struct{ net.Listener }
+
+func (l narrow) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return c, c.(*net.TCPConn).SetWriteBuffer(narrowBytes)
+}
+
+// dialNarrow is the same for the client's end.
+func dialNarrow(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.(*net.TCPConn).SetReadBuffer(narrowBytes)
 }
 
 // TestASlowReaderIsDisconnected: one that takes nothing is cut off and holds the server's
@@ -53,14 +79,18 @@ func TestASlowReaderIsDisconnected(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		srv := httptest.NewServer(handler)
+		srv := httptest.NewUnstartedServer(handler)
+		srv.Listener = narrow{srv.Listener}
+		srv.Start()
 		t.Cleanup(srv.Close)
+		client := &http.Client{Transport: &http.Transport{DialContext: dialNarrow}}
+		t.Cleanup(client.CloseIdleConnections)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/v1/streams/orders?from="+url.QueryEscape(tidegate.Offset{Position: next}.String()), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("Authorization", "Bearer "+r.token)
-		resp, err := srv.Client().Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
