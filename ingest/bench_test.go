@@ -75,7 +75,7 @@ func BenchmarkHandler(b *testing.B) {
 // nobody is a Suppression of nobody.
 type nobody struct{}
 
-func (nobody) Suppressed(string, string, string) bool { return false }
+func (nobody) Suppressed(string, []byte, []byte) bool { return false }
 
 // BenchmarkSuppression is BenchmarkHandler's batch with a list to ask.
 func BenchmarkSuppression(b *testing.B) {

@@ -14,13 +14,8 @@ const askedHeaders = "authorization,content-type,content-encoding,x-retry-count,
 // that an origin could abuse. It answers every preflight itself.
 func cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		admitOrigin(w, r)
 		h := w.Header()
-		if origin := r.Header["Origin"]; len(origin) == 1 {
-			h["Access-Control-Allow-Origin"] = origin
-			h["Access-Control-Allow-Credentials"] = []string{"true"}
-			h["Access-Control-Expose-Headers"] = []string{"Retry-After"}
-			h["Vary"] = []string{"Origin"}
-		}
 		if r.Method != http.MethodOptions {
 			next.ServeHTTP(w, r)
 			return
@@ -35,6 +30,17 @@ func cors(next http.Handler) http.Handler {
 		h.Add("Vary", "Access-Control-Request-Headers")
 		w.WriteHeader(http.StatusNoContent)
 	})
+}
+
+// admitOrigin lets the page that sent r read the answer.
+func admitOrigin(w http.ResponseWriter, r *http.Request) {
+	if origin := r.Header["Origin"]; len(origin) == 1 {
+		h := w.Header()
+		h["Access-Control-Allow-Origin"] = origin
+		h["Access-Control-Allow-Credentials"] = []string{"true"}
+		h["Access-Control-Expose-Headers"] = []string{"Retry-After"}
+		h["Vary"] = []string{"Origin"}
+	}
 }
 
 // publicCORS lets any page read the answer, and caches keep one copy for all.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -17,20 +18,38 @@ import (
 )
 
 // counts are the metrics of the surface and, per source, what is kept about it.
+// What every request adds to is a plain number, read when somebody collects:
+// an instrument looks for its series at every call.
 type counts struct {
-	accepted, refusedEvents, bytes, requests metric.Int64Counter
-	duration                                 metric.Float64Histogram
-	limits                                   Limits
-	sources                                  sync.Map // name → *tally; bounded by the defined sources
-	statuses                                 sync.Map // status → []metric.AddOption; bounded by the statuses of this package
+	refusedEvents metric.Int64Counter
+	duration      metric.Float64Histogram
+	limits        Limits
+	sources       sync.Map // name → *tally; bounded by the defined sources
+	statuses      sync.Map // status → *answers; bounded by the statuses of this package
 }
 
 // tally is what is kept about one source.
 type tally struct {
+	*sums
 	name string
-	add  []metric.AddOption
 	per  float64       // events per second that rate allows
 	rate *rate.Limiter // nil: unlimited
+}
+
+// sums are a source's events and bytes that were made durable.
+type sums struct {
+	events, bytes atomic.Int64
+	series        metric.MeasurementOption
+}
+
+// answers are those of one status.
+type answers struct {
+	requests atomic.Int64
+	series   metric.MeasurementOption
+}
+
+func series(of attribute.KeyValue) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(of))
 }
 
 func newCounts(meter metric.Meter, limits Limits) (*counts, error) {
@@ -39,26 +58,46 @@ func newCounts(meter metric.Meter, limits Limits) (*counts, error) {
 	}
 	c := &counts{limits: limits}
 	for _, m := range []struct {
-		to                      *metric.Int64Counter
+		observe                 func(context.Context, metric.Int64Observer) error
 		name, unit, description string
 	}{
-		{&c.accepted, "tidegate.ingest.accepted", "{event}", "Events made durable, by source."},
-		{&c.refusedEvents, "tidegate.ingest.refused", "{event}", "Events refused, by source and code."},
-		{&c.bytes, "tidegate.ingest.received", "By", "Bytes of accepted requests, decompressed, by source."},
-		{&c.requests, "tidegate.ingest.requests", "{request}", "Requests answered, by status."},
+		{c.eachSource(func(s *sums) int64 { return s.events.Load() }), "tidegate.ingest.accepted", "{event}", "Events made durable, by source."},
+		{c.eachSource(func(s *sums) int64 { return s.bytes.Load() }), "tidegate.ingest.received", "By", "Bytes of accepted requests, decompressed, by source."},
+		{c.eachStatus, "tidegate.ingest.requests", "{request}", "Requests answered, by status."},
 	} {
-		var err error
-		if *m.to, err = meter.Int64Counter(m.name, metric.WithUnit(m.unit), metric.WithDescription(m.description)); err != nil {
+		if _, err := meter.Int64ObservableCounter(m.name, metric.WithUnit(m.unit), metric.WithDescription(m.description), metric.WithInt64Callback(m.observe)); err != nil {
 			return nil, fmt.Errorf("creating the metric %s: %w", m.name, err)
 		}
 	}
 	var err error
+	if c.refusedEvents, err = meter.Int64Counter("tidegate.ingest.refused", metric.WithUnit("{event}"), metric.WithDescription("Events refused, by source and code.")); err != nil {
+		return nil, fmt.Errorf("creating the metric tidegate.ingest.refused: %w", err)
+	}
 	c.duration, err = meter.Float64Histogram("tidegate.ingest.duration", metric.WithUnit("s"), metric.WithDescription("Time from a request's arrival to its answer."),
 		metric.WithExplicitBucketBoundaries(.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5))
 	if err != nil {
 		return nil, fmt.Errorf("creating the metric tidegate.ingest.duration: %w", err)
 	}
 	return c, nil
+}
+
+func (c *counts) eachSource(value func(*sums) int64) metric.Int64Callback {
+	return func(_ context.Context, o metric.Int64Observer) error {
+		c.sources.Range(func(_, t any) bool {
+			s := t.(*tally).sums
+			o.Observe(value(s), s.series)
+			return true
+		})
+		return nil
+	}
+}
+
+func (c *counts) eachStatus(_ context.Context, o metric.Int64Observer) error {
+	c.statuses.Range(func(_, a any) bool {
+		o.Observe(a.(*answers).requests.Load(), a.(*answers).series)
+		return true
+	})
+	return nil
 }
 
 // of returns the tally of a source, making it at its first request and when its
@@ -72,7 +111,12 @@ func (c *counts) of(source tidegate.Source) *tally {
 	if ok && have.(*tally).per == per {
 		return have.(*tally)
 	}
-	t := &tally{name: source.Name, per: per, add: []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("source", source.Name)))}}
+	t := &tally{name: source.Name, per: per}
+	if ok {
+		t.sums = have.(*tally).sums
+	} else {
+		t.sums = &sums{series: series(attribute.String("source", source.Name))}
+	}
 	if per > 0 {
 		t.rate = rate.NewLimiter(rate.Limit(per), max(int(math.Ceil(per)), c.limits.Events)) // never below one batch
 	}
@@ -99,8 +143,8 @@ func (t *tally) admit(now time.Time, events int) *problem {
 }
 
 func (c *counts) taken(ctx context.Context, t *tally, req *request, size int) {
-	c.accepted.Add(ctx, int64(req.ok), t.add...)
-	c.bytes.Add(ctx, int64(size), t.add...)
+	t.events.Add(int64(req.ok))
+	t.bytes.Add(int64(size))
 	if req.ok < len(req.env.Events) {
 		c.refused(ctx, t, req)
 	}
@@ -120,10 +164,10 @@ func (c *counts) refused(ctx context.Context, t *tally, req *request) {
 }
 
 func (c *counts) answered(ctx context.Context, status int, took time.Duration) {
-	add, ok := c.statuses.Load(status)
+	a, ok := c.statuses.Load(status)
 	if !ok {
-		add, _ = c.statuses.LoadOrStore(status, []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.Int("status", status)))})
+		a, _ = c.statuses.LoadOrStore(status, &answers{series: series(attribute.Int("status", status))})
 	}
-	c.requests.Add(ctx, 1, add.([]metric.AddOption)...)
+	a.(*answers).requests.Add(1)
 	c.duration.Record(ctx, took.Seconds())
 }

@@ -32,13 +32,18 @@ func (s *surface) routes() http.Handler {
 	mux := chi.NewRouter()
 	s.paths = mux
 	mux.Use(cors, tidyPath)
+	direct := map[string]http.HandlerFunc{}
+	collect := func(path string, typ tidegate.EventType) {
+		direct[path] = s.collect(typ)
+		mux.Post(path, direct[path])
+	}
 	for _, version := range []string{"/v1", ""} {
 		for _, p := range eventPaths {
-			mux.Post(version+"/"+p.name, s.collect(p.typ))
-			mux.Post(version+"/"+p.letter, s.collect(p.typ))
+			collect(version+"/"+p.name, p.typ)
+			collect(version+"/"+p.letter, p.typ)
 		}
 		for _, name := range []string{"batch", "import", "b"} {
-			mux.Post(version+"/"+name, s.collect(""))
+			collect(version+"/"+name, "")
 		}
 		mux.Post(version+"/merge", s.collect(merge))
 		for _, path := range []string{"/webhook", "/webhook/{writeKey}"} {
@@ -64,7 +69,23 @@ func (s *surface) routes() http.Handler {
 		s.writeProblem(w, refuse(http.StatusNotFound, "request.unknown_path", "there is nothing at this path", "events go to /v1/batch, /v1/track and their like"))
 	})
 	mux.MethodNotAllowed(s.wrongMethod)
-	return mux
+	return front(direct, mux)
+}
+
+// front serves what SDKs send, nearly all of the traffic, without the copy of
+// the request that a router makes; whatever is spelled otherwise goes to rest,
+// which knows the same paths.
+func front(direct map[string]http.HandlerFunc, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			if serve := direct[r.URL.Path]; serve != nil {
+				admitOrigin(w, r)
+				serve(w, r)
+				return
+			}
+		}
+		rest.ServeHTTP(w, r)
+	})
 }
 
 func (s *surface) wrongMethod(w http.ResponseWriter, r *http.Request) {

@@ -11,9 +11,9 @@ import (
 
 // Suppression says whose events must not be kept. It is asked for every event,
 // from many goroutines: implementations do not lock. Either id may be empty. The
-// strings are its own to keep.
+// ids are not its own to keep.
 type Suppression interface {
-	Suppressed(source, userID, anonymousID string) bool
+	Suppressed(source string, userID, anonymousID []byte) bool
 }
 
 // What a source's `ip` may say.
@@ -80,13 +80,13 @@ func (s *surface) suppressed(t *treatment, ev *scan.Event) bool {
 	if s.suppression.Suppressed(t.source.Name, idText(ev.UserID), idText(ev.AnonymousID)) {
 		return true
 	}
-	others := [2]string{idText(ev.PreviousID)}
+	others := [2][]byte{idText(ev.PreviousID)}
 	if isMerge(ev, t.byPath) {
 		two, _ := identifiersOf(ev)
-		others = [2]string{idText(two[0].value), idText(two[1].value)}
+		others = [2][]byte{idText(two[0].value), idText(two[1].value)}
 	}
 	for _, id := range others {
-		if id != "" && s.suppression.Suppressed(t.source.Name, id, id) {
+		if len(id) > 0 && s.suppression.Suppressed(t.source.Name, id, id) {
 			return true
 		}
 	}
@@ -94,14 +94,14 @@ func (s *surface) suppressed(t *treatment, ev *scan.Event) bool {
 }
 
 // idText returns an id as text: some senders use numbers.
-func idText(v scan.Value) string {
+func idText(v scan.Value) []byte {
 	if text, ok := v.Text(); ok {
-		return string(text)
+		return text
 	}
 	if v.IsNumber() {
-		return string(v)
+		return v
 	}
-	return ""
+	return nil
 }
 
 // withhold puts an event into the envelope without what it says. Its id stays, by

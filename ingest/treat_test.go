@@ -15,9 +15,9 @@ type forgotten struct {
 	asked            []string
 }
 
-func (f *forgotten) Suppressed(source, userID, anonymousID string) bool {
-	f.asked = append(f.asked, source+"|"+userID+"|"+anonymousID)
-	return f.users[userID] || f.anonymous[anonymousID]
+func (f *forgotten) Suppressed(source string, userID, anonymousID []byte) bool {
+	f.asked = append(f.asked, source+"|"+string(userID)+"|"+string(anonymousID))
+	return f.users[string(userID)] || f.anonymous[string(anonymousID)]
 }
 
 // kept is what the journal has of an event.

@@ -58,27 +58,39 @@ type bench struct {
 	bin     string
 	pairs   int
 	seconds time.Duration
-	rows    []Row
-	log     io.Writer
+	// workload chooses among the workloads of ingest by a part of their names.
+	workload string
+	rows     []Row
+	log      io.Writer
+}
+
+// baselines are the servers that this program can be, called by name with an
+// address and, where they keep something, a folder.
+var baselines = map[string]func(args []string) error{
+	"discard": func(args []string) error { return serveDiscard(args[0]) },
+	"bare":    func(args []string) error { return serveBare(args[0], args[1]) },
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "discard" {
-		if err := serveDiscard(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	if len(os.Args) > 2 {
+		if baseline, ok := baselines[os.Args[1]]; ok {
+			if err := baseline(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	out := flag.String("out", "bench.json", "where the JSON goes")
 	pairs := flag.Int("pairs", 3, "pairs of ours and baseline per workload; the median counts")
 	seconds := flag.Duration("for", 4*time.Second, "length of one measurement")
 	only := flag.String("only", "", "comma-separated parts: ingest,load,fresh,start,packages (default: all)")
+	workload := flag.String("workload", "", "of the part ingest only the workloads whose name contains this")
 	rows := flag.Int("rows", 10_000_000, "rows of the large diff")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b := &bench{bin: os.Getenv("TIDEGATE_BIN"), pairs: *pairs, seconds: *seconds, log: os.Stderr}
+	b := &bench{bin: os.Getenv("TIDEGATE_BIN"), pairs: *pairs, seconds: *seconds, workload: *workload, log: os.Stderr}
 	if b.bin == "" {
 		b.bin = "../bin/tidegate"
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/loadgen"
@@ -34,13 +34,20 @@ var workloads = []workload{
 // the warehouse is lent (nothing is loaded), then while the loader works beside it.
 func (b *bench) ingest(ctx context.Context) error {
 	for i, w := range workloads {
-		var ours, base, loading, p50, p99, cpu, rss []float64
+		if !strings.Contains(w.name, b.workload) {
+			continue
+		}
+		var ours, base, bare, loading, p50, p99, cpu, rss []float64
 		for pair := range b.pairs {
-			discard, err := b.discard(ctx, w)
+			discard, err := b.baseline(ctx, w, "discard")
 			if err != nil {
 				return err
 			}
-			base = append(base, discard)
+			least, err := b.bare(ctx, w)
+			if err != nil {
+				return err
+			}
+			base, bare = append(base, discard), append(bare, least)
 			m, err := b.durable(ctx, w, fmt.Sprintf("%d%d", i, pair))
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
@@ -57,7 +64,8 @@ func (b *bench) ingest(ctx context.Context) error {
 			goal, met = "≥ "+number(w.atRate), func(r Row) bool { return r.Value >= w.atRate }
 		}
 		note := fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, %.1f CPU s/M, RSS %.0f MiB", median(p50), median(p99), median(cpu), median(rss))
-		b.add(Row{ID: "B1", Workload: w.name, Value: median(ours), Unit: "events/s", Baseline: median(base), Against: "read and discard", Goal: goal, Note: note}, met)
+		b.add(Row{ID: "B1", Workload: w.name, Value: median(ours), Unit: "events/s", Baseline: median(base), Against: "read and discard", Goal: goal, Note: note,
+			Beside: []Beside{{Against: "bare: scan, group commit, fdatasync", Value: median(bare), Ratio: median(ours) / median(bare)}}}, met)
 		b.add(Row{ID: "B8", Workload: w.name + ", while loading", Value: median(loading), Unit: "events/s", Baseline: median(ours), Against: "alone", Goal: "≥ 0.60×"},
 			func(r Row) bool { return r.Ratio >= 0.6 })
 	}
@@ -66,8 +74,9 @@ func (b *bench) ingest(ctx context.Context) error {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func (b *bench) discard(ctx context.Context, w workload) (float64, error) {
-	cmd, addr, err := startDiscard()
+// baseline measures a server that is no hub of ours.
+func (b *bench) baseline(ctx context.Context, w workload, name string, args ...string) (float64, error) {
+	cmd, addr, err := startBaseline(name, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -76,7 +85,21 @@ func (b *bench) discard(ctx context.Context, w workload) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if r.Errors+r.Refused > 0 {
+		return 0, fmt.Errorf("the baseline %s failed %d requests: %w", name, r.Errors+r.Refused, r.LastError)
+	}
 	return r.EventsPerSecond(), nil
+}
+
+// bare measures the least that a durable server can be (bare.go), which writes
+// where ours writes.
+func (b *bench) bare(ctx context.Context, w workload) (float64, error) {
+	dir, err := os.MkdirTemp("", "tidegate-bare-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	return b.baseline(ctx, w, "bare", dir)
 }
 
 type measured struct {
@@ -96,12 +119,8 @@ func (b *bench) durable(ctx context.Context, w workload, run string) (m measured
 	if err := s.ready(); err != nil {
 		return m, fmt.Errorf("%w\n%s", err, s.log.String())
 	}
-	lent := exec.CommandContext(ctx, b.bin, "exec", "--data", s.data(), "--", "cat") // holds the file until its input ends
-	hold, err := lent.StdinPipe()
+	giveBack, err := s.lend(ctx)
 	if err != nil {
-		return m, err
-	}
-	if err := lent.Start(); err != nil {
 		return m, err
 	}
 	o := loadgen.Options{Address: s.ingest, WriteKey: "WK", Conns: w.conns, Batch: w.batch, Run: "s" + run, Duration: b.seconds, Now: time.Now}
@@ -113,9 +132,8 @@ func (b *bench) durable(ctx context.Context, w workload, run string) (m measured
 	after := use(s.cmd.Process.Pid)
 	m.cpu = (after.cpu - before.cpu).Seconds() / float64(m.solo.Events) * 1e6
 	m.rss = after.rss
-	_ = hold.Close()
-	if err := lent.Wait(); err != nil {
-		return m, fmt.Errorf("lending the warehouse: %w", err)
+	if err := giveBack(); err != nil {
+		return m, err
 	}
 	o.Run = "l" + run
 	if m.loading, err = loadgen.Run(ctx, o); err != nil {
@@ -165,12 +183,8 @@ func (b *bench) drain(ctx context.Context, events int64, run string) (rate, cpu,
 	if err := s.ready(); err != nil {
 		return 0, 0, 0, err
 	}
-	lent := exec.CommandContext(ctx, b.bin, "exec", "--data", s.data(), "--", "cat")
-	hold, err := lent.StdinPipe()
+	giveBack, err := s.lend(ctx)
 	if err != nil {
-		return 0, 0, 0, err
-	}
-	if err := lent.Start(); err != nil {
 		return 0, 0, 0, err
 	}
 	first := use(s.cmd.Process.Pid)
@@ -180,8 +194,7 @@ func (b *bench) drain(ctx context.Context, events int64, run string) (rate, cpu,
 	}
 	before := use(s.cmd.Process.Pid)
 	start := time.Now()
-	_ = hold.Close()
-	if err := lent.Wait(); err != nil {
+	if err := giveBack(); err != nil {
 		return 0, 0, 0, err
 	}
 	if err := s.caughtUp(ctx, 5*time.Minute); err != nil {

@@ -73,6 +73,39 @@ func (s *server) remove() {
 	_ = os.RemoveAll(s.dir)
 }
 
+// lend takes the warehouse's file away from the server, so that nothing is loaded,
+// and returns once that is so. giveBack ends it.
+func (s *server) lend(ctx context.Context) (giveBack func() error, err error) {
+	const word = "lent"
+	lent := exec.CommandContext(ctx, s.bin, "exec", "--data", s.data(), "--", "sh", "-c", "echo "+word+"; exec cat") // until its input ends
+	var complaint bytes.Buffer
+	lent.Stderr = &complaint
+	hold, err := lent.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	said, err := lent.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := lent.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != word {
+		_ = lent.Process.Kill()
+		_ = lent.Wait()
+		return nil, fmt.Errorf("lending the warehouse: the command said %q: %w\n%s", line, err, complaint.String())
+	}
+	return func() error {
+		_ = hold.Close()
+		if err := lent.Wait(); err != nil {
+			return fmt.Errorf("lending the warehouse: %w", err)
+		}
+		return nil
+	}, nil
+}
+
 // query runs SQL through the CLI and calls each with every row.
 func (s *server) query(ctx context.Context, sql string, each func(map[string]any)) error {
 	cmd := exec.CommandContext(ctx, s.bin, "query", "--data", s.data(), "--json", sql)
@@ -227,26 +260,21 @@ func use(pid int) (u usage) {
 	return u
 }
 
-func serveDiscard(addr string) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	return (&http.Server{Handler: loadgen.Discard(), ReadHeaderTimeout: 5 * time.Second}).Serve(l)
-}
+func serveDiscard(addr string) error { return serveBaseline(addr, loadgen.Discard()) }
 
-func startDiscard() (*exec.Cmd, string, error) {
+// startBaseline runs this program as one of the baselines and returns where it listens.
+func startBaseline(name string, args ...string) (*exec.Cmd, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
 	}
 	addr := freeAddr()
-	cmd := exec.Command(self, "discard", addr)
+	cmd := exec.Command(self, append([]string{name, addr}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, "", err
 	}
-	return cmd, addr, poll(5*time.Second, func() bool { return get("http://"+addr+"/") != 0 })
+	return cmd, addr, poll(20*time.Second, func() bool { return get("http://"+addr+"/") != 0 })
 }
 
 func get(url string) int {

@@ -7,7 +7,7 @@
 // bytes of an event are kept as the client sent them; nothing here parses JSON. An
 // event that was withheld (tidegate.Withheld) comes out without what its request shared.
 //
-//	packed  := version(2) s2 block of a payload
+//	packed  := version(4) receivedAt(varint µs) source s2 block of a payload     version 2: without what stands before the block
 //	payload := version(1, or 3 of a replay) receivedAt(varint µs) source sentAt requestIP context integrations count event*
 //	event   := type(1) messageID refusal body          strings and bytes are uvarint length + bytes
 package envelope
@@ -144,14 +144,17 @@ type Head struct {
 	ReceivedAt time.Time
 }
 
-// ReadHead reads the head of a payload without its events.
+// ReadHead reads the head of a payload without its events: the few bytes that it begins
+// with, packed or not.
 func ReadHead(payload []byte) (Head, error) {
-	payload, err := plain(payload)
-	if err != nil {
-		return Head{}, err
+	if len(payload) > 0 && payload[0] == packedBare {
+		var err error
+		if payload, err = plain(payload); err != nil {
+			return Head{}, err
+		}
 	}
 	d := decoder{b: payload}
-	if v := d.byte(); d.err == nil && v != version && v != replayed {
+	if v := d.byte(); d.err == nil && v != version && v != replayed && v != packed {
 		return Head{}, fmt.Errorf("%w: version %d", ErrFormat, v)
 	}
 	received := d.varint()

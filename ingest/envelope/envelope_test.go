@@ -80,6 +80,9 @@ func TestPackedIsTheSame(t *testing.T) {
 	if source, err := Source(small); source != "web" || err != nil {
 		t.Errorf("source %q, %v", source, err)
 	}
+	if head, err := ReadHead(small[:20]); err != nil || head.Source != "web" || !head.ReceivedAt.Equal(e.ReceivedAt) {
+		t.Errorf("the head of the first bytes: %+v, %v", head, err)
+	}
 	for n := range small {
 		if _, err := Decode(nil, small[:n], tidegate.Offset{}); !errors.Is(err, ErrFormat) {
 			t.Errorf("first %d of %d bytes: got error %v, want ErrFormat", n, len(small), err)
@@ -104,12 +107,54 @@ func TestPackLeavesWhatDoesNotShrink(t *testing.T) {
 // A few bytes must not ask for gigabytes, nor unpack for ever.
 func TestHostilePackedPayloads(t *testing.T) {
 	t.Parallel()
-	bomb := append([]byte{packed}, s2.Encode(nil, make([]byte, maxPlain+1))...)
-	twice := append([]byte{packed}, s2.Encode(nil, Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))...)
-	for _, payload := range [][]byte{bomb, twice, {packed}, {packed, 0xff, 0xff, 0xff, 0xff, 0x7f}} {
+	huge := s2.Encode(nil, make([]byte, maxPlain+1))
+	again := s2.Encode(nil, Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))
+	for _, payload := range [][]byte{
+		append([]byte{packed, 0, 0}, huge...), append([]byte{packed, 0, 0}, again...), append([]byte{packedBare}, huge...), append([]byte{packedBare}, again...),
+		{packed}, {packed, 0}, {packed, 0, 0}, {packed, 0, 9}, {packed, 0xff, 0xff, 0xff, 0xff, 0x7f}, {packedBare}, {packedBare, 0xff, 0xff, 0xff, 0xff, 0x7f},
+	} {
 		if _, err := Decode(nil, payload, tidegate.Offset{}); !errors.Is(err, ErrFormat) {
 			t.Errorf("%d bytes: got %v, want ErrFormat", len(payload), err)
 		}
+	}
+}
+
+// Journals that were written before the head stood in front are read for ever.
+func TestPackedWithoutAHeadIsRead(t *testing.T) {
+	t.Parallel()
+	e := sample()
+	e.Events = slices.Repeat(e.Events, 300)
+	payload := Append(nil, e)
+	old := append([]byte{packedBare}, s2.Encode(nil, payload)...)
+	want, err := Decode(nil, payload, tidegate.Offset{Position: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(nil, old, tidegate.Offset{Position: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if size, err := PlainSize(old); err != nil || size != len(payload) {
+		t.Errorf("PlainSize: %d, %v, want %d", size, err, len(payload))
+	}
+	if head, err := ReadHead(old); err != nil || head.Source != e.Source || !head.ReceivedAt.Equal(e.ReceivedAt) {
+		t.Errorf("head %+v, %v", head, err)
+	}
+}
+
+func TestReadingAPackedHeadUnpacksNothing(t *testing.T) {
+	e := sample()
+	e.Events = slices.Repeat(e.Events, 300)
+	small := Pack(nil, Append(nil, e))
+	if n := testing.AllocsPerRun(20, func() {
+		if _, err := ReadHead(small); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1 { // the source's name
+		t.Errorf("%v allocations", n)
 	}
 }
 
@@ -143,6 +188,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, sample()))
 	f.Add([]byte{1})
 	f.Add(Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))
+	f.Add(append([]byte{packedBare}, s2.Encode(nil, Append(nil, sample()))...))
+	f.Add(append([]byte{packed, 2, 3, 'w', 'e', 'b'}, s2.Encode(nil, Append(nil, sample()))...))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		events, err := Decode(nil, payload, tidegate.Offset{})
 		if err != nil && !errors.Is(err, ErrFormat) {

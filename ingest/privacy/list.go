@@ -93,12 +93,12 @@ func (s *Set) Len() int {
 
 // Suppressed says whether events of a person must not be kept that come in now. Ids
 // that an event lacks are empty.
-func (s *Set) Suppressed(source, userID, anonymousID string) bool {
+func (s *Set) Suppressed(source string, userID, anonymousID []byte) bool {
 	m := s.now.Load()
 	if m == nil || len(*m) == 0 {
 		return false
 	}
-	return below(*m, source, UserID, []byte(userID)) == always || below(*m, source, AnonymousID, []byte(anonymousID)) == always
+	return below(*m, source, UserID, userID) == always || below(*m, source, AnonymousID, anonymousID) == always
 }
 
 // below returns the position below which nothing of a person is to be read, 0 for none.

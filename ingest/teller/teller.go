@@ -75,7 +75,7 @@ type Teller struct {
 	next     int64         // counted up to here
 	stored   int64
 	frames   int
-	advanced chan struct{}
+	advanced chan struct{} // closed when next moves; nil while nobody waits
 }
 
 // New returns a Teller that has counted nothing.
@@ -83,7 +83,7 @@ func New(o Options) *Teller {
 	if o.Every <= 0 {
 		o.Every = 5 * time.Second
 	}
-	return &Teller{o: o, counts: map[Key]int64{}, advanced: make(chan struct{})}
+	return &Teller{o: o, counts: map[Key]int64{}}
 }
 
 // Open finds the place where counting goes on: begin, where nothing was counted
@@ -165,8 +165,10 @@ func (t *Teller) count(e journal.Entry, head envelope.Head) {
 	t.counts[Key{head.Source, head.ReceivedAt.Truncate(time.Hour)}] += int64(e.Events)
 	t.next = e.First.Position + int64(e.Events)
 	t.frames++
-	close(t.advanced)
-	t.advanced = make(chan struct{})
+	if t.advanced != nil {
+		close(t.advanced)
+		t.advanced = nil
+	}
 }
 
 // store keeps what was counted. Only this goroutine changes counts meanwhile.
@@ -215,10 +217,8 @@ func (t *Teller) Accepted(ctx context.Context, source string, from, to time.Time
 // Wait returns when every event below offset is counted.
 func (t *Teller) Wait(ctx context.Context, offset tidegate.Offset) error {
 	for {
-		t.mu.Lock()
-		done, advanced := t.next >= offset.Position, t.advanced
-		t.mu.Unlock()
-		if done {
+		advanced := t.behind(offset)
+		if advanced == nil {
 			return nil
 		}
 		select {
@@ -227,4 +227,18 @@ func (t *Teller) Wait(ctx context.Context, offset tidegate.Offset) error {
 		case <-advanced:
 		}
 	}
+}
+
+// behind returns a channel that is closed when there may be more counted, nil when
+// every event below offset is.
+func (t *Teller) behind(offset tidegate.Offset) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.next >= offset.Position {
+		return nil
+	}
+	if t.advanced == nil {
+		t.advanced = make(chan struct{})
+	}
+	return t.advanced
 }
