@@ -12,13 +12,14 @@ import (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	warehousetest.Run(t, warehousetest.Engine{
-		Name:    "duckdb",
-		Open:    func(tb testing.TB) warehouse.Warehouse { tb.Helper(); return open(tb) },
-		Dialect: sqltext.DuckDB(),
-		Series:  func(n int) string { return fmt.Sprintf("SELECT range AS n FROM range(%d)", n) },
-		FailsAt: failsAt,
-		Endless: "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 3",
-		Escapes: escapes,
+		Name:      "duckdb",
+		Open:      func(tb testing.TB) warehouse.Warehouse { tb.Helper(); return open(tb) },
+		Dialect:   sqltext.DuckDB(),
+		Series:    func(n int) string { return fmt.Sprintf("SELECT range AS n FROM range(%d)", n) },
+		FailsAt:   failsAt,
+		Endless:   "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range * b.range % 7 = 3",
+		Escapes:   escapes,
+		Histories: 3000,
 		Reads: []string{
 			"SHOW ALL TABLES", "SHOW DATABASES", "DESCRIBE escape.target", "DESCRIBE SELECT 1", "SUMMARIZE escape.target", "FROM escape.target", "TABLE escape.target",
 			"PIVOT escape.target ON n IN (1) USING count(*)", "SELECT * FROM query_table('escape.target')", "EXPLAIN (FORMAT json) SELECT 1",

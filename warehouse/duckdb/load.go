@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
@@ -150,6 +151,15 @@ func planLoad(d sqltext.Dialect, l warehouse.Load, have []*column, rows tidegate
 	return p, nil
 }
 
+// ordinal is a name for the number of a staged row that no column of the rows has.
+func (p *loadPlan) ordinal(d sqltext.Dialect) (sqltext.Text, error) {
+	name := "_tidegate_ordinal"
+	for slices.ContainsFunc(p.names, func(have string) bool { return sqltext.Same(have, name) }) {
+		name += "_"
+	}
+	return d.Ident(name)
+}
+
 func columnFault(name, message, hint string) error {
 	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }
@@ -160,7 +170,10 @@ func (t *tx) write(ctx context.Context, p *loadPlan, rows tidegate.RowReader) (i
 	if len(p.Key) == 0 {
 		return t.s.append(ctx, target{schema: p.Table.Schema, table: p.Table.Name, columns: p.names}, p, rows)
 	}
-	const ordinal = sqltext.Text(`"_tidegate_ordinal"`)
+	ordinal, err := p.ordinal(t.w.dialect)
+	if err != nil {
+		return 0, err
+	}
 	const staging = sqltext.Text(`temp.main."_tidegate_load"`)
 	quoted := sqltext.Join(p.quoted, ", ")
 	// The staging table takes its types from the table; rows are numbered as they come.

@@ -58,6 +58,8 @@ type Engine struct {
 	Materializes bool
 	// Unspoken are queries that the suite has for every engine, and that are none in this one's SQL.
 	Unspoken []string
+	// Histories is how many columns the random histories have (see Histories); a few when 0.
+	Histories int
 	// Units says that Begin gives units and no transactions (see warehouse.Tx).
 	Units bool
 }
