@@ -460,6 +460,20 @@ func TestRunsAreAudited(t *testing.T) {
 	}
 	_, err = r.admin.Approve(ctx, "run_none")
 	wantCode(t, err, "run.not_found")
+	if st, err := r.admin.PauseSync(ctx, "crm"); err != nil || !st.Paused || st.State != "paused" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if st, err := r.admin.ResumeSync(ctx, "crm"); err != nil || st.Paused {
+		t.Errorf("%+v, %v", st, err)
+	}
+	_, err = r.admin.PauseSync(ctx, "unknown")
+	wantCode(t, err, "sync.not_found")
+	if _, err := r.admin.RetryRejections(ctx, "crm", "abc", ""); err != nil {
+		t.Error(err)
+	}
+	if err := r.admin.Resync(ctx, "crm"); err != nil {
+		t.Error(err)
+	}
 	log, err := r.store.AuditLog(ctx, 0, 100)
 	if err != nil {
 		t.Fatal(err)
@@ -468,7 +482,7 @@ func TestRunsAreAudited(t *testing.T) {
 	for _, e := range log {
 		did = append(did, e.Action)
 	}
-	if d := cmp.Diff([]string{"token.add", "run.start", "run.approve", "run.cancel"}, did); d != "" {
+	if d := cmp.Diff([]string{"token.add", "run.start", "run.approve", "run.cancel", "sync.pause", "sync.resume", "sync.retry", "sync.resync"}, did); d != "" {
 		t.Error(d)
 	}
 }

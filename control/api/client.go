@@ -213,6 +213,16 @@ func (c *Client) Run(ctx context.Context, id string) (tidegate.Run, error) {
 	return get[tidegate.Run](ctx, c, "/v1/runs/"+url.PathEscape(id), nil)
 }
 
+// PauseSync keeps a sync from starting by itself.
+func (c *Client) PauseSync(ctx context.Context, name string) (SyncStatus, error) {
+	return post[SyncStatus](ctx, c, syncPath(name, "/pause"), nil, nil)
+}
+
+// ResumeSync lets a paused sync start by itself again.
+func (c *Client) ResumeSync(ctx context.Context, name string) (SyncStatus, error) {
+	return post[SyncStatus](ctx, c, syncPath(name, "/resume"), nil, nil)
+}
+
 // Approve lets a held run go on.
 func (c *Client) Approve(ctx context.Context, id string) (tidegate.Run, error) {
 	return post[tidegate.Run](ctx, c, "/v1/runs/"+url.PathEscape(id)+"/approve", nil, nil)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/auth"
-	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/ingest/replay"
 )
@@ -229,11 +228,7 @@ func (s *server) auditedReplay(ctx context.Context, action string, r Replay, err
 	if err != nil {
 		return nil, err
 	}
-	detail, err := json.Marshal(r.Request)
-	if err == nil {
-		err = s.o.Store.Audit(context.WithoutCancel(ctx), store.AuditEntry{Actor: who(ctx).Name, Action: action, Object: r.ID, Detail: detail})
-	}
-	return answer(r, err)
+	return answer(r, s.audit(ctx, action, r.ID, r.Request))
 }
 
 func (s *server) listReplays(ctx context.Context, in *struct {

@@ -104,11 +104,19 @@ func (s *server) getForward(ctx context.Context, in *ForwardAddress) (*body[Forw
 }
 
 func (s *server) pauseForward(ctx context.Context, in *ForwardAddress) (*nothing, error) {
-	return &nothing{}, s.o.Hub.PauseForward(ctx, in.Name, true)
+	err := s.o.Hub.PauseForward(ctx, in.Name, true)
+	if err == nil {
+		err = s.audit(ctx, "forward.pause", in.Name, nil)
+	}
+	return &nothing{}, err
 }
 
 func (s *server) resumeForward(ctx context.Context, in *ForwardAddress) (*nothing, error) {
-	return &nothing{}, s.o.Hub.PauseForward(ctx, in.Name, false)
+	err := s.o.Hub.PauseForward(ctx, in.Name, false)
+	if err == nil {
+		err = s.audit(ctx, "forward.resume", in.Name, nil)
+	}
+	return &nothing{}, err
 }
 
 func (s *server) listDeadEvents(ctx context.Context, in *struct {
@@ -128,6 +136,9 @@ func (s *server) listDeadCauses(ctx context.Context, in *ForwardAddress) (*body[
 
 func (s *server) retryDeadEvents(ctx context.Context, in *deadIn) (*body[Retried], error) {
 	n, err := s.o.Hub.RetryDead(ctx, in.Name, in.filter())
+	if err == nil {
+		err = s.audit(ctx, "forward.retry", in.Name, Retried{Retried: n})
+	}
 	return answer(Retried{Retried: n}, err)
 }
 
@@ -138,6 +149,9 @@ type Discarded struct {
 
 func (s *server) discardDeadEvents(ctx context.Context, in *deadIn) (*body[Discarded], error) {
 	n, err := s.o.Hub.DiscardDead(ctx, in.Name, in.filter())
+	if err == nil {
+		err = s.audit(ctx, "forward.discard", in.Name, Discarded{Discarded: n})
+	}
 	return answer(Discarded{Discarded: n}, err)
 }
 

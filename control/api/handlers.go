@@ -242,11 +242,19 @@ func (s *server) audited(ctx context.Context, action string, run tidegate.Run, e
 	if err != nil {
 		return nil, err
 	}
-	detail, err := json.Marshal(map[string]string{"sync": run.Sync})
-	if err == nil {
-		err = s.o.Store.Audit(context.WithoutCancel(ctx), store.AuditEntry{Actor: who(ctx).Name, Action: action, Object: run.ID, Detail: detail})
+	return answer(run, s.audit(ctx, action, run.ID, map[string]string{"sync": run.Sync}))
+}
+
+// audit writes who did what to which object; detail, when there is any, becomes JSON.
+func (s *server) audit(ctx context.Context, action, object string, detail any) error {
+	entry := store.AuditEntry{Actor: who(ctx).Name, Action: action, Object: object}
+	if detail != nil {
+		var err error
+		if entry.Detail, err = json.Marshal(detail); err != nil {
+			return err
+		}
 	}
-	return answer(run, err)
+	return s.o.Store.Audit(context.WithoutCancel(ctx), entry)
 }
 
 type runIn struct {
@@ -294,6 +302,9 @@ func (s *server) retryRejections(ctx context.Context, in *struct {
 },
 ) (*body[Retried], error) {
 	n, err := s.o.Hub.RetryRejections(ctx, in.Name, in.Cluster, tidegate.Key(in.Key))
+	if err == nil {
+		err = s.audit(ctx, "sync.retry", in.Name, Retried{Retried: n})
+	}
 	return answer(Retried{Retried: n}, err)
 }
 
@@ -315,7 +326,29 @@ type Resynced struct {
 }
 
 func (s *server) resync(ctx context.Context, in *SyncAddress) (*body[Resynced], error) {
-	return answer(Resynced{Sync: in.Name}, s.o.Hub.Resync(ctx, in.Name))
+	err := s.o.Hub.Resync(ctx, in.Name)
+	if err == nil {
+		err = s.audit(ctx, "sync.resync", in.Name, nil)
+	}
+	return answer(Resynced{Sync: in.Name}, err)
+}
+
+func (s *server) pauseSync(ctx context.Context, in *SyncAddress) (*body[SyncStatus], error) {
+	return s.holdSync(ctx, in.Name, true, "sync.pause")
+}
+
+func (s *server) resumeSync(ctx context.Context, in *SyncAddress) (*body[SyncStatus], error) {
+	return s.holdSync(ctx, in.Name, false, "sync.resume")
+}
+
+func (s *server) holdSync(ctx context.Context, name string, pause bool, action string) (*body[SyncStatus], error) {
+	if err := s.o.Hub.PauseSync(ctx, name, pause); err != nil {
+		return nil, err
+	}
+	if err := s.audit(ctx, action, name, nil); err != nil {
+		return nil, err
+	}
+	return answer(s.o.Hub.Sync(ctx, name))
 }
 
 func (s *server) listAudit(ctx context.Context, in *struct {

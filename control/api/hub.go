@@ -66,6 +66,9 @@ type Hub interface {
 	Drift(ctx context.Context, name string, opts runner.DriftOptions) (runner.DriftReport, error)
 	// SyncRun starts a run and returns at once; fault "run.conflict" when one is going on.
 	SyncRun(ctx context.Context, name string) (tidegate.Run, error)
+	// PauseSync keeps a sync from starting by itself, or lets it; a restart does not change it, and
+	// a run that goes on is not stopped. Faults "sync.not_found", and "sync.conflict" where the definition itself pauses it.
+	PauseSync(ctx context.Context, name string, pause bool) error
 	// Approve lets a held run deliver exactly its stored plan.
 	Approve(ctx context.Context, runID string) (tidegate.Run, error)
 	// Cancel stops a run; what was not sent stays to be sent.
@@ -234,6 +237,8 @@ type SyncStatus struct {
 	Mode        string `json:"mode"`
 	// State is how it is now: idle, queued, running, held, paused, broken, blocked (by dbt).
 	State string `json:"state" enum:"idle,queued,running,held,paused,broken,blocked"`
+	// Paused syncs run by hand only: their definition says so, or somebody paused them.
+	Paused bool `json:"paused,omitempty"`
 	// Reason answers "why is it not running".
 	Reason  string    `json:"reason,omitempty"`
 	NextRun time.Time `json:"next_run,omitzero"`

@@ -2,14 +2,12 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/auth"
-	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/ingest/privacy"
 )
 
@@ -101,11 +99,7 @@ func (s *server) privacyRoutes() []route {
 
 // auditPeople writes that something was done to so many people, never whom.
 func (s *server) auditPeople(ctx context.Context, action, object string, people int, source string) error {
-	detail, err := json.Marshal(map[string]any{"people": people, "source": source})
-	if err != nil {
-		return err
-	}
-	return s.o.Store.Audit(context.WithoutCancel(ctx), store.AuditEntry{Actor: who(ctx).Name, Action: action, Object: object, Detail: detail})
+	return s.audit(ctx, action, object, map[string]any{"people": people, "source": source})
 }
 
 func (s *server) listSuppressions(ctx context.Context, _ *nothing) (*body[list[privacy.Entry]], error) {

@@ -128,6 +128,8 @@ func (s *server) table() []route {
 		do("GET", "/v1/syncs/{name}/rejections/causes", "listCauses", auth.Read, "The rejections by their cause, most frequent first", s.listCauses),
 		do("POST", "/v1/syncs/{name}/rejections/retry", "retryRejections", auth.Operate, "Makes rejections due now", s.retryRejections),
 		do("POST", "/v1/syncs/{name}/resync", "resync", auth.Operate, "Forgets what was confirmed: the next run sends every row and removes none", s.resync),
+		do("POST", "/v1/syncs/{name}/pause", "pauseSync", auth.Operate, "Keeps a sync from starting by itself; a run that goes on is not stopped", s.pauseSync),
+		do("POST", "/v1/syncs/{name}/resume", "resumeSync", auth.Operate, "Lets a paused sync start by itself again; what it missed is caught up once", s.resumeSync),
 		do("GET", "/v1/runs/{id}", "getRun", auth.Read, "One run", s.getRun),
 		do("POST", "/v1/runs/{id}/approve", "approveRun", auth.Operate, "Lets a held run deliver exactly its stored plan", s.approveRun),
 		do("POST", "/v1/runs/{id}/revert", "revertRun", auth.Operate, "Begins a run that takes back what a finished one delivered", s.revertRun),

@@ -2,12 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
 
-	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 )
 
@@ -58,12 +56,7 @@ func (s *server) eventTables(ctx context.Context, in *TableFilter) (*body[list[e
 func (s *server) widenColumn(ctx context.Context, in *struct{ Body WidenRequest }) (*body[evolve.WidenResult], error) {
 	result, err := s.o.Hub.WidenColumn(ctx, in.Body, who(ctx).Name)
 	if err == nil && result.Done {
-		var detail []byte
-		if detail, err = json.Marshal(result); err == nil {
-			err = s.o.Store.Audit(context.WithoutCancel(ctx), store.AuditEntry{
-				Actor: who(ctx).Name, Action: "schema.widen", Object: result.Schema + "." + result.Table + "." + result.Column, Detail: detail,
-			})
-		}
+		err = s.audit(ctx, "schema.widen", result.Schema+"."+result.Table+"."+result.Column, result)
 	}
 	return answer(result, err)
 }

@@ -44,6 +44,9 @@ func (h *Hub) activate(ctx context.Context, base *project.Project) error {
 	if err != nil {
 		return err
 	}
+	if err := h.holdPaused(ctx, e.project.Syncs, next); err != nil {
+		return err
+	}
 	if err := h.scheduler.Set(ctx, e.project.Syncs); err != nil {
 		return fmt.Errorf("activating the schedules: %w", err)
 	}

@@ -73,8 +73,9 @@ type active struct {
 	syncs        map[string]tidegate.Sync
 	models       map[string]tidegate.Model
 	destinations map[string]tidegate.Connection
-	base         *project.Project  // as it was applied, without what dbt adds
-	dbt          map[string]dbtRef // by model
+	base         *project.Project     // as it was applied, without what dbt adds
+	dbt          map[string]dbtRef    // by model
+	paused       map[string]time.Time // syncs that somebody paused, not their definitions
 }
 
 func index(p *project.Project) *active {

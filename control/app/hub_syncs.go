@@ -248,8 +248,11 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	out := api.SyncStatus{Name: name, Model: def.Model, Destination: def.Destination, Object: def.Object, Mode: string(def.Mode), State: "idle"}
 	why, _ := h.scheduler.Why(name)
 	out.NextRun, out.Reason, out.LateSince = why.Next, why.Reason, why.LateSince
-	if def.Paused {
+	if out.Paused = def.Paused; def.Paused {
 		out.State = "paused"
+	}
+	if at, ok := h.active.Load().paused[name]; ok && out.Reason != "" {
+		out.Reason = "it is paused since " + at.UTC().Format(time.RFC3339) + ": it runs by hand only; `tidegate sync resume " + name + "` lets it go on"
 	}
 	if gate := h.active.Load().gate(name); gate != nil { // a run that goes on is shown instead, below
 		f := tidegate.FaultOf(gate)
@@ -372,6 +375,47 @@ func (h *Hub) SyncRun(ctx context.Context, name string) (tidegate.Run, error) {
 		return tidegate.Run{}, err
 	}
 	return h.runner.Start(ctx, name, tidegate.TriggerManual)
+}
+
+// PauseSync keeps a sync from starting by itself, or lets it; what it missed is
+// caught up once.
+func (h *Hub) PauseSync(ctx context.Context, name string, pause bool) error {
+	h.dbt.mu.Lock()
+	defer h.dbt.mu.Unlock()
+	a := h.active.Load()
+	def, ok := a.syncs[name]
+	if !ok {
+		return noSync(name)
+	}
+	if _, byHand := a.paused[name]; !pause && def.Paused && !byHand {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.conflict", Subject: "sync " + name, Message: "its definition says that it is paused", Hint: "take `paused` out of the definition and apply it"}
+	}
+	if err := h.runs.In(tidegate.DefaultWorkspace).PauseSync(ctx, name, pause); err != nil {
+		return err
+	}
+	if err := h.activate(ctx, a.base); err != nil {
+		return err
+	}
+	h.catchUp(ctx)
+	return nil
+}
+
+// holdPaused marks the syncs that somebody paused by hand, those left out that
+// their definitions pause.
+func (h *Hub) holdPaused(ctx context.Context, syncs []tidegate.Sync, next *active) error {
+	paused, err := h.runs.In(tidegate.DefaultWorkspace).PausedSyncs(ctx)
+	if err != nil {
+		return err
+	}
+	next.paused = map[string]time.Time{}
+	for i := range syncs {
+		if at, ok := paused[syncs[i].Name]; ok && !syncs[i].Paused {
+			syncs[i].Paused = true
+			next.paused[syncs[i].Name] = at
+			next.syncs[syncs[i].Name] = syncs[i]
+		}
+	}
+	return nil
 }
 
 // Approve lets a held run deliver exactly its stored plan.

@@ -70,6 +70,40 @@ func fieldsThatDiffer(e ledger.LogEntry) string {
 	return strings.Join(parts, ", ")
 }
 
+func (c *command) syncPause() *cobra.Command {
+	return &cobra.Command{
+		Use: "pause NAME", Short: "Keep a sync from starting by itself; a run that goes on is not stopped", Args: cobra.ExactArgs(1),
+		Long: "Pause holds a sync until `tidegate sync resume NAME`, also over restarts and changes of the project. It can still be run by hand. `tidegate sync cancel RUN` stops a run.",
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			return c.heldOrNot(client.PauseSync(ctx, args[0]))
+		}),
+	}
+}
+
+func (c *command) syncResume() *cobra.Command {
+	return &cobra.Command{
+		Use: "resume NAME", Short: "Let a paused sync start by itself again; what it missed is caught up once", Args: cobra.ExactArgs(1),
+		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+			return c.heldOrNot(client.ResumeSync(ctx, args[0]))
+		}),
+	}
+}
+
+func (c *command) heldOrNot(s api.SyncStatus, err error) error {
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(s)
+	}
+	if s.Paused {
+		c.say("Sync %s is paused.", s.Name)
+	} else {
+		c.say("Sync %s starts by itself again.", s.Name)
+	}
+	return nil
+}
+
 func (c *command) syncResync() *cobra.Command {
 	return &cobra.Command{
 		Use: "resync NAME", Short: "Forget what was confirmed: the next run sends every row and removes none", Args: cobra.ExactArgs(1),

@@ -14,7 +14,7 @@ import (
 
 func (c *command) syncCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "sync", Short: "Look at syncs and run them", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(c.syncStatus(), c.syncPlan(), c.syncRun(), c.syncRuns(), c.syncRejections(), c.syncRetry(), c.syncApply(), c.syncApprove(), c.syncSuggest(), c.syncRevert(), c.syncDrift(), c.syncCancel(), c.syncLog(), c.syncResync())
+	cmd.AddCommand(c.syncStatus(), c.syncPlan(), c.syncRun(), c.syncRuns(), c.syncRejections(), c.syncRetry(), c.syncApply(), c.syncApprove(), c.syncSuggest(), c.syncRevert(), c.syncDrift(), c.syncCancel(), c.syncPause(), c.syncResume(), c.syncLog(), c.syncResync())
 	return cmd
 }
 

@@ -116,9 +116,13 @@ func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
 			if old.sync.Schedule == e.sync.Schedule {
 				e.next = old.next
 			}
+			// While it was paused, loads and ends of other syncs went unseen: it looks as it does after a start.
+			resumed := old.sync.Paused && !e.sync.Paused
 			if old.sync.Model == e.sync.Model {
-				e.again, e.againFor = old.again, old.againFor
-				e.settled, e.fresh = old.settled, e.fresh && (old.fresh || !old.sync.Schedule.AfterLoad)
+				if !resumed || !old.again.IsZero() {
+					e.again, e.againFor = old.again, old.againFor
+				}
+				e.settled, e.fresh = old.settled, e.fresh && (old.fresh || resumed || !old.sync.Schedule.AfterLoad)
 			}
 		}
 	}

@@ -226,6 +226,33 @@ func TestPausedSyncsRunByHandOnly(t *testing.T) {
 	})
 }
 
+func TestAResumedSyncCatchesUpOnce(t *testing.T) {
+	h := newHub()
+	h.tables["loads"] = []warehouse.Table{{Schema: "web", Name: "users"}}
+	list := func(paused bool) []tidegate.Sync {
+		syncs := []tidegate.Sync{every("interval", "1m"), {Name: "loads", Schedule: tidegate.Schedule{AfterLoad: true}}, {Name: "follows", Schedule: tidegate.Schedule{AfterSync: "first"}}}
+		for i := range syncs {
+			syncs[i].Paused = paused
+		}
+		return append(syncs, tidegate.Sync{Name: "first"})
+	}
+	h.success = map[string]time.Time{}
+	play(t, h, list(true), func(s *Scheduler) {
+		pass(time.Hour)
+		s.Notify(h.tables["loads"])
+		done := time.Now()
+		h.success["first"] = done
+		s.Ended(tidegate.Run{Sync: "first", State: tidegate.RunSucceeded, EndedAt: done})
+		pass(time.Minute)
+		want(t, h)
+		if err := s.Set(t.Context(), list(false)); err != nil {
+			t.Fatal(err)
+		}
+		pass(10 * time.Second)
+		want(t, h, "follows after_sync", "interval schedule", "loads after_load")
+	})
+}
+
 func TestAStartThatFailsIsTriedAgainUnlessSomeoneMustAct(t *testing.T) {
 	h := newHub()
 	h.fail = errors.New("the warehouse is lent")

@@ -40,6 +40,7 @@ type Hub struct {
 	Replayed   []api.ReplayRequest
 	Suppressed []privacy.Entry
 	Deleted    []api.DeleteRequest
+	Paused     bool          // the sync crm, by hand
 	Lent       bool          // the file is out
 	Returned   chan struct{} // told once the file is back
 }
@@ -158,6 +159,11 @@ func (h *Hub) Sync(_ context.Context, name string) (api.SyncStatus, error) {
 	if name != "crm" {
 		return api.SyncStatus{}, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
 	}
+	h.Lock()
+	defer h.Unlock()
+	if h.Paused {
+		return api.SyncStatus{Name: "crm", State: "paused", Paused: true, Reason: "it is paused: it runs by hand only"}, nil
+	}
 	return api.SyncStatus{Name: "crm", State: "idle", Reason: "waiting for 06:00"}, nil
 }
 
@@ -267,6 +273,17 @@ func (h *Hub) Resync(_ context.Context, name string) error {
 	if name == "unknown" {
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
 	}
+	return nil
+}
+
+// PauseSync implements api.Hub.
+func (h *Hub) PauseSync(_ context.Context, name string, pause bool) error {
+	if name == "unknown" {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: "there is no such sync"}
+	}
+	h.Lock()
+	defer h.Unlock()
+	h.Paused = pause
 	return nil
 }
 
