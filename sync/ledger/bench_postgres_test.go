@@ -13,6 +13,8 @@ import (
 func BenchmarkPlanPostgres(b *testing.B) {
 	rows := benchRows(b)
 	w := newWorldAt(b, inPostgres)
+	w.store = traced(w.wh)
+	w.open()
 	w.fields = nil
 	for _, c := range []string{"email", "fn", "ln", "age", "ltv", "seen", "plan"} {
 		w.fields = append(w.fields, tidegate.FieldMapping{Field: c, Column: c})

@@ -107,7 +107,7 @@ func benchWorld(tb testing.TB, dir string) *world {
 			tb.Error(err)
 		}
 	})
-	w.wh, w.store = wh, wh
+	w.wh, w.store = wh, traced(wh)
 	w.fields = nil
 	for _, c := range []string{"email", "fn", "ln", "age", "ltv", "seen", "plan"} {
 		w.fields = append(w.fields, tidegate.FieldMapping{Field: c, Column: c})

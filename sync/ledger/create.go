@@ -39,6 +39,9 @@ func (l *Ledger) createIn(ctx context.Context, tx warehouse.Tx) error {
 			return fmt.Errorf("creating %s: %w", l.names.of(kind), err)
 		}
 	}
+	if err := l.index(ctx, tx); err != nil {
+		return err
+	}
 	var fences int64
 	var payloads string
 	err := one(ctx, tx, string("SELECT payloads, 1 FROM "+l.sql.of("fence")), nil, &payloads, &fences)
@@ -55,6 +58,38 @@ func (l *Ledger) createIn(ctx context.Context, tx warehouse.Tx) error {
 		}
 	}
 	return l.register(ctx, tx)
+}
+
+// index makes the indexes that are missing. Asking first spares a lock on tables that
+// another run is writing.
+func (l *Ledger) index(ctx context.Context, tx warehouse.Tx) error {
+	known := l.sql.e.words().indexes
+	if known == "" {
+		return nil
+	}
+	for _, i := range []struct {
+		kind    string
+		columns []string
+	}{
+		{"ledger", []string{"key_hash"}}, {"records", []string{"key_hash"}}, {"attempts", []string{"key_hash"}}, {"log", []string{"recorded_at"}},
+	} {
+		t, name := l.names.of(i.kind), l.names.of(i.kind+"_index").Name
+		var there int64
+		if err := one(ctx, tx, string(known), []any{t.Schema, name}, &there); err != nil {
+			return fmt.Errorf("looking for the index of %s: %w", t, err)
+		}
+		if there > 0 {
+			continue
+		}
+		sql, err := l.sql.d.Index(name, t.Schema, t.Name, i.columns...)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, string(sql)); err != nil {
+			return fmt.Errorf("indexing %s: %w", t, err)
+		}
+	}
+	return nil
 }
 
 func (l *Ledger) payloads() string {
@@ -157,6 +192,9 @@ func (l *Ledger) Resync(ctx context.Context) error {
 			if _, err := tx.Ensure(ctx, l.names.of(kind), all[kind]); err != nil {
 				return fmt.Errorf("creating %s: %w", l.names.of(kind), err)
 			}
+		}
+		if err := l.index(ctx, tx); err != nil {
+			return err
 		}
 		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET format = "+number(format)+", generation = generation + 1, dirty = 0")); err != nil {
 			return fmt.Errorf("counting the generation: %w", err)

@@ -14,10 +14,16 @@ type engine interface {
 	words() words
 	// keyHashes are the two halves of the MD5 of a text, 63 bits each.
 	keyHashes(text sqltext.Text) (hash, check sqltext.Text)
+	// hashed is a column as fingerprint takes it.
+	hashed(col sqltext.Text, kind tidegate.Kind) sqltext.Text
 	// fingerprint hashes cells to 63 bits; it may differ from engine to engine.
 	fingerprint(version int64, cells []sqltext.Text) sqltext.Text
 	// hashProbe is a query of one number that changes when fingerprint does.
 	hashProbe() string
+	// settings are for the transaction that compares; they end with it.
+	settings() []string
+	// sumsFirst: scratch needs the checksum of the model.
+	sumsFirst() bool
 	// scratch creates the temporary table of candidates.
 	scratch(c comparison) []string
 	// results reads the JSON array in a parameter as rows of resultRow.
@@ -32,6 +38,8 @@ type words struct {
 	temporary sqltext.Text
 	// cascade follows DROP TABLE where a view may stand on the table.
 	cascade sqltext.Text
+	// indexes counts the indexes of a schema that have a name; empty where rows are found without.
+	indexes sqltext.Text
 }
 
 func engineOf(d sqltext.Dialect) (engine, bool) {
@@ -58,6 +66,8 @@ type comparison struct {
 	cells  int
 	hash   sqltext.Text // of the key in c0 …; NULL for a bad key
 	check  sqltext.Text
+	// text is the key as text, NULL for a bad key.
+	text sqltext.Text
 	// every row is a candidate, changed or not.
 	every bool
 	// twins also finds the rows of one key that hide among the unchanged, at the
@@ -65,7 +75,15 @@ type comparison struct {
 	twins bool
 	// partial: what the model does not return is not looked for.
 	partial bool
+	// model and confirmed are the checksums of the model, where it was taken, and of
+	// what the ledger holds as confirmed; keys is how many keys the ledger holds.
+	model     *checksums
+	confirmed checksums
+	keys      int64
 }
+
+// checksums are count, xor and sum of fingerprints.
+type checksums struct{ rows, xor, sum int64 }
 
 func (c comparison) names() []sqltext.Text {
 	list := make([]sqltext.Text, c.cells)

@@ -33,6 +33,12 @@ func (duckdbEngine) keyHashes(text sqltext.Text) (hash, check sqltext.Text) {
 	return "CAST((md5_number(" + text + ")" + bits, "CAST(((md5_number(" + text + ") >> 64)" + bits
 }
 
+func (duckdbEngine) hashed(col sqltext.Text, _ tidegate.Kind) sqltext.Text { return col }
+
+func (duckdbEngine) settings() []string { return nil }
+
+func (duckdbEngine) sumsFirst() bool { return false }
+
 func (duckdbEngine) fingerprint(version int64, cells []sqltext.Text) sqltext.Text {
 	return "CAST(hash(CAST(" + number(version) + " AS BIGINT), " + sqltext.Join(cells, ", ") + ") >> 1 AS BIGINT)"
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// postgresEngine is PostgreSQL 14 and later (bit_xor).
+// postgresEngine is PostgreSQL 14 and later (bit_xor, hash_record_extended).
 type postgresEngine struct{}
 
 func (postgresEngine) words() words {
-	return words{bytes: "octet_length", temporary: " ON COMMIT DROP", cascade: " CASCADE"}
+	return words{bytes: "octet_length", temporary: " ON COMMIT DROP", cascade: " CASCADE", indexes: "SELECT count(*) FROM pg_indexes WHERE schemaname = $1 AND indexname = $2"}
 }
 
 func (postgresEngine) keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text {
@@ -29,10 +29,13 @@ func (postgresEngine) keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text
 	}
 }
 
-// keyHashes reads the digest as two little-endian numbers, as DuckDB does.
 func (postgresEngine) keyHashes(text sqltext.Text) (hash, check sqltext.Text) {
+	return halves("decode(md5(" + text + "), 'hex')")
+}
+
+// halves reads a digest as two little-endian numbers, as DuckDB does.
+func halves(digest sqltext.Text) (first, second sqltext.Text) {
 	half := func(from int) sqltext.Text {
-		digest := "decode(md5(" + text + "), 'hex')"
 		sum := sqltext.Text("")
 		for i := range 8 {
 			b := "CAST(get_byte(" + digest + ", " + number(int64(from+i)) + ") AS bigint)"
@@ -49,27 +52,124 @@ func (postgresEngine) keyHashes(text sqltext.Text) (hash, check sqltext.Text) {
 	return half(0), half(8)
 }
 
-func (postgresEngine) fingerprint(version int64, cells []sqltext.Text) sqltext.Text {
-	return "(hashtextextended(CAST(ROW(" + sqltext.Join(cells, ", ") + ") AS text), " + number(version) + ") & 9223372036854775807)"
-}
-
-func (postgresEngine) hashProbe() string {
-	return `SELECT hashtextextended(CAST(ROW(1, 'tidegate', true, 1.5::double precision, 12.34::numeric, DATE '2024-02-29', TIMESTAMPTZ '2024-02-29 12:00:00Z', '\x0061'::bytea, NULL) AS text), 7) & 9223372036854775807`
-}
-
-// scratch reads the model once for what is open and a second time to count it,
-// in the same snapshot: the engine has no aggregate that takes any value of a group.
-func (postgresEngine) scratch(c comparison) []string {
-	if c.twins {
-		return []string{"DROP TABLE IF EXISTS " + string(scratchTable), string("CREATE TEMP TABLE " + scratchTable + " ON COMMIT DROP AS " + groups("("+c.keyed()+") AS q", c, " HAVING bool_or(open) OR count(present) > 1"))}
+// hashed is the bytes of a value where the engine's own hash of its type is not one of
+// all of it: whole numbers and times are folded to 32 bits, numerics are equal whatever
+// their scale, texts may have a collation that takes different ones for equal.
+func (postgresEngine) hashed(col sqltext.Text, kind tidegate.Kind) sqltext.Text {
+	switch kind {
+	case tidegate.Int:
+		return "int8send(CAST(" + col + " AS bigint))"
+	case tidegate.Float:
+		return "float8send(CAST(" + col + " AS double precision))"
+	case tidegate.Decimal:
+		return "numeric_send(CAST(" + col + " AS numeric))"
+	case tidegate.Timestamp:
+		return "timestamptz_send(CAST(" + col + " AS timestamptz))"
+	case tidegate.Bool, tidegate.Bytes, tidegate.Date:
+		return col
+	default:
+		return "CAST(" + col + ` AS text) COLLATE "C"`
 	}
-	const open sqltext.Text = "tidegate_open"
+}
+
+// fingerprint hashes the hash again: the first one adds the hashes of the cells up, and a
+// checksum of such sums would hardly see two rows that exchange a value.
+func (postgresEngine) fingerprint(version int64, cells []sqltext.Text) sqltext.Text {
+	seed := number(version)
+	return "(hash_record_extended(ROW(int8send(hash_record_extended(ROW(" + sqltext.Join(cells, ", ") + "), " + seed + "))), " + seed + ") & 9223372036854775807)"
+}
+
+func (e postgresEngine) hashProbe() string {
+	var cells []sqltext.Text
+	for _, c := range []struct {
+		value sqltext.Text
+		kind  tidegate.Kind
+	}{
+		{"1", tidegate.Int},
+		{"'tidegate'", tidegate.String},
+		{"true", tidegate.Bool},
+		{"1.5", tidegate.Float},
+		{"12.34", tidegate.Decimal},
+		{"DATE '2024-02-29'", tidegate.Date},
+		{"TIMESTAMPTZ '2024-02-29 12:00:00Z'", tidegate.Timestamp},
+		{"'\\x0061'::bytea", tidegate.Bytes},
+		{"NULL", tidegate.String},
+	} {
+		cells = append(cells, e.hashed(c.value, c.kind))
+	}
+	return string("SELECT " + e.fingerprint(7, cells))
+}
+
+// settings give a comparison the memory to keep the ledger's fingerprints at hand, and
+// let workers take part: the engine expects half of the rows to be open, and to pay for
+// handing each of them over.
+func (postgresEngine) settings() []string {
+	const kilobytes = 128 << 10
 	return []string{
-		string("DROP TABLE IF EXISTS " + open), string("DROP TABLE IF EXISTS " + scratchTable),
-		string("CREATE TEMP TABLE " + open + " ON COMMIT DROP AS SELECT * FROM (" + c.keyed() + ") AS q WHERE open"),
-		string("CREATE TEMP TABLE " + scratchTable + " ON COMMIT DROP AS " + groups(open, c, "")),
-		string("INSERT INTO " + scratchTable + " (open, model_rows, ledger_rows, was_acked) SELECT false, count(*) - (SELECT coalesce(sum(model_rows), 0) FROM " + scratchTable + "), 0, false FROM (" + c.rows + ") AS m"),
-		string("DROP TABLE " + open),
+		string("SELECT set_config('work_mem', '" + number(kilobytes) + "kB', true) FROM pg_settings WHERE name = 'work_mem' AND CAST(setting AS bigint) < " + number(kilobytes)),
+		"SELECT set_config('parallel_tuple_cost', '0', true)",
+	}
+}
+
+func (postgresEngine) sumsFirst() bool { return true }
+
+// The further tables of a comparison.
+const (
+	openTable  sqltext.Text = "tidegate_open"
+	knownTable sqltext.Text = "tidegate_known"
+	otherTable sqltext.Text = "tidegate_other"
+)
+
+func (e postgresEngine) scratch(c comparison) []string {
+	switch {
+	case c.twins:
+		return []string{"DROP TABLE IF EXISTS " + string(scratchTable), string("CREATE TEMP TABLE " + scratchTable + " ON COMMIT DROP AS " + groups("("+c.keyed()+") AS q", c, " HAVING bool_or(open) OR count(present) > 1"))}
+	case c.model == nil:
+		return []string{
+			string("DROP TABLE IF EXISTS " + scratchTable),
+			string("CREATE TEMP TABLE " + scratchTable + " ON COMMIT DROP AS " + groups("("+c.keyed()+") AS q WHERE open", c, "")),
+			string("INSERT INTO " + scratchTable + " (open, model_rows, ledger_rows, was_acked) SELECT false, count(*) - (SELECT coalesce(sum(model_rows), 0) FROM " + scratchTable + "), 0, false FROM (" + c.rows + ") AS m"),
+		}
+	}
+	return e.compare(c)
+}
+
+// compare finds the model's rows without a partner by an anti-join, which the engine does
+// with all its workers and without keeping a row of the model. What they leave of the
+// ledger is known from the checksums: those of the model without its open rows, and with
+// the confirmed rows of their keys, are those of the ledger, if no key was removed and no
+// two rows of one key hide among the unchanged. Only if they are not (other), the ledger's
+// rows are looked for in the model, too.
+func (e postgresEngine) compare(c comparison) []string {
+	create := func(table sqltext.Text, as sqltext.Text) string {
+		return string("CREATE TEMP TABLE " + table + " ON COMMIT DROP AS " + as)
+	}
+	rows := "(" + c.rows + " OFFSET 0)" // a fence: what is computed is computed once a row
+	hash, check := halves("digest")
+	list := sqltext.Join(c.names(), ", ")
+	sums := func(where sqltext.Text) sqltext.Text {
+		return "count(*)" + where + " AS n, coalesce(bit_xor(fingerprint)" + where + ", 0) AS x, coalesce(sum(fingerprint & 4294967295)" + where + ", 0) AS s"
+	}
+	var cells []sqltext.Text
+	for _, name := range c.names() {
+		cells = append(cells, "(m.r)."+name)
+	}
+	const when = "(SELECT other FROM " + otherTable + ")"
+	const open sqltext.Text = "SELECT n.key_hash, n.key_check, n.acked FROM "
+	return []string{
+		string("DROP TABLE IF EXISTS " + openTable + ", " + knownTable + ", " + otherTable + ", " + scratchTable),
+		create(openTable, "SELECT fingerprint, "+list+", "+hash+" AS h, "+check+" AS k FROM (SELECT m.*, decode(md5("+c.text+"), 'hex') AS digest FROM "+rows+
+			" AS m WHERE NOT EXISTS (SELECT 1 FROM "+c.ledger+" AS n WHERE n.acked AND n.fingerprint = m.fingerprint) OFFSET 0) AS j"),
+		string("ANALYZE " + openTable + " (h)"),
+		create(knownTable, "SELECT n.* FROM "+c.ledger+" AS n WHERE EXISTS (SELECT 1 FROM "+openTable+" AS o WHERE o.h = n.key_hash AND o.k = n.key_check)"),
+		create(otherTable, "SELECT "+number(c.model.rows)+" - o.n + k.n <> "+number(c.confirmed.rows)+" OR "+number(c.model.xor)+" # o.x # k.x <> "+number(c.confirmed.xor)+
+			" OR "+number(c.model.sum)+" - o.s + k.s <> "+number(c.confirmed.sum)+" OR k.failed <> "+number(c.keys-c.confirmed.rows)+" AS other FROM (SELECT "+sums("")+" FROM "+openTable+
+			") AS o CROSS JOIN (SELECT "+sums(" FILTER (WHERE acked)")+", count(*) FILTER (WHERE NOT acked) AS failed FROM "+knownTable+") AS k"),
+		create(scratchTable, "SELECT true AS open, coalesce(m.h, n.key_hash) AS key_hash, coalesce(m.k, n.key_check) AS key_check, coalesce(m.model_rows, 0) AS model_rows, CASE WHEN n.key_hash IS NULL THEN 0 ELSE 1 END AS ledger_rows, coalesce(n.acked, false) AS was_acked, (m.r).fingerprint, "+
+			sqltext.Join(cells, ", ")+" FROM (SELECT h, k, count(*) AS model_rows, (array_agg(o))[1] AS r FROM "+openTable+" AS o GROUP BY h, k) AS m FULL JOIN ("+
+			open+knownTable+" AS n WHERE NOT "+when+" UNION ALL "+open+c.ledger+" AS n WHERE "+when+" AND NOT n.acked UNION ALL "+
+			open+c.ledger+" AS n WHERE "+when+" AND n.acked AND NOT EXISTS (SELECT 1 FROM "+rows+" AS m WHERE m.fingerprint = n.fingerprint)) AS n ON n.key_hash = m.h AND n.key_check = m.k"),
+		string("INSERT INTO " + scratchTable + " (open, model_rows, ledger_rows, was_acked) SELECT false, " + number(c.model.rows) + " - count(*), 0, false FROM " + openTable),
 	}
 }
 

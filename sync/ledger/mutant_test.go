@@ -19,19 +19,22 @@ import (
 // one of these bugs; a survivor means that the suite proves less than it says.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
-	for _, bug := range []struct{ name, old, new string }{
-		{"what is not delivered takes over the fingerprint", "WHERE x.done AND x.key_hash = \"_tidegate\".\"crm__ledger\"", "WHERE x.key_hash = \"_tidegate\".\"crm__ledger\""},
-		{"a failed key stays acked", "SET acked = false", "SET acked = true"},
-		{"a rejected payload counts as confirmed", "FROM tidegate_touched WHERE done AND op <> 'removed'", "FROM tidegate_touched WHERE op <> 'removed'"},
-		{"removed keys are kept", "WHERE done AND op <> 'removed'", "WHERE done"},
-		{"intended without an answer is no doubt", "SELECT CAST($1 AS VARCHAR), p.ordinal, 'in_doubt'", "SELECT CAST($1 AS VARCHAR), p.ordinal, 'delivered'"},
-		{"doubts are forgotten with the next failure", "coalesce(a.doubted, false) OR l.disposition = 'in_doubt' AS still_doubted", "l.disposition = 'in_doubt' AS still_doubted"},
-		{"absent keys are not looked for", "FULL JOIN (SELECT key_hash", "LEFT JOIN (SELECT key_hash"},
-		{"a key that failed pairs as if it were acked", "CASE WHEN acked THEN fingerprint END AS j", "fingerprint AS j"},
-		{"twins of one key are sent", "s.key_hash IS NOT NULL AND s.model_rows <= 1", "s.key_hash IS NOT NULL"},
-		{"hidden twins are not seen", "SELECT count(*) FROM (SELECT key_hash, key_check FROM tidegate_scratch", "SELECT 0 * count(*) FROM (SELECT key_hash, key_check FROM tidegate_scratch"},
-		{"a healed key keeps its attempt", "p.op IN ('same', 'forget') AND p.key_hash = \"_tidegate\".\"crm__attempts\".key_hash", "p.op IN ('never') AND p.key_hash = \"_tidegate\".\"crm__attempts\".key_hash"},
-		{"attempts are not kept", ", run_id, recorded_at FROM tidegate_touched WHERE NOT done", ", run_id, recorded_at FROM tidegate_touched WHERE false"},
+	for _, bug := range []struct{ name, old, new, place string }{
+		{"what is not delivered takes over the fingerprint", "WHERE x.done AND x.key_hash = \"_tidegate\".\"crm__ledger\"", "WHERE x.key_hash = \"_tidegate\".\"crm__ledger\"", inDuckDB},
+		{"a failed key stays acked", "SET acked = false", "SET acked = true", inDuckDB},
+		{"a rejected payload counts as confirmed", "FROM tidegate_touched WHERE done AND op <> 'removed'", "FROM tidegate_touched WHERE op <> 'removed'", inDuckDB},
+		{"removed keys are kept", "WHERE done AND op <> 'removed'", "WHERE done", inDuckDB},
+		{"intended without an answer is no doubt", "SELECT CAST($1 AS VARCHAR), p.ordinal, 'in_doubt'", "SELECT CAST($1 AS VARCHAR), p.ordinal, 'delivered'", inDuckDB},
+		{"doubts are forgotten with the next failure", "coalesce(a.doubted, false) OR l.disposition = 'in_doubt' AS still_doubted", "l.disposition = 'in_doubt' AS still_doubted", inDuckDB},
+		{"absent keys are not looked for", "FULL JOIN (SELECT key_hash", "LEFT JOIN (SELECT key_hash", inDuckDB},
+		{"a key that failed pairs as if it were acked", "CASE WHEN acked THEN fingerprint END AS j", "fingerprint AS j", inDuckDB},
+		{"twins of one key are sent", "s.key_hash IS NOT NULL AND s.model_rows <= 1", "s.key_hash IS NOT NULL", inDuckDB},
+		{"hidden twins are not seen", "SELECT count(*) FROM (SELECT key_hash, key_check FROM tidegate_scratch", "SELECT 0 * count(*) FROM (SELECT key_hash, key_check FROM tidegate_scratch", inDuckDB},
+		{"a healed key keeps its attempt", "p.op IN ('same', 'forget') AND p.key_hash = \"_tidegate\".\"crm__attempts\".key_hash", "p.op IN ('never') AND p.key_hash = \"_tidegate\".\"crm__attempts\".key_hash", inDuckDB},
+		{"attempts are not kept", ", run_id, recorded_at FROM tidegate_touched WHERE NOT done", ", run_id, recorded_at FROM tidegate_touched WHERE false", inDuckDB},
+		{"PostgreSQL looks for no removed key", "(SELECT other FROM tidegate_other)", "(SELECT false FROM tidegate_other)", inPostgres},
+		{"PostgreSQL looks for no key that failed", " AND NOT n.acked UNION ALL", " AND false UNION ALL", inPostgres},
+		{"PostgreSQL forgets what failed and is gone", " OR k.failed <> ", " OR k.failed < 0 AND k.failed <> ", inPostgres},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			t.Parallel()
@@ -40,9 +43,9 @@ func TestPlantedBugs(t *testing.T) {
 				return &mutant{Execer: store, old: bug.old, new: bug.new, fired: &fired}
 			}
 			for _, property := range []func(testing.TB){
-				func(tb testing.TB) { goesBack(tb, plant) },
-				func(tb testing.TB) { naiveDiff(tb, inDuckDB, 0, 2, plant) },
-				func(tb testing.TB) { converges(tb, inDuckDB, 1000, 3, plant) },
+				func(tb testing.TB) { goesBack(tb, bug.place, plant) },
+				func(tb testing.TB) { naiveDiff(tb, bug.place, 0, 2, plant) },
+				func(tb testing.TB) { converges(tb, bug.place, 1000, 3, plant) },
 			} {
 				if killed(t, property) {
 					if !fired {
@@ -58,9 +61,9 @@ func TestPlantedBugs(t *testing.T) {
 
 // goesBack tells of a key in doubt, a key that heals and a key that fails, each
 // with a model that returns to what was confirmed.
-func goesBack(tb testing.TB, plant func(engineUnderTest) warehouse.Execer) {
+func goesBack(tb testing.TB, place string, plant func(engineUnderTest) warehouse.Execer) {
 	tb.Helper()
-	w := newWorld(tb)
+	w := newWorldAt(tb, place)
 	if plant != nil {
 		w.store = plant(w.wh)
 		w.open()
@@ -101,7 +104,12 @@ func goesBack(tb testing.TB, plant func(engineUnderTest) warehouse.Execer) {
 
 func TestModelGoesBack(t *testing.T) {
 	t.Parallel()
-	goesBack(t, nil)
+	for _, place := range placements() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			goesBack(t, place, nil)
+		})
+	}
 }
 
 // killed runs a property against tb and says whether it failed.

@@ -185,7 +185,13 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 		return err
 	}
 	c.every, c.partial, c.twins = p.req.Mode == tidegate.Full, p.req.Partial, p.req.Partial
-	if same, err := p.quick(ctx, reading, c); err != nil || same {
+	c.keys, c.confirmed = p.fence.keys, checksums{p.fence.acked, p.fence.fingerprintXor, p.fence.fingerprint}
+	for _, sql := range p.w.sql.e.settings() {
+		if err := each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
+			return fmt.Errorf("preparing the comparison: %w", err)
+		}
+	}
+	if same, err := p.quick(ctx, reading, &c); err != nil || same {
 		return err
 	}
 	if err := p.scratch(ctx, reading, c); err != nil {
@@ -216,18 +222,21 @@ func (p *planner) baseline() bool {
 }
 
 // quick says whether the model is exactly what the ledger holds, by checksum: one
-// pass over the model without a join. It is skipped where it can only fail.
-func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c comparison) (bool, error) {
+// pass over the model without a join. It is skipped where it can only fail, unless the
+// comparison after it needs the checksum.
+func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c *comparison) (bool, error) {
 	f := p.fence
-	if c.every || c.partial || f.keys == 0 || f.keys != f.acked || f.dirty >= dirtyRuns && f.dirty%dirtyEvery != 0 {
+	hopeless := f.keys == 0 || f.keys != f.acked || f.dirty >= dirtyRuns && f.dirty%dirtyEvery != 0
+	if c.every || c.partial || hopeless && !p.w.sql.e.sumsFirst() {
 		return false, nil
 	}
-	var rows, xor, sum int64
-	if err := one(ctx, reading, c.quick(), p.src.args, &rows, &xor, &sum); err != nil {
+	var sums checksums
+	if err := one(ctx, reading, c.quick(), p.src.args, &sums.rows, &sums.xor, &sums.sum); err != nil {
 		return false, err
 	}
-	p.read = rows
-	return rows == f.acked && xor == f.fingerprintXor && sum == f.fingerprint, nil
+	p.read = sums.rows
+	c.model = &sums
+	return f.keys > 0 && f.keys == f.acked && sums == c.confirmed, nil
 }
 
 // scratch compares the model with the ledger. Each confirmed row of the ledger
@@ -348,7 +357,8 @@ type planWriter struct {
 	refreshes         bool  // some of them change the ledger
 	looking           bool  // nothing of it is kept
 	stats             stats
-	keyText           []byte // reused
+	keyText           []byte // reused: what every idempotency key begins with (keyHead), and a key
+	keyHead           int
 }
 
 // write is the transaction that stores the plan.

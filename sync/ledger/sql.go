@@ -72,7 +72,7 @@ func (s statements) compare(src source) (comparison, error) {
 		if err != nil {
 			return c, err
 		}
-		all = append(all, "q."+q)
+		all = append(all, s.e.hashed("q."+q, column.Type.Kind))
 		cells = append(cells, "q."+q+" AS "+cell(i))
 		if i >= src.keys {
 			continue
@@ -92,6 +92,7 @@ func (s statements) compare(src source) (comparison, error) {
 		noKey += " OR (" + sqltext.Join(empty, " AND ") + ")"
 	}
 	hash, check := s.e.keyHashes(parts)
+	c.text = "CASE WHEN NOT (" + noKey + ") THEN " + parts + " END"
 	c.hash, c.check = "CASE WHEN NOT ("+noKey+") THEN "+hash+" END", check
 	c.rows = "SELECT true AS present, " + s.e.fingerprint(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
 	return c, nil
@@ -169,7 +170,8 @@ func (s statements) owned(all bool) []string {
 
 // candidates joins what may have changed with what is known of it. Key and
 // identifier of a record are read only where owned was asked before: each column of
-// __records costs a pass over all of it.
+// __records costs a pass over all of it. That table is joined last: what it is joined with
+// is few rows by then, and its own rows are handed on as they are found.
 func (s statements) candidates(columns int, owners bool) string {
 	cells := make([]sqltext.Text, columns)
 	for i := range cells {
@@ -186,7 +188,7 @@ func (s statements) candidates(columns int, owners bool) string {
 	}
 	return string("SELECT s.key_hash, s.key_check, s.fingerprint, s.model_rows, s.ledger_rows, " + isOwned + ", " + key + ", r.payload, r.payload_hash, " + identifier + ", r.destination_id" +
 		", a.key, a.state, a.doubted, a.op, a.payload, a.payload_hash, a.fingerprint, a.identifier, a.destination_id, a.idempotency_key, a.attempts, a.first_failed_at, a.next_attempt_at, " +
-		sqltext.Join(cells, ", ") + " FROM " + scratchTable + " AS s LEFT JOIN " + s.of("records") + by("r") + " LEFT JOIN " + s.of("attempts") + by("a") + join +
+		sqltext.Join(cells, ", ") + " FROM " + scratchTable + " AS s LEFT JOIN " + s.of("attempts") + by("a") + join + " LEFT JOIN " + s.of("records") + by("r") +
 		" WHERE s.open AND s.key_hash IS NOT NULL AND s.model_rows <= 1")
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -87,7 +88,11 @@ func (w *planWriter) count(r *planRow) {
 // idempotencyKey names this version of this key: the run that planned it first
 // is part of it, so that a value that comes back later is a new version.
 func (w *planWriter) idempotencyKey(key string) string {
-	w.keyText = fmt.Appendf(w.keyText[:0], "%q%q%q%q%q", w.salt, w.workspace, w.Ledger.sync, w.runID, key)
+	if w.keyHead == 0 {
+		w.keyText = fmt.Appendf(w.keyText[:0], "%q%q%q%q", w.salt, w.workspace, w.Ledger.sync, w.runID)
+		w.keyHead = len(w.keyText)
+	}
+	w.keyText = strconv.AppendQuote(w.keyText[:w.keyHead], key)
 	sum := sha256.Sum256(w.keyText)
 	return hex.EncodeToString(sum[:16])
 }
