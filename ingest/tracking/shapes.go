@@ -1,7 +1,6 @@
 package tracking
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -13,7 +12,9 @@ type Shape struct {
 	Type        tidegate.EventType
 	Name        string // of a tracked event
 	Description string
-	// Schema is the JSON Schema of the properties, or traits, of the newest version; nil: anything.
+	// Version is the newest that the plan accepts; 0: the plan lists no versions of the event.
+	Version int
+	// Schema is the JSON Schema of the properties, or traits, of that version; nil: anything.
 	Schema map[string]any
 }
 
@@ -21,21 +22,26 @@ type Shape struct {
 func (p *Plan) Shapes() []Shape {
 	var out []Shape
 	for _, name := range slices.Sorted(maps.Keys(p.def.Events)) {
-		out = append(out, Shape{tidegate.Track, name, p.def.Events[name].Description, p.events[name].newest()})
+		out = append(out, p.events[name].shape(tidegate.Track, name, p.def.Events[name].Description))
 	}
 	for _, one := range []struct {
 		t       tidegate.EventType
 		planned *tidegate.PlannedEvent
 	}{{tidegate.Identify, p.def.Identify}, {tidegate.Group, p.def.Group}, {tidegate.Page, p.def.Page}, {tidegate.Screen, p.def.Screen}} {
 		if one.planned != nil {
-			out = append(out, Shape{one.t, "", one.planned.Description, p.types[one.t].newest()})
+			out = append(out, p.types[one.t].shape(one.t, "", one.planned.Description))
 		}
 	}
 	return out
 }
 
-func (e *event) newest() map[string]any {
-	return slices.MaxFunc(e.versions, func(a, b version) int { return cmp.Compare(a.number, b.number) }).schemas.payload
+func (e *event) shape(t tidegate.EventType, name, description string) Shape {
+	v := e.versions[e.accept[0]]
+	s := Shape{Type: t, Name: name, Description: description, Schema: v.schemas.payload}
+	if e.versioned {
+		s.Version = v.number
+	}
+	return s
 }
 
 // Definition is what the plan was compiled from.

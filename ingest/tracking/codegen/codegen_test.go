@@ -124,8 +124,10 @@ func TestGo(t *testing.T) {
 		}},
 		{"event": "7 Days `Left` \"\\ \u2028 */ ${x}", "userId": "u1", "properties": map[string]any{"a.b": "v", "a`b\"\\": 7.0, "store": "berlin", "track": true}},
 		{"userId": "u1", "traits": map[string]any{"email": "a@b.c", "plan": "paid"}},
-		{"userId": "u1", "groupId": "g", "traits": map[string]any{"name": "n"}},
+		{"userId": "u1", "groupId": "g", "traits": map[string]any{"name": "n"}, "context": says(3)},
 		{"userId": "u1", "name": "Home", "properties": map[string]any{"url": "https://x", "store": "berlin"}},
+		{"event": "Versioned", "userId": "u1", "properties": map[string]any{"new": "n", "store": "berlin"}, "context": says(2)},
+		{"event": `Later "one"`, "userId": "u1", "properties": map[string]any{"new": "n", "store": "berlin"}, "context": says(2)},
 	}
 	for _, m := range got {
 		delete(m, "timestamp")
@@ -133,6 +135,10 @@ func TestGo(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("what is sent (-want +got):\n%s", d)
 	}
+}
+
+func says(version int) map[string]any {
+	return map[string]any{"protocols": map[string]any{"event_version": float64(version)}}
 }
 
 const useGo = `package main
@@ -157,6 +163,8 @@ func main() {
 		shop.Identify("u1", shop.Traits{Email: "a@b.c", Plan: shop.Ptr(shop.TraitsPlanPaid)}),
 		shop.Group("u1", "g", shop.GroupTraits{Name: "n"}),
 		shop.Page("u1", "Home", shop.PageProperties{Url: "https://x", Store: "berlin"}),
+		shop.TrackVersioned("u1", shop.Versioned{New: "n", Store: "berlin"}),
+		shop.TrackLaterOne("u1", shop.LaterOne{New: "n", Store: "berlin"}),
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(list); err != nil {
 		panic(err)
@@ -199,9 +207,9 @@ func TestTypeScript(t *testing.T) {
 
 var useTypeScript = fmt.Sprintf(`import { load } from '@tidegate/sdk-js';
 import { Analytics } from '@tidegate/sdk-js/server';
-import type { Events, GroupTraits, OrderCompleted, PageProperties, Traits } from './shop.js';
+import { eventVersions, type Events, type GroupTraits, type OrderCompleted, type PageProperties, type Traits } from './shop.js';
 
-const analytics = load<Events>({ writeKey: 'WK', host: 'https://events.example.com' });
+const analytics = load<Events>({ writeKey: 'WK', host: 'https://events.example.com', plugins: [eventVersions] });
 const order: OrderCompleted = { order_id: 'o-1', total: 12.5, currency: 'EUR', gone: null, store: 'berlin', products: [{ sku: 'x', size: 'L' }], when: new Date() };
 analytics.track('Order Completed', order);
 analytics.track(%s, { 'a.b': 'v', 'a%sb"\\': 7, store: 'berlin', track: true });
@@ -218,6 +226,7 @@ const group: GroupTraits = { name: 'n' };
 analytics.group('g1', group);
 const page: PageProperties = { url: 'https://x', store: 's' };
 analytics.page('Home', page);
-const server = new Analytics<Events>({ writeKey: 'WK', host: 'https://events.example.com' });
+analytics.register(eventVersions);
+const server = new Analytics<Events>({ writeKey: 'WK', host: 'https://events.example.com', plugins: [eventVersions] });
 server.track({ userId: 'u1', event: 'Order Completed', properties: order });
 `, `"7 Days `+"`"+`Left`+"`"+` \"\\ \u2028 */ ${x}"`, "`")

@@ -17,6 +17,7 @@ type writer struct {
 	taken names
 	later []pending // structs inside others
 	times bool
+	says  bool // versions
 }
 
 type pending struct {
@@ -38,12 +39,23 @@ func golang(p *tracking.Plan) ([]byte, error) {
 		head += "\t\"time\"\n\n"
 	}
 	head += "\tanalytics \"github.com/tidegate/tidegate/sdk-go\"\n)\n\n// Ptr returns a pointer to v, for properties that may be left out.\nfunc Ptr[T any](v T) *T { return &v }\n\n"
+	if w.says {
+		head += goVersion
+	}
 	text, err := format.Source([]byte(head + w.String()))
 	if err != nil {
 		return nil, fmt.Errorf("formatting the code of plan %s: %w", p.Name(), err)
 	}
 	return text, nil
 }
+
+const goVersion = `// eventVersion says which version of its event a message is. It stands in Context.Extra,
+// to which more can be added.
+func eventVersion(n int) *analytics.Context {
+	return &analytics.Context{Extra: map[string]any{"protocols": map[string]any{"event_version": n}}}
+}
+
+`
 
 // packageName is the plan's name where Go allows it.
 func packageName(name string) string {
@@ -63,18 +75,22 @@ func (w *writer) message(s tracking.Shape) {
 		w.later = w.later[1:]
 		w.object(next.name, next.about, next.shape)
 	}
+	says := ""
+	if s.Version > 0 {
+		w.says, says = true, fmt.Sprintf(", Context: eventVersion(%d)", s.Version)
+	}
 	switch s.Type {
 	case tidegate.Track:
 		f := w.taken.take("Track "+name, "Track")
-		w.say("// %s makes the message that says %s of a user.\nfunc %s(userID string, p %s) analytics.Track {\n\treturn analytics.Track{UserId: userID, Event: %s, Properties: p.values()}\n}\n\n", f, oneLine(strconv.Quote(s.Name)), f, name, strconv.Quote(s.Name))
+		w.say("// %s makes the message that says %s of a user.\nfunc %s(userID string, p %s) analytics.Track {\n\treturn analytics.Track{UserId: userID, Event: %s, Properties: p.values()%s}\n}\n\n", f, oneLine(strconv.Quote(s.Name)), f, name, strconv.Quote(s.Name), says)
 	case tidegate.Identify:
-		w.say("// Identify makes the message that says who a user is.\nfunc Identify(userID string, t Traits) analytics.Identify {\n\treturn analytics.Identify{UserId: userID, Traits: t.values()}\n}\n\n")
+		w.say("// Identify makes the message that says who a user is.\nfunc Identify(userID string, t Traits) analytics.Identify {\n\treturn analytics.Identify{UserId: userID, Traits: t.values()%s}\n}\n\n", says)
 	case tidegate.Group:
-		w.say("// Group makes the message that says to which group a user belongs.\nfunc Group(userID, groupID string, t GroupTraits) analytics.Group {\n\treturn analytics.Group{UserId: userID, GroupId: groupID, Traits: t.values()}\n}\n\n")
+		w.say("// Group makes the message that says to which group a user belongs.\nfunc Group(userID, groupID string, t GroupTraits) analytics.Group {\n\treturn analytics.Group{UserId: userID, GroupId: groupID, Traits: t.values()%s}\n}\n\n", says)
 	case tidegate.Page:
-		w.say("// Page makes the message that says which page a user saw.\nfunc Page(userID, name string, p PageProperties) analytics.Page {\n\treturn analytics.Page{UserId: userID, Name: name, Properties: p.values()}\n}\n\n")
+		w.say("// Page makes the message that says which page a user saw.\nfunc Page(userID, name string, p PageProperties) analytics.Page {\n\treturn analytics.Page{UserId: userID, Name: name, Properties: p.values()%s}\n}\n\n", says)
 	case tidegate.Screen:
-		w.say("// Screen makes the message that says which screen a user saw.\nfunc Screen(userID, name string, p ScreenProperties) analytics.Screen {\n\treturn analytics.Screen{UserId: userID, Name: name, Properties: p.values()}\n}\n\n")
+		w.say("// Screen makes the message that says which screen a user saw.\nfunc Screen(userID, name string, p ScreenProperties) analytics.Screen {\n\treturn analytics.Screen{UserId: userID, Name: name, Properties: p.values()%s}\n}\n\n", says)
 	case tidegate.Alias:
 	}
 }

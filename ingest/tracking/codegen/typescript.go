@@ -3,6 +3,7 @@ package codegen
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/tidegate/tidegate"
@@ -34,9 +35,60 @@ func typeScript(p *tracking.Plan) []byte {
 	for _, e := range entries {
 		fmt.Fprintf(&b, "  %s: %s;\n", quoted(e.event), e.name)
 	}
-	b.WriteString("};\n")
+	b.WriteString("};\n" + tsVersions(p))
 	return []byte(b.String())
 }
+
+// tsVersions is the plugin that says the versions of events; sdk-js takes it as Segment's
+// analytics.js does.
+func tsVersions(p *tracking.Plan) string {
+	var events, calls strings.Builder
+	for _, s := range p.Shapes() {
+		switch {
+		case s.Version == 0:
+		case s.Type == tidegate.Track:
+			fmt.Fprintf(&events, "\n  [%s, %d],", quoted(s.Name), s.Version)
+		default:
+			fmt.Fprintf(&calls, "\n  [%s, %d],", quoted(string(s.Type)), s.Version)
+		}
+	}
+	lines := func(b *strings.Builder) string {
+		if b.Len() == 0 {
+			return ""
+		}
+		return b.String() + "\n"
+	}
+	return fmt.Sprintf(tsPlugin, lines(&events), lines(&calls), quoted("tracking plan "+p.Name()), quoted(strconv.Itoa(p.Definition().Version)))
+}
+
+const tsPlugin = `
+const versionsOfEvents = new Map<string, number>([%s]);
+const versionsOfCalls = new Map<string, number>([%s]);
+
+function sayVersion<
+  Passing extends { event: { type?: string; event?: string; context?: object }; updateEvent(path: string, value: unknown): unknown },
+>(passing: Passing): Passing {
+  const { type, event, context } = passing.event;
+  const version = type === 'track' ? versionsOfEvents.get(event ?? '') : versionsOfCalls.get(type ?? '');
+  const said = (context as { protocols?: { event_version?: unknown } } | undefined)?.protocols?.event_version;
+  if (version !== undefined && said === undefined) passing.updateEvent('context.protocols.event_version', version);
+  return passing;
+}
+
+/** A plugin that says in each event which of the plan's versions of it this code is for: ` + "`load<Events>({ …, plugins: [eventVersions] })`" + `. */
+export const eventVersions = {
+  name: %s,
+  version: %s,
+  type: 'enrichment' as const,
+  isLoaded: () => true,
+  load: () => Promise.resolve(),
+  track: sayVersion,
+  identify: sayVersion,
+  group: sayVersion,
+  page: sayVersion,
+  screen: sayVersion,
+};
+`
 
 var tsPlain = regexp.MustCompile(`^[A-Za-z$][A-Za-z0-9_$]*$`)
 
