@@ -23,6 +23,9 @@ type SchemaHub interface {
 	Collisions(ctx context.Context, limit int) ([]evolve.NameCollision, error)
 }
 
+// MaxCollisions are those that a list shows that says nothing else.
+const MaxCollisions = 1000
+
 // WidenRequest asks for a wider type of a column of an event table.
 type WidenRequest struct {
 	Schema string `json:"schema" maxLength:"255" doc:"The schema of the source."`

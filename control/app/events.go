@@ -170,15 +170,18 @@ func (h *Hub) became(ctx context.Context, s live.Shown) *api.Became {
 	if fate == loader.Waiting && e.Offset.Position < h.loader.Stats().Position.Position {
 		out.State = "unknown"
 		switch {
-		case tidegate.Withheld(e.Refusal), v.Fate == judge.Suppress:
+		case e.Refusal == tidegate.RefusedSuppressed, v.Fate == judge.Suppress:
 			out.State = "suppressed"
+		case e.Refusal == tidegate.RefusedBot, v.Fate == judge.Drop:
+			out.State = "dropped"
 		case e.Refusal != "" || v.Fate == judge.Dead:
 			out.State = "dead"
-		case v.Fate == judge.Drop:
-			out.State = "dropped"
 		}
 	}
-	if e.Refusal != "" && !tidegate.Withheld(e.Refusal) {
+	switch {
+	case e.Refusal == tidegate.RefusedBot:
+		out.Code, out.Reason = e.Refusal, "the source drops what bots send"
+	case e.Refusal != "" && !tidegate.Withheld(e.Refusal):
 		out.Code, out.Reason = e.Refusal, "refused on arrival"
 	}
 	source := e.Source

@@ -71,6 +71,9 @@ func probe(ctx context.Context, path string) *exec.Cmd {
 // QueryFile opens the warehouse of p called name in the data folder by itself; nobody
 // else may have its file open. The caller closes the reader, then calls done.
 func QueryFile(ctx context.Context, p *project.Project, data string, now func() time.Time, name, sql string) (tidegate.RowReader, func() error, error) {
+	if err := usedBefore(p, data); err != nil {
+		return nil, nil, err
+	}
 	wh, err := openNamed(ctx, p, data, name, slog.New(slog.DiscardHandler), now)
 	if err != nil {
 		return nil, nil, err
@@ -80,6 +83,21 @@ func QueryFile(ctx context.Context, p *project.Project, data string, now func() 
 		return nil, nil, errors.Join(err, wh.Close())
 	}
 	return rows, wh.Close, nil
+}
+
+// usedBefore refuses a data folder that is not there, where the embedded warehouse would
+// have to be made to be looked at.
+func usedBefore(p *project.Project, data string) error {
+	if p.Warehouse.Kind != duckdb.Kind().Name {
+		return nil
+	}
+	if _, err := os.Stat(data); err != nil {
+		return &tidegate.Fault{
+			Action: tidegate.Halt, Code: "data.not_found", Subject: "data folder " + data, Message: "there is no such folder, so no server has loaded anything there",
+			Hint: "name the data folder of the server with --data", Err: err,
+		}
+	}
+	return nil
 }
 
 // LendFile calls use with the warehouse's file while no server has it open.

@@ -60,6 +60,8 @@ type Local struct {
 	TryTransform func(ctx context.Context, p *project.Project, dir, name string, trials []api.TransformTrial) ([]api.ExplainedVerdict, error)
 	// Query opens a warehouse of p in dataDir itself, the one that events go to when it has no name; the caller calls done.
 	Query func(ctx context.Context, p *project.Project, dataDir, warehouse, sql string) (rows tidegate.RowReader, done func() error, err error)
+	// Schema opens the warehouse that the events of p go to in dataDir itself; what is widened is noted as by's doing.
+	Schema func(ctx context.Context, p *project.Project, dataDir, by string) (EventSchema, error)
 	// Lend calls use with the path of the warehouse's file of p while nobody has it open.
 	Lend func(ctx context.Context, p *project.Project, dataDir string, use func(ctx context.Context, path string) error) error
 	// Doctor examines a project and a data folder that no server uses.

@@ -96,14 +96,14 @@ func (c *command) showEvent(e api.TailedEvent) error {
 func became(e api.TailedEvent) string {
 	b := e.Became
 	switch {
-	case e.Refusal != "":
+	case e.Refusal != "" && !tidegate.Withheld(e.Refusal):
 		return "  REFUSED " + e.Refusal
 	case b == nil:
 		return ""
 	case b.State == "dead":
 		return "  DEAD " + b.Code + ": " + oneLine(b.Reason)
 	}
-	text := "  " + b.State
+	text := strings.TrimRight("  "+b.State+" "+b.Code, " ")
 	if len(b.Tables) > 0 {
 		text += " → " + strings.Join(b.Tables, ", ")
 	}

@@ -4,16 +4,85 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 )
+
+// EventSchema is what the schema commands ask of a server, or of the warehouse that no
+// server has.
+type EventSchema interface {
+	EventTables(ctx context.Context, f api.TableFilter) ([]evolve.EventTable, error)
+	WidenColumn(ctx context.Context, req api.WidenRequest) (evolve.WidenResult, error)
+	SchemaHistory(ctx context.Context, f api.TableFilter, limit int) ([]evolve.ColumnChange, error)
+	Collisions(ctx context.Context) ([]evolve.NameCollision, error)
+}
+
+// withSchema runs a command against the server of the data folder or, when there is
+// none, against the warehouse itself.
+func (c *command) withSchema(use func(ctx context.Context, schema EventSchema, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) (err error) {
+		ctx := cmd.Context()
+		client, err := c.running(ctx)
+		if err != nil {
+			return err
+		}
+		if client != nil {
+			return use(ctx, client, args)
+		}
+		p, err := c.localProject()
+		if err != nil {
+			return err
+		}
+		if err := c.elsewhere(ctx, p); err != nil {
+			return err
+		}
+		by := "the command line"
+		if user := c.env.Getenv("USER"); user != "" {
+			by += " of " + user
+		}
+		schema, err := c.env.Local.Schema(ctx, p, c.data, by)
+		if err != nil {
+			return err
+		}
+		if closer, ok := schema.(io.Closer); ok {
+			defer func() { err = errors.Join(err, closer.Close()) }()
+		}
+		return use(ctx, schema, args)
+	}
+}
+
+// elsewhere refuses to work on files while a server answers where the project says that
+// its server does: that one has another data folder, and its tables are those that were meant.
+func (c *command) elsewhere(ctx context.Context, p *project.Project) error {
+	host, port, err := net.SplitHostPort(p.Settings.AdminAddr)
+	if err != nil || port == "0" {
+		return nil //nolint:nilerr // nobody can be asked there
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	base := "http://" + net.JoinHostPort(host, port)
+	if _, err := api.NewClient(base, "", c.env.HTTP).Version(ctx); err != nil {
+		var refused *api.Problem
+		if !errors.As(err, &refused) || !strings.HasPrefix(refused.Code, "auth.") { // nobody, or another program
+			return nil
+		}
+	}
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "server.elsewhere", Subject: "data folder " + c.data, Message: "no server runs on this data folder, but one with another runs at " + base,
+		Hint: "name its data folder with --data, or the server with --server and its token in TIDEGATE_TOKEN; or give this project a settings.admin_addr of its own",
+	}
+}
 
 func (c *command) schemaCommand() *cobra.Command {
 	var columns bool
@@ -21,9 +90,10 @@ func (c *command) schemaCommand() *cobra.Command {
 		Use: "schema [SOURCE[.TABLE]]", Short: "Look at the event tables and at what does not fit them", Args: cobra.MaximumNArgs(1),
 		Long: `Schema lists the tables that events became, and the values that did not fit
 their columns and were set aside, with a type that would hold them. --columns
-lists every column.`,
-		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-			states, err := client.EventTables(ctx, filterOf(args))
+lists every column. Without a server it opens the warehouse itself, and needs the
+project for that.`,
+		RunE: c.withSchema(func(ctx context.Context, schema EventSchema, args []string) error {
+			states, err := schema.EventTables(ctx, filterOf(args))
 			if err != nil {
 				return err
 			}
@@ -93,14 +163,15 @@ func (c *command) schemaWidenCommand() *cobra.Command {
 		Long: `Widen changes the type of a column to the one that "tidegate schema" proposes,
 or to that of --to, puts the values that were set aside into their rows and
 removes their discards, in one transaction between two loads. Events wait in
-the journal meanwhile. Without --yes it says what it would do.`,
-		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+the journal meanwhile. Without --yes it says what it would do. When no server
+runs, the warehouse is opened by this command.`,
+		RunE: c.withSchema(func(ctx context.Context, schema EventSchema, args []string) error {
 			parts := strings.Split(args[0], ".")
 			if len(parts) != 3 {
 				return usage(errors.New("name the column as SOURCE.TABLE.COLUMN"))
 			}
 			req.Schema, req.Table, req.Column, req.DryRun = parts[0], parts[1], parts[2], !yes
-			result, err := client.WidenColumn(ctx, req)
+			result, err := schema.WidenColumn(ctx, req)
 			if err != nil {
 				return err
 			}
@@ -128,8 +199,8 @@ func (c *command) schemaHistoryCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "history [SOURCE[.TABLE]]", Short: "Show which events brought columns, and who widened them", Args: cobra.MaximumNArgs(1),
-		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-			list, err := client.SchemaHistory(ctx, filterOf(args), limit)
+		RunE: c.withSchema(func(ctx context.Context, schema EventSchema, args []string) error {
+			list, err := schema.SchemaHistory(ctx, filterOf(args), limit)
 			if err != nil {
 				return err
 			}
@@ -157,8 +228,8 @@ func (c *command) schemaHistoryCommand() *cobra.Command {
 func (c *command) schemaCollisionsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "collisions", Short: "List names that became one column or one table", Args: cobra.NoArgs,
-		RunE: c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
-			list, err := client.Collisions(ctx)
+		RunE: c.withSchema(func(ctx context.Context, schema EventSchema, _ []string) error {
+			list, err := schema.Collisions(ctx)
 			if err != nil {
 				return err
 			}

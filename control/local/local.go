@@ -55,6 +55,9 @@ func New(version string, now func() time.Time) cli.Local {
 		Query: func(ctx context.Context, p *project.Project, data, warehouse, sql string) (tidegate.RowReader, func() error, error) {
 			return app.QueryFile(ctx, p, data, now, warehouse, sql)
 		},
+		Schema: func(ctx context.Context, p *project.Project, data, by string) (cli.EventSchema, error) {
+			return app.OpenSchema(ctx, p, data, now, by)
+		},
 		Lend: func(ctx context.Context, p *project.Project, data string, use func(ctx context.Context, path string) error) error {
 			return app.LendFile(ctx, p, data, use)
 		},
