@@ -69,6 +69,8 @@ type Planned struct {
 	IdempotencyKey string
 	// Fault is set when the row could not be mapped: it is rejected without a call.
 	Fault *tidegate.Fault
+	// Bytes is about what the change takes as it is stored; 0 is unknown.
+	Bytes int
 }
 
 // PlannedReader streams a stored plan in ordinal order; io.EOF ends it.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -241,14 +242,30 @@ func (w *world) check(id string, s Summary) {
 	}
 }
 
+// changes are those of a plan; its identities must be the same without payloads.
 func (w *world) changes(id string) []Planned {
 	w.t.Helper()
-	r, err := w.l.Changes(w.ctx, id, 0)
+	all := w.readAll(w.l.Changes(w.ctx, id, 0))
+	bare := slices.Clone(all)
+	for i := range bare {
+		bare[i].Before, bare[i].After, bare[i].Bytes = nil, nil, 0
+	}
+	identities := w.readAll(w.l.Identities(w.ctx, id))
+	for i := range identities {
+		identities[i].Bytes = 0
+	}
+	if diff := cmp.Diff(bare, identities); diff != "" {
+		w.t.Fatalf("the identities of the plan differ from its changes (-want +got):\n%s", diff)
+	}
+	return all
+}
+
+func (w *world) readAll(r PlannedReader, err error) (all []Planned) {
+	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer r.Close()
-	var all []Planned
 	for {
 		p, err := r.Next(w.ctx)
 		if errors.Is(err, io.EOF) {

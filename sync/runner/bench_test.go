@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,12 +41,12 @@ func BenchmarkDelivery(b *testing.B) {
 				deliver(b, rows, post, destinations.Limit{Records: records, Concurrency: workers})
 			})
 			b.Run(fmt.Sprintf("latency=%v/workers=%d/loop", latency, workers), func(b *testing.B) {
-				items := make([]destinations.Item, records)
+				items := make([]destinations.Item, rows)
 				for i := range items {
 					items[i] = itemOf(i)
 				}
 				for b.Loop() {
-					post.loop(b, rows/records, workers, items)
+					post.loop(b, records, workers, items)
 				}
 				b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 			})
@@ -100,7 +101,7 @@ func flatLedgerOf(rows int) *flatLedger {
 		item := itemOf(i)
 		led.changes[i] = ledger.Planned{
 			Ordinal: int64(i), Identifier: item.Identifier,
-			Change: tidegate.Change{Op: item.Op, Key: item.Key, After: item.Record},
+			Change: tidegate.Change{Op: item.Op, Key: item.Key, After: item.Record}, Bytes: 200,
 		}
 	}
 	return led
@@ -119,6 +120,9 @@ func (l *flatLedger) Plan(context.Context, ledger.PlanRequest) (ledger.Summary, 
 
 func (l *flatLedger) Changes(_ context.Context, _ string, from int64) (ledger.PlannedReader, error) {
 	return &planReader{changes: l.changes[from:]}, nil
+}
+func (l *flatLedger) Identities(ctx context.Context, runID string) (ledger.PlannedReader, error) {
+	return l.Changes(ctx, runID, 0)
 }
 func (l *flatLedger) Intend(context.Context, string, int64, int64, int64) error    { return nil }
 func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) error { return nil }
@@ -183,22 +187,23 @@ func (p *poster) Write(ctx context.Context, b destinations.Batch) ([]destination
 	return delivered(len(b.Items)), nil
 }
 
-// loop is the bare client that the engine is measured against.
-func (p *poster) loop(b *testing.B, calls, workers int, items []destinations.Item) {
+// loop is the bare client that the engine is measured against: the same records, of
+// which nothing is remembered.
+func (p *poster) loop(b *testing.B, records, workers int, items []destinations.Item) {
 	b.Helper()
-	next := make(chan struct{})
+	next := make(chan []destinations.Item)
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for range next {
-				if err := p.post(b.Context(), items); err != nil {
+			for call := range next {
+				if err := p.post(b.Context(), call); err != nil {
 					b.Error(err)
 				}
 			}
 		})
 	}
-	for range calls {
-		next <- struct{}{}
+	for call := range slices.Chunk(items, records) {
+		next <- call
 	}
 	close(next)
 	wg.Wait()

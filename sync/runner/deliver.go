@@ -303,16 +303,16 @@ func (s *step) save() {
 	if s.stop != nil && s.stop.blind {
 		s.results = nil
 	}
-	if s.storing || len(s.results) == 0 {
+	if s.storing != nil || len(s.results) == 0 {
 		return
 	}
 	idle := s.moving() == 0
 	if !idle && len(s.results) < s.tune.FlushRows && s.now.Before(s.lastSave.Add(s.tune.FlushEvery)) {
 		return
 	}
-	s.storing = true
+	s.storing = s.results
 	s.do(StoreResults{Results: s.results})
-	s.results = make([]ledger.Result, 0, len(s.results))
+	s.results, s.spare = s.spare, nil
 }
 
 // dropUnsent settles what was intended and will not be sent by this run.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type driver struct {
 
 	reader   ledger.PlannedReader // only ever used by the one ReadWindow under way
 	readerAt int64
+	changes  int64 // of the plan, once there is one
 }
 
 // contexts are the lifetimes inside one run, from the whole of it to one call.
@@ -167,9 +169,7 @@ func (d *driver) perform(cs contexts, e Effect, runID string) (Event, error) {
 	case MakePlan:
 		return d.plan(cs.plan, runID)
 	case SurveyPlan:
-		clashes, err := Survey(cs.plan, func(ctx context.Context) (ledger.PlannedReader, error) {
-			return led.Changes(ctx, runID, 0)
-		}, d.opened.Sync.Mode, d.opened.IdentifierField)
+		clashes, err := survey(cs.plan, led, runID, d.opened.Sync.Mode, d.opened.IdentifierField)
 		return PlanSurveyed{Clashes: clashes}, err
 	case ReadWindow:
 		return d.read(cs.work, runID, e)
@@ -208,6 +208,7 @@ func (d *driver) plan(ctx context.Context, runID string) (Event, error) {
 		return nil, fmt.Errorf("reading the progress of run %s: %w", runID, err)
 	}
 	progress.Summary = sum
+	d.changes = sum.Added + sum.Changed + sum.Removed
 	crashpoint.Hit(crashpoint.SyncAfterPlan)
 	return PlanStored{Progress: progress}, nil
 }
@@ -228,7 +229,7 @@ func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, e
 		}
 		d.reader, d.readerAt = r, e.From
 	}
-	w := WindowRead{}
+	w := WindowRead{Changes: make([]ledger.Planned, 0, max(0, min(int64(e.Max), d.changes-e.From)))}
 	for size := 0; len(w.Changes) < e.Max && size < windowBytes; {
 		p, err := d.reader.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -240,7 +241,7 @@ func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, e
 			return nil, fmt.Errorf("reading the plan of run %s from change %d: %w", runID, e.From, err)
 		}
 		w.Changes = append(w.Changes, p)
-		size += itemSize(&unit{Planned: &p})
+		size += cmp.Or(p.Bytes, 1024)
 		d.readerAt = p.Ordinal + 1
 	}
 	return w, nil

@@ -44,7 +44,7 @@ type (
 		Ticket destinations.Ticket
 		Batch  destinations.Batch
 	}
-	// StoreResults makes outcomes durable in the ledger. → ResultsStored
+	// StoreResults makes outcomes durable in the ledger; Results are valid until it is answered. → ResultsStored
 	StoreResults struct{ Results []ledger.Result }
 	// DropPlan folds the results into the ledger and drops the plan. → PlanDropped
 	DropPlan struct{}

@@ -104,7 +104,7 @@ func (s *step) forget(e Effect) {
 	case ReadWindow, StoreIntent:
 		s.plan.busy, s.plan.pending = false, nil
 	case StoreResults:
-		s.storing = false
+		s.storing = nil
 	}
 }
 
@@ -254,7 +254,7 @@ func (s *step) sleep() {
 		for _, b := range s.flow.waiting {
 			sooner(b.notBefore)
 		}
-		if len(s.results) > 0 && !s.storing {
+		if len(s.results) > 0 && s.storing == nil {
 			sooner(s.lastSave.Add(s.tune.FlushEvery))
 		}
 		for _, b := range s.flow.tickets.waiting {

@@ -272,6 +272,19 @@ func (l *modelLedger) Changes(_ context.Context, runID string, from int64) (ledg
 	return &planReader{changes: p.changes[min(from, int64(len(p.changes))):]}, nil
 }
 
+// Identities lacks what the real one lacks: whoever looks at a payload finds none.
+func (l *modelLedger) Identities(ctx context.Context, runID string) (ledger.PlannedReader, error) {
+	r, err := l.Changes(ctx, runID, 0)
+	if err != nil {
+		return nil, err
+	}
+	bare := slices.Clone(r.(*planReader).changes)
+	for i := range bare {
+		bare[i].Before, bare[i].After = nil, nil
+	}
+	return &planReader{changes: bare}, nil
+}
+
 func (l *modelLedger) Look(_ context.Context, req ledger.PlanRequest, n int) (ledger.Look, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

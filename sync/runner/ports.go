@@ -20,6 +20,8 @@ import (
 type Ledger interface {
 	Plan(ctx context.Context, req ledger.PlanRequest) (ledger.Summary, error)
 	Changes(ctx context.Context, runID string, from int64) (ledger.PlannedReader, error)
+	// Identities is Changes from 0 without the payloads, for those who look at identifiers alone.
+	Identities(ctx context.Context, runID string) (ledger.PlannedReader, error)
 	Intend(ctx context.Context, runID string, epoch, first, last int64) error
 	Record(ctx context.Context, runID string, epoch int64, results []ledger.Result) error
 	Progress(ctx context.Context, runID string) (ledger.Progress, error)

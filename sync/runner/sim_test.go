@@ -464,7 +464,7 @@ func (w *world) local(r *simRunner, e Effect) (Event, error) {
 		p, err := w.led.Progress(ctx, r.runID)
 		return PlanStored{Progress: p}, err
 	case SurveyPlan:
-		clashes, err := Survey(ctx, func(ctx context.Context) (ledger.PlannedReader, error) { return w.led.Changes(ctx, r.runID, 0) }, w.def.Mode, "id")
+		clashes, err := survey(ctx, w.led, r.runID, w.def.Mode, "id")
 		if len(clashes) > 0 {
 			w.fired["clash"]++
 			for _, c := range clashes {

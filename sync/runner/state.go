@@ -55,7 +55,8 @@ type core struct {
 	flow     flow
 	canary   canary
 	results  []ledger.Result // not yet handed to the ledger
-	storing  bool
+	storing  []ledger.Result // under way to the ledger
+	spare    []ledger.Result // empty, to be filled again
 	lastSave time.Time
 
 	seed   uint64
@@ -204,7 +205,8 @@ func (s *step) on(e Event) {
 		s.onTicket(e)
 	case ResultsStored:
 		s.done("results")
-		s.storing, s.lastSave = false, s.now
+		clear(s.storing)
+		s.storing, s.spare, s.lastSave = nil, s.storing[:0], s.now
 	case PlanDropped:
 		s.done("drop")
 		s.end()

@@ -77,6 +77,17 @@ const (
 	leaves       // a member moves to another identifier
 )
 
+// survey is Survey over a run's stored plan. The payloads are read only where a
+// member that moves has its old identifier in one.
+func survey(ctx context.Context, led Ledger, runID string, mode tidegate.Mode, identifierField string) (map[int64]Clash, error) {
+	return Survey(ctx, func(ctx context.Context) (ledger.PlannedReader, error) {
+		if mode == tidegate.Audience {
+			return led.Changes(ctx, runID, 0)
+		}
+		return led.Identities(ctx, runID)
+	}, mode, identifierField)
+}
+
 // Survey finds the changes of a plan whose identifier values clash. It reads the
 // plan once, holding 8 bytes a change, and a second time only when a value may
 // repeat. A row that cannot be mapped and one that the mode excludes clash with
