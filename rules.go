@@ -101,7 +101,9 @@ type Transform struct {
 // Library is JavaScript that the scripts of transformations, and other libraries, import
 // by its name (a `libraries/NAME.js` file is one).
 type Library struct {
-	Name        string `json:"name" pattern:"^[A-Za-z][A-Za-z0-9_-]{0,62}$"`
+	// Name is how scripts import it.
+	Name string `json:"name" pattern:"^[A-Za-z][A-Za-z0-9_-]{0,62}$"`
+	// Description is for people.
 	Description string `json:"description,omitempty"`
 	// Script is a JavaScript module: what it exports can be imported.
 	Script string `json:"script"`

@@ -101,7 +101,7 @@ func TestDeletionErasesLetters(t *testing.T) {
 		}
 	}
 	sendAll(t, a, named("m1", "Sold", ada), named("m2", "Sold", device), named("m3", "Sold", bob), `{"type":"alias","messageId":"m4","userId":"u3","previousId":"u1"}`)
-	if s := await(t, status, func(s api.ForwardStatus) bool { return s.Progress.Read >= 11 }); s.Waiting != 3 || s.Dead != 3 {
+	if s := await(t, status, func(s api.ForwardStatus) bool { return s.Progress.Read >= 11 }); s.Waiting < 3 || s.Waiting > 7 || s.Dead != 3 { // those in memory may be put into the store at any time
 		t.Fatalf("before the deletion: %+v", s)
 	}
 

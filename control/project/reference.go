@@ -28,7 +28,7 @@ func Reference(kinds Kinds) string {
 			writeField(&b, "", f)
 		}
 	}
-	section("`tidegate.yaml`", "`sources` to `transforms` are lists of what the sections below describe.", Project{})
+	section("`tidegate.yaml`", "The lists from `warehouses` to `libraries`, but for `dbt`, hold what the sections below describe.", Project{})
 	section("`sources/NAME.yaml`", "Where events come from. [Sources](../sources.md), [event tables](../event-tables.md).", tidegate.Source{})
 	section("`destinations/NAME.yaml`, `warehouses/NAME.yaml`", "Systems that syncs and forwards write to, and further warehouses that models read. `config` is the kind's own, below.", tidegate.Connection{})
 	section("`models/NAME.yaml`", "A query whose result a sync sends. `models/NAME.sql` is its SQL; `-- key: value` lines at its top say the rest. [Models](../models.md).", tidegate.Model{})
@@ -36,6 +36,7 @@ func Reference(kinds Kinds) string {
 	section("`forwards/NAME.yaml`", "Which events go where within seconds. [Forwarding](../forwarding.md).", tidegate.Forward{})
 	section("`plans/NAME.yaml`", "What events must look like. [Tracking plans](../tracking-plans.md).", tidegate.TrackingPlan{})
 	section("`transforms/NAME.yaml`", "What changes events before anything reads them; `transforms/NAME.js` is its script. [Transformations](../transformations.md).", tidegate.Transform{})
+	section("`libraries/NAME.js`", "JavaScript that scripts of transformations import; as an item of `libraries` it is", tidegate.Library{})
 	connectors(&b, "Warehouses", "warehouse", kinds.Warehouses)
 	connectors(&b, "Destinations", "destination", kinds.Destinations)
 	return b.String()
@@ -43,7 +44,7 @@ func Reference(kinds Kinds) string {
 
 // folders are the lists of a project whose items may be files of their own.
 func folders() []string {
-	return []string{"warehouses", "sources", "destinations", "models", "syncs", "tracking_plans", "forwards", "transforms"}
+	return []string{"warehouses", "sources", "destinations", "models", "syncs", "tracking_plans", "forwards", "transforms", "libraries"}
 }
 
 func connectors(b *strings.Builder, title, noun string, kinds map[string]func() any) {
