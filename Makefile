@@ -131,10 +131,9 @@ $(LINT):
 	@GOBIN="$(CURDIR)/$(CACHE)/bin" GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 ## bench: measure the goals of docs/benchmarks.md, print a table, write bench.json
-bench: build
+bench: build chdb-env
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go run -tags '$(TAGS)' ./bench -out "$(CURDIR)/$(CACHE)/bench.json"
 	cd sdk-go/bench && GOWORK=off go test -run '^$$' -bench . -benchtime 2s .
-	CGO_ENABLED=1 go test -tags '$(TAGS)' -run '^$$' -bench . -benchtime 5x ./warehouse/postgres ./warehouse/clickhouse
 
 ## soak: the long campaigns (crash schedules, kill -9, simulator); hours with the defaults
 soak: build dbt-env official-sdks

@@ -84,7 +84,7 @@ func main() {
 	out := flag.String("out", "bench.json", "where the JSON goes")
 	pairs := flag.Int("pairs", 3, "pairs of ours and baseline per workload; the median counts")
 	seconds := flag.Duration("for", 4*time.Second, "length of one measurement")
-	only := flag.String("only", "", "comma-separated parts: ingest,load,fresh,start,packages (default: all)")
+	only := flag.String("only", "", "comma-separated parts: ingest,load,fresh,start,packages,warehouses (default: all)")
 	workload := flag.String("workload", "", "of the part ingest only the workloads whose name contains this")
 	rows := flag.Int("rows", 10_000_000, "rows of the large diff")
 	flag.Parse()
@@ -100,6 +100,7 @@ func main() {
 	}{
 		{"start", b.start}, {"ingest", b.ingest}, {"load", b.load}, {"fresh", b.fresh},
 		{"packages", func(ctx context.Context) error { return b.packages(ctx, *rows) }},
+		{"warehouses", b.warehouses},
 	}
 	failed := false
 	for _, part := range parts {

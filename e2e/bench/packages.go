@@ -37,6 +37,28 @@ func (b *bench) packages(ctx context.Context, rows int) error {
 	return nil
 }
 
+// warehouses runs the adapters' benchmarks, each against its engine's own bulk path and
+// driver. An engine that is not there has no rows.
+func (b *bench) warehouses(ctx context.Context) error {
+	for _, name := range []string{"duckdb", "postgres", "clickhouse"} {
+		lines, _, err := runBenchmarks(ctx, "./warehouse/"+name, "BenchmarkAdapter", "5x", "")
+		if err != nil {
+			return err
+		}
+		if len(lines) == 0 {
+			fmt.Fprintf(b.log, "WITHOUT %s: its engine is not there\n", name)
+		}
+		for _, r := range benchRows("B9", lines) {
+			r.Workload = name + " " + r.Workload
+			b.add(r, func(r Row) bool { return r.Ratio >= adapterGoals[r.Goal] })
+		}
+	}
+	return nil
+}
+
+// adapterGoals are the least ratios to an engine's own way in and out, by how they are written.
+var adapterGoals = map[string]float64{"≥ 0.50×": 0.5, "≥ 0.80×": 0.8}
+
 // runBenchmarks builds a package's test binary and runs it alone, so that the peak of
 // its memory (in MiB) is its own and not the compiler's.
 func runBenchmarks(ctx context.Context, pkg, run, benchtime, env string) (lines []benchLine, peak float64, err error) {
@@ -113,6 +135,8 @@ func benchRows(id string, lines []benchLine) []Row {
 		switch {
 		case id == "B4":
 			rows = append(rows, planRow(l))
+		case id == "B9":
+			rows = append(rows, adapterRow(l))
 		case id == "B5" && strings.HasSuffix(l.name, "/loop"): // beside its engine
 		case id == "B5":
 			rows = append(rows, deliveryRow(l, lines))
@@ -122,6 +146,27 @@ func benchRows(id string, lines []benchLine) []Row {
 		}
 	}
 	return rows
+}
+
+// adapterRow puts the engine's own way beside the adapter's.
+func adapterRow(l benchLine) Row {
+	r := Row{ID: "B9", Workload: strings.TrimPrefix(l.name, "BenchmarkAdapter/"), Unit: "rows/s", Goal: "≥ 0.50×"}
+	if strings.HasPrefix(r.Workload, "read/") {
+		r.Goal = "≥ 0.80×"
+	}
+	for _, m := range l.metrics {
+		switch own, is := strings.CutSuffix(m.unit, "-rows/s"); {
+		case is:
+			r.Baseline, r.Against = m.value, own
+		case m.unit == "rows/s":
+			r.Value = m.value
+		case m.unit == "MB/s":
+			r.Note = join(r.Note, fmt.Sprintf("%.0f MB/s", m.value))
+		case m.unit == "peak-MiB":
+			r.Note = join(r.Note, fmt.Sprintf("the process at most %.0f MiB", m.value))
+		}
+	}
+	return r
 }
 
 // appendRow puts a bare write and fdatasync beside the appends of a lone producer.

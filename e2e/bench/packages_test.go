@@ -16,6 +16,7 @@ BenchmarkPlan/rows=10/changed=1%-2  1  9 ns/op  2.5 plan-s/op  5.0 except-s/op  
 BenchmarkDelivery/latency=50ms/workers=8/engine-2  3  9 ns/op  15400 rows/s
 BenchmarkDelivery/latency=50ms/workers=8/loop-2  3  9 ns/op  15800 rows/s
 BenchmarkDelivery/nothing/records=100-2  3  9 ns/op  200000 rows/s
+BenchmarkAdapter/read/columns=13/rows=100000-2  5  69.55 MB/s  400 pgx-rows/s  224.8 peak-MiB  1.5 ratio  600 rows/s
 PASS`
 	var lines []benchLine
 	for line := range strings.Lines(out) {
@@ -24,8 +25,8 @@ PASS`
 		}
 	}
 	var got []Row
-	for i, id := range map[int]string{0: "B1", 2: "B4", 3: "B5"} {
-		to := map[int]int{0: 2, 2: 3, 3: 6}[i]
+	for i, id := range map[int]string{0: "B1", 2: "B4", 3: "B5", 6: "B9"} {
+		to := map[int]int{0: 2, 2: 3, 3: 6, 6: 7}[i]
 		got = append(got, benchRows(id, lines[i:to])...)
 	}
 	want := map[string]Row{
@@ -34,6 +35,7 @@ PASS`
 		"BenchmarkDelivery/latency=50ms/workers=8": {ID: "B5", Value: 15400, Unit: "rows/s", Beside: []Beside{
 			{"bare loop", 15800, 15400.0 / 15800}, {"concurrency × batch / latency", 16000, 15400.0 / 16000},
 		}},
+		"read/columns=13/rows=100000":           {ID: "B9", Value: 600, Unit: "rows/s", Baseline: 400, Against: "pgx", Goal: "≥ 0.80×", Note: "70 MB/s, the process at most 225 MiB"},
 		"BenchmarkDelivery/nothing/records=100": {ID: "B5", Value: 200000, Unit: "rows/s"},
 	}
 	if len(got) != len(want) {

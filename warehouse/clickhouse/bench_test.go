@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/clickhouse/chdbtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // second opens the vendor's own driver beside the adapter, as a second opinion.
@@ -61,115 +63,65 @@ func (r *wideRows) Next(context.Context) (tidegate.Row, error) {
 	return r.row, nil
 }
 
-// BenchmarkLoad appends rows, beside the vendor's driver that sends the same rows in
-// one INSERT FORMAT Native, without a name for it and without books.
-func BenchmarkLoad(b *testing.B) {
-	for _, c := range []struct{ rows, more int }{{10_000, 0}, {100_000, 0}, {100_000, 56}} {
-		name := fmt.Sprintf("%d rows of %d columns", c.rows, 4+c.more)
-		b.Run("tidegate "+name, func(b *testing.B) {
-			w := open(b, config(server(b)))
-			defer w.Close()
-			table := warehouse.Table{Schema: "bench", Name: "t"}
-			if _, err := w.Ensure(b.Context(), table, wide(0, c.more).schema); err != nil {
-				b.Fatal(err)
-			}
-			b.ResetTimer()
-			for i := range b.N {
-				if _, err := w.Load(b.Context(), warehouse.Load{ID: fmt.Sprint(i), Table: table}, wide(c.rows, c.more)); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(c.rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
-		})
-		b.Run("clickhouse-go "+name, func(b *testing.B) {
-			s := server(b)
-			w := open(b, config(s))
-			defer w.Close()
-			if _, err := w.Ensure(b.Context(), warehouse.Table{Schema: "bench", Name: "t"}, wide(0, c.more).schema); err != nil {
-				b.Fatal(err)
-			}
-			conn := second(b, s)
-			b.ResetTimer()
-			for i := range b.N {
-				batch, err := conn.PrepareBatch(official.Context(b.Context(), official.WithSettings(official.Settings{"insert_deduplication_token": fmt.Sprint(i)})), "INSERT INTO bench.t")
+// BenchmarkAdapter stands beside the vendor's driver, which sends the same rows in one INSERT
+// FORMAT Native without a name for it and without books, and reads them into Go values.
+func BenchmarkAdapter(b *testing.B) {
+	var s *chdbtest.Server
+	warehousetest.Measure(b, warehousetest.Measured{
+		Open: func(tb testing.TB) warehouse.Warehouse {
+			tb.Helper()
+			s = server(tb)
+			return open(tb, config(s))
+		},
+		BulkName: "INSERT_Native",
+		Bulk: func(tb testing.TB, _ warehouse.Warehouse, rows func() tidegate.RowReader) func(table warehouse.Table) {
+			tb.Helper()
+			conn := second(tb, s)
+			return func(table warehouse.Table) {
+				batch, err := conn.PrepareBatch(tb.Context(), "INSERT INTO bench."+table.Name)
 				if err != nil {
-					b.Fatal(err)
+					tb.Fatal(err)
 				}
-				for r := wide(c.rows, c.more); ; {
-					row, err := r.Next(b.Context())
+				for r := rows(); ; {
+					row, err := r.Next(tb.Context())
 					if errors.Is(err, io.EOF) {
 						break
 					}
 					if err := batch.Append(row...); err != nil {
-						b.Fatal(err)
+						tb.Fatal(err)
 					}
 				}
 				if err := batch.Send(); err != nil {
-					b.Fatal(err)
+					tb.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(c.rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
-		})
-	}
-}
-
-// BenchmarkRead reads rows, beside the vendor's driver.
-func BenchmarkRead(b *testing.B) {
-	const rows = 100_000
-	s := server(b)
-	w := open(b, config(s))
-	defer w.Close()
-	table := warehouse.Table{Schema: "bench", Name: "t"}
-	if _, err := w.Ensure(b.Context(), table, wide(0, 0).schema); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := w.Load(b.Context(), warehouse.Load{ID: "x", Table: table}, wide(rows, 0)); err != nil {
-		b.Fatal(err)
-	}
-	b.Run("tidegate", func(b *testing.B) {
-		for range b.N {
-			r, err := w.Query(b.Context(), "SELECT * FROM bench.t")
-			if err != nil {
-				b.Fatal(err)
-			}
-			n := 0
-			for ; ; n++ {
-				if _, err := r.Next(b.Context()); errors.Is(err, io.EOF) {
-					break
-				} else if err != nil {
-					b.Fatal(err)
+		},
+		ReadName: "clickhouse-go",
+		Read: func(tb testing.TB, _ warehouse.Warehouse, table warehouse.Table, _ int) func() int {
+			tb.Helper()
+			conn := second(tb, s)
+			return func() int {
+				r, err := conn.Query(tb.Context(), "SELECT * FROM bench."+table.Name)
+				if err != nil {
+					tb.Fatal(err)
 				}
-			}
-			if n != rows {
-				b.Fatal(n)
-			}
-			_ = r.Close()
-		}
-		b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
-	})
-	b.Run("clickhouse-go", func(b *testing.B) {
-		conn := second(b, s)
-		for range b.N {
-			r, err := conn.Query(b.Context(), "SELECT * FROM bench.t")
-			if err != nil {
-				b.Fatal(err)
-			}
-			n := 0
-			for ; r.Next(); n++ {
-				var id *int64
-				var name *string
-				var amount *float64
-				var at *time.Time
-				if err := r.Scan(&id, &name, &amount, &at); err != nil {
-					b.Fatal(err)
+				defer r.Close()
+				var values []any
+				for _, c := range r.ColumnTypes() {
+					values = append(values, reflect.New(c.ScanType()).Interface())
 				}
+				n := 0
+				for ; r.Next(); n++ {
+					if err := r.Scan(values...); err != nil {
+						tb.Fatal(err)
+					}
+				}
+				if r.Err() != nil {
+					tb.Fatal(r.Err())
+				}
+				return n
 			}
-			if n != rows {
-				b.Fatal(n, r.Err())
-			}
-			_ = r.Close()
-		}
-		b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		},
 	})
 }
 

@@ -2,14 +2,23 @@ package duckdb_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	_ "github.com/duckdb/duckdb-go/v2" // the engine's own driver, to stand beside
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/duckdb"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // benchRows is one load: the loader writes loads of about this size when it is busy.
@@ -61,8 +70,6 @@ func benchLoad(b *testing.B, l warehouse.Load) {
 	}
 	b.ReportMetric(float64(benchRows*b.N)/b.Elapsed().Seconds(), "rows/s")
 }
-
-func BenchmarkLoadAppend(b *testing.B) { benchLoad(b, warehouse.Load{}) }
 
 // BenchmarkLoadReplace replaces every row of the table each time.
 func BenchmarkLoadReplace(b *testing.B) { benchLoad(b, warehouse.Load{Key: []string{"id"}}) }
@@ -116,4 +123,89 @@ func BenchmarkQueryOne(b *testing.B) {
 	for b.Loop() {
 		all(b, w, "SELECT 1")
 	}
+}
+
+// BenchmarkAdapter stands beside the engine reading the same rows from a file of NDJSON into
+// a table of the same types, and beside its own driver scanning values.
+func BenchmarkAdapter(b *testing.B) {
+	warehousetest.Measure(b, warehousetest.Measured{
+		Open:     func(tb testing.TB) warehouse.Warehouse { tb.Helper(); return open(tb) },
+		BulkName: "read_json",
+		Bulk: func(tb testing.TB, _ warehouse.Warehouse, rows func() tidegate.RowReader) func(table warehouse.Table) {
+			tb.Helper()
+			file := filepath.Join(tb.TempDir(), "rows.ndjson")
+			warehousetest.WriteNDJSON(tb, file, rows())
+			db := driver(tb, filepath.Join(tb.TempDir(), "own.duckdb"))
+			var defs, types []string
+			for _, c := range rows().Schema() {
+				name, err := sqltext.DuckDB().Ident(c.Name)
+				if err != nil {
+					tb.Fatal(err)
+				}
+				typ, err := sqltext.DuckDB().Type(c.Type)
+				if err != nil {
+					tb.Fatal(err)
+				}
+				defs, types = append(defs, string(name+" "+typ)), append(types, string(name)+": '"+string(typ)+"'")
+			}
+			return func(table warehouse.Table) {
+				for _, sql := range []string{
+					"CREATE TABLE " + table.Name + " (" + strings.Join(defs, ", ") + ")",
+					"INSERT INTO " + table.Name + " SELECT * FROM read_json('" + file + "', format = 'newline_delimited', columns = {" + strings.Join(types, ", ") + "})",
+				} {
+					if _, err := db.ExecContext(tb.Context(), sql); err != nil {
+						tb.Fatal(err)
+					}
+				}
+			}
+		},
+		ReadName: "duckdb-go",
+		Read: func(tb testing.TB, w warehouse.Warehouse, table warehouse.Table, columns int) func() int {
+			tb.Helper()
+			file := filepath.Join(tb.TempDir(), "copy.duckdb")
+			if err := w.(*duckdb.Warehouse).Yield(tb.Context(), func(_ context.Context, path string) error { return copyFile(path, file) }); err != nil {
+				tb.Fatal(err)
+			}
+			db := driver(tb, file)
+			values := make([]any, columns)
+			for i := range values {
+				values[i] = new(any)
+			}
+			return func() int {
+				r, err := db.QueryContext(tb.Context(), "SELECT * FROM bench."+table.Name)
+				if err != nil {
+					tb.Fatal(err)
+				}
+				defer r.Close()
+				n := 0
+				for ; r.Next(); n++ {
+					if err := r.Scan(values...); err != nil {
+						tb.Fatal(err)
+					}
+				}
+				if r.Err() != nil {
+					tb.Fatal(r.Err())
+				}
+				return n
+			}
+		},
+	})
+}
+
+func driver(tb testing.TB, path string) *sql.DB {
+	tb.Helper()
+	db, err := sql.Open("duckdb", path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
 }

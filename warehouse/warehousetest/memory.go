@@ -1,0 +1,73 @@
+package warehousetest
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/tidegate/tidegate/warehouse"
+)
+
+// Memory fails when a load or a read of ten times as many rows holds more memory than one
+// may that streams. It looks at the heap of the whole process, so the test must run alone:
+// it calls no t.Parallel, and nothing of the engine may live in the process.
+func Memory(t *testing.T, w warehouse.Warehouse) {
+	t.Helper()
+	// A million rows that are held take 300 MB: 13 cells of 16 bytes each, and what they point to.
+	const few = 100_000
+	source := newRowSource(narrowColumns)
+	table := warehouse.Table{Schema: "memory", Name: "t"}
+	if _, err := w.Ensure(t.Context(), table, source.schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{few, 10 * few} {
+		g := newGauge()
+		rows := source.reader(n)
+		rows.every, rows.look = n/lookings, g.look
+		if got, err := w.Load(t.Context(), warehouse.Load{ID: fmt.Sprint(n), Table: table}, rows); err != nil || got != int64(n) {
+			t.Fatal(got, err)
+		}
+		g.judge(t, fmt.Sprintf("a load of %d rows", n))
+	}
+	MemoryOfRead(t, w, "SELECT * FROM memory.t", 11*few)
+}
+
+// MemoryOfRead fails when reading a query of n rows holds more than a stream may.
+func MemoryOfRead(t *testing.T, w warehouse.Warehouse, sql string, n int) {
+	t.Helper()
+	g := newGauge()
+	if got := drain(t, w, sql, n/lookings, g.look); got != n {
+		t.Errorf("%d rows, want %d", got, n)
+	}
+	g.judge(t, fmt.Sprintf("a read of %d rows", n))
+}
+
+const (
+	// room is what a stream may hold; an adapter that loads columns has a chunk of rows in hand.
+	room = 128 << 20
+	// lookings is how often the heap is looked at; the last is near the end.
+	lookings = 9
+)
+
+// gauge remembers by how much the heap has grown at most.
+type gauge struct{ before, most int64 }
+
+func newGauge() *gauge { return &gauge{before: held()} }
+
+func (g *gauge) look() { g.most = max(g.most, held()-g.before) }
+
+func (g *gauge) judge(t *testing.T, what string) {
+	t.Helper()
+	t.Logf("%s held %d MiB of heap; the process %.0f MiB at its peak", what, g.most>>20, peak())
+	if g.most > room {
+		t.Errorf("%s held %d bytes of heap, more than %d", what, g.most, room)
+	}
+}
+
+// held is what lives on the heap.
+func held() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
