@@ -50,6 +50,10 @@ func (s *Server) query(ctx context.Context, told *bq.Job, q *bq.JobConfiguration
 	if err := s.bytesAllowed(ctx, q); err != nil {
 		return nil, err
 	}
+	noted, err := s.corpus.before(ctx, work, q)
+	if err != nil {
+		return nil, err
+	}
 	r := runner{s: s, session: work, id: id, query: q}
 	var last *outcome
 	for _, statement := range statements {
@@ -66,7 +70,7 @@ func (s *Server) query(ctx context.Context, told *bq.Job, q *bq.JobConfiguration
 	if len(statements) > 1 {
 		last.kind, last.affected = "SCRIPT", 0
 	}
-	return last, nil
+	return last, s.corpus.after(noted)
 }
 
 // sessionOf finds the session that a job runs in, or makes one for it alone.

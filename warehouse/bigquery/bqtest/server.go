@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,7 @@ type Server struct {
 	sessions  map[string]*session
 	uploads   map[string]*upload
 	births    int64
+	corpus    corpus
 	intercept func(Call) *Answer
 	denied    map[string]string // tokens that may not do everything: the permission they lack, by token
 	locked    bool              // calls without a token are refused
@@ -94,6 +96,7 @@ func Start() (*Server, error) {
 	s := &Server{
 		db: sql.OpenDB(connector), jobs: map[string]*job{}, datasets: map[string]*bq.Dataset{}, layouts: map[string]layout{},
 		sessions: map[string]*session{}, uploads: map[string]*upload{}, denied: map[string]string{}, births: 1_700_000_000_000,
+		corpus: corpus{path: os.Getenv(CorpusEnv), seen: map[string]bool{}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.life, s.cancel = func() context.Context { return ctx }, cancel
