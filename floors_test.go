@@ -38,6 +38,7 @@ var floors = []floor{
 	{"3 list of destinations", "destinations/all", []string{"destinations", "internal", ""}},
 	{"3 warehouse suite", "warehouse/warehousetest", []string{"warehouse!", "warehouse/sqltext", "internal", ""}},
 	{"3 destination suite", "destinations/destinationtest", []string{"destinations!", "internal", ""}},
+	{"3 double of redshift", "warehouse/redshift/rstest", []string{"warehouse/postgres/pgtest"}},
 	{"3 warehouse adapter", "warehouse/*", []string{"self", "warehouse!", "warehouse/sqltext", "internal", ""}},
 	{"3 destination connector", "destinations/*", []string{"self", "destinations!", "internal", ""}},
 	{"2 warehouse contract", "warehouse", []string{""}},

@@ -8,6 +8,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse/clickhouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/postgres"
+	"github.com/tidegate/tidegate/warehouse/redshift"
 )
 
 // All returns every kind, sorted by name.
@@ -17,6 +18,7 @@ func All() []warehouse.Kind {
 		clickhouse.Kind(),
 		duckdb.Kind(),
 		postgres.Kind(),
+		redshift.Kind(),
 	}
 }
 

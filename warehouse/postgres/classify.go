@@ -13,9 +13,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 )
 
-var (
-	errFinished = errors.New("the transaction is over")
-)
+var errFinished = errors.New("the transaction is over")
 
 // rule says what an error of the server means by the beginning of its SQLSTATE.
 type rule struct {

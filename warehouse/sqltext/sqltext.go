@@ -41,6 +41,7 @@ type Dialect struct {
 	types       map[tidegate.Kind]Text
 	decimal     Text // "DECIMAL", followed by (precision,scale)
 	maxDecimal  int
+	maxScale    int // of a decimal, where it is less than its digits; 0: it is not
 	reserved    map[string]struct{}
 	system      map[string]struct{} // names that every table has a column of already
 	indexes     bool                // large tables need indexes for looking rows up
@@ -65,7 +66,9 @@ const (
 )
 
 // dialects lists every dialect.
-func dialects() []Dialect { return []Dialect{BigQuery(), ClickHouse(), DuckDB(), Postgres()} }
+func dialects() []Dialect {
+	return []Dialect{BigQuery(), ClickHouse(), DuckDB(), Postgres(), Redshift()}
+}
 
 // Find returns the dialect that an Execer names ("duckdb").
 func Find(name string) (Dialect, bool) {
@@ -226,6 +229,9 @@ func (d Dialect) Type(t tidegate.Type) (Text, error) {
 		}
 		if t.Precision < 1 || t.Precision > d.maxDecimal || t.Scale < 0 || t.Scale > t.Precision {
 			return "", fmt.Errorf("naming type %s: %s decimals have 1 to %d digits", t, d.name, d.maxDecimal)
+		}
+		if d.maxScale > 0 && t.Scale > d.maxScale {
+			return "", fmt.Errorf("naming type %s: %s decimals have at most %d digits after the point", t, d.name, d.maxScale)
 		}
 		if d.decimalOf != nil {
 			return d.decimalOf(t.Precision, t.Scale), nil

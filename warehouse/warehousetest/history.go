@@ -124,7 +124,7 @@ func imagine(random *rand.Rand, d sqltext.Dialect, columns, steps int) history {
 			if random.IntN(20) == 0 { // another family
 				family[i] = families[random.IntN(len(families))]
 			}
-			s.asked = append(s.asked, tidegate.Column{Name: anyCase(random, name), Type: family[i][random.IntN(len(family[i]))]})
+			s.asked = append(s.asked, tidegate.Column{Name: anyCase(random, d, name), Type: family[i][random.IntN(len(family[i]))]})
 			if random.IntN(6) > 0 {
 				s.loaded = append(s.loaded, len(s.asked)-1)
 			}
@@ -163,9 +163,10 @@ func (s *step) fill(random *rand.Rand, at int) {
 	}
 }
 
-// anyCase is name as a sender may write it, too: names that differ by case alone are one.
-func anyCase(random *rand.Rand, name string) string {
-	if upper := strings.ToUpper(name); random.IntN(8) == 0 && sqltext.Same(upper, name) {
+// anyCase is name as a sender may write it, too: names that differ by case alone are one. An engine that
+// keeps lower case only would not give it back.
+func anyCase(random *rand.Rand, d sqltext.Dialect, name string) string {
+	if upper := strings.ToUpper(name); random.IntN(8) == 0 && sqltext.Same(upper, name) && d.Fit(upper) == upper {
 		return upper
 	}
 	return name

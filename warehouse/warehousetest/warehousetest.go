@@ -60,6 +60,9 @@ type Engine struct {
 	Unspoken []string
 	// Histories is how many columns the random histories have (see Histories); a few when 0.
 	Histories int
+	// Lacks says which values of a type the engine has no place for; v is nil for all of them. nil: it has
+	// a place for everything. Each is on the page of the adapter.
+	Lacks func(t tidegate.Type, v any) bool
 	// Units says that Begin gives units and no transactions (see warehouse.Tx).
 	Units bool
 }

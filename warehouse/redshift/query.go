@@ -1,0 +1,58 @@
+package redshift
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/pgwire"
+)
+
+// Query implements warehouse.Warehouse: one statement, checked by its text, in
+// a read-only transaction that lasts as long as the reader. Rows come as the
+// leader node makes them; what is not read yet waits there.
+func (w *Warehouse) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
+	if err := pgwire.CheckQuery(sql, true); err != nil {
+		return nil, fmt.Errorf("querying the warehouse: %w", err)
+	}
+	r, err := w.read(ctx, sql, args)
+	if err != nil {
+		return nil, fmt.Errorf("querying the warehouse: %w", err)
+	}
+	return r, nil
+}
+
+// read runs a statement of which it is known that it reads.
+func (w *Warehouse) read(ctx context.Context, sql string, args []any) (*pgwire.Reader, error) {
+	s, err := w.session(ctx, w.reading)
+	if err != nil {
+		return nil, err
+	}
+	err = s.control(ctx, "BEGIN READ ONLY")
+	var r *pgwire.Reader
+	if err == nil {
+		r, err = s.start(ctx, sql, args)
+	}
+	if err != nil {
+		s.endReading(ctx)
+		return nil, err
+	}
+	r.Hurry = true
+	r.Done = func(error) { s.endReading(ctx) }
+	return r, nil
+}
+
+// endReading ends the transaction of a query.
+func (s *session) endReading(ctx context.Context) {
+	s.Rollback(ctx)
+	s.End()
+}
+
+// all runs a query and returns all that it returns.
+func (w *Warehouse) all(ctx context.Context, sql string) ([]tidegate.Row, error) {
+	r, err := w.read(ctx, sql, nil)
+	if err != nil {
+		return nil, err
+	}
+	return r.Drain(ctx)
+}
