@@ -35,7 +35,7 @@ var rules = []rule{
 	{"XX000", "Access Denied", tidegate.Halt, "warehouse.permission", "allow the role (or the key) by which Redshift reads the bucket s3:GetObject and s3:ListBucket; docs/warehouses/redshift.md has the policy"},
 	{"XX000", "AccessDenied", tidegate.Halt, "warehouse.permission", "allow the role (or the key) by which Redshift reads the bucket s3:GetObject and s3:ListBucket; docs/warehouses/redshift.md has the policy"},
 	{"XX000", "authorized to assume", tidegate.Halt, "warehouse.permission", "associate the role of iam_role with the cluster or the namespace, and let redshift.amazonaws.com assume it"},
-	{"XX000", "not authorized to get credentials of role", tidegate.Halt, "warehouse.permission", "associate the role of iam_role with the cluster or the namespace, and let redshift.amazonaws.com assume it"},
+	{"XX000", "uthorized to get credentials of role", tidegate.Halt, "warehouse.permission", "associate the role of iam_role with the cluster or the namespace, and let redshift.amazonaws.com assume it"},
 	{"XX000", "InvalidAccessKeyId", tidegate.Halt, "auth.refused", "correct access_key_id, or give Redshift a role (iam_role)"},
 	{"XX000", "ExpiredToken", tidegate.Halt, "auth.expired", "give a new session_token, or give Redshift a role (iam_role)"},
 	{"XX000", "PermanentRedirect", tidegate.Halt, "warehouse.region", "set region to that of the bucket"},
@@ -95,7 +95,8 @@ func serverFault(pg *pgconn.PgError, sql, user string) *tidegate.Fault {
 // matches says whether a message says something; a number must stand at its beginning.
 func matches(message, says string) bool {
 	if strings.Trim(says, "0123456789") == "" {
-		return strings.HasPrefix(message, says)
+		rest, ok := strings.CutPrefix(message, says)
+		return ok && strings.TrimLeft(rest, "0123456789") == rest
 	}
 	return strings.Contains(message, says)
 }

@@ -36,6 +36,8 @@ type Cluster struct {
 	// Refuse answers a statement in the place of the server when it returns an error. Set it before the first connection.
 	Refuse func(sql string) *pgproto3.ErrorResponse
 
+	spoil atomic.Pointer[[2]string]
+
 	listener net.Listener
 	group    sync.WaitGroup
 	names    sync.Map // aliases of long names
@@ -51,6 +53,7 @@ const prelude = `SET allow_system_table_mods = on;
 CREATE FUNCTION pg_catalog.rs_version() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2 20041017 (Red Hat 3.4.2-6.fc3), Redshift 1.0.77467'::text $$;
 CREATE FUNCTION pg_catalog.json_parse(text) RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT $1::jsonb $$;
 CREATE FUNCTION pg_catalog.json_serialize(jsonb) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT $1::text $$;
+CREATE FUNCTION pg_catalog.len(text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT length($1) $$;
 CREATE FUNCTION pg_catalog.from_varbyte(bytea, text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT replace(encode($1, $2), E'\n', '') $$;
 CREATE VIEW pg_catalog.rs_attribute AS SELECT attrelid, attname, CASE atttypid WHEN 3802 THEN 4000 WHEN 17 THEN 6551 ELSE atttypid END::oid AS atttypid, atttypmod, attnum, attisdropped,
 	coalesce(obj_description(attrelid, 'pg_class')::json ->> 'dist' = attname, false) AS attisdistkey,
@@ -160,3 +163,22 @@ func (c *Cluster) admin(sql string, args ...[]byte) error {
 }
 
 var errCut = errors.New("the connection was cut")
+
+// Ask asks the server below the double, which knows more, for one value.
+func (c *Cluster) Ask(tb testing.TB, sql string) string {
+	tb.Helper()
+	ctx := tb.Context()
+	conn, err := pgconn.Connect(ctx, c.Postgres.URL(pgtest.Superuser, c.Database))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	result := conn.ExecParams(ctx, sql, nil, nil, nil, nil).Read()
+	if result.Err != nil || len(result.Rows) != 1 {
+		tb.Fatalf("%s: %d rows, %v", sql, len(result.Rows), result.Err)
+	}
+	return string(result.Rows[0][0])
+}
+
+// Spoil lets the next COPY find from as to in the rows, as if the bucket had spoilt them.
+func (c *Cluster) Spoil(from, to string) { c.spoil.Store(&[2]string{from, to}) }

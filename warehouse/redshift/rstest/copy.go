@@ -130,6 +130,7 @@ func (c *Cluster) gather(uri string, columns []copied) (data []byte, sources []s
 	}
 	var out bytes.Buffer
 	rows := 0
+	spoil := c.spoil.Swap(nil)
 	for _, e := range list.Entries {
 		packed, ok := c.S3.get(e.URL)
 		if !ok {
@@ -145,6 +146,9 @@ func (c *Cluster) gather(uri string, columns []copied) (data []byte, sources []s
 		plain, err := io.ReadAll(zip)
 		if err != nil {
 			return nil, nil, refusal("XX000", "failed to inflate with gzip: invalid or incomplete deflate data")
+		}
+		if spoil != nil {
+			plain = bytes.ReplaceAll(plain, []byte(spoil[0]), []byte(spoil[1]))
 		}
 		sources = append(sources, source{e.URL, rows})
 		for line := range bytes.Lines(plain) {

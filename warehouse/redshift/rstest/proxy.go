@@ -220,7 +220,7 @@ func (p *proxied) answer() error {
 
 // relay passes on what the server answers, as Redshift would have it, until it is ready.
 func (p *proxied) relay() error {
-	for {
+	for n := 1; ; n++ {
 		m, err := p.server.Receive()
 		if err != nil {
 			return err
@@ -249,7 +249,7 @@ func (p *proxied) relay() error {
 		}
 		p.client.Send(m)
 		_, ready := m.(*pgproto3.ReadyForQuery)
-		if ready || p.server.ReadBufferLen() == 0 {
+		if ready || n%100 == 0 || p.server.ReadBufferLen() == 0 {
 			if err := p.client.Flush(); err != nil {
 				return err
 			}
