@@ -30,7 +30,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ok := false
+		var ok bool
 		switch c.typ.Kind {
 		case tidegate.Bool:
 			_, ok = v.(bool)

@@ -66,6 +66,7 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	n, err := t.move(ctx, p, m, st.rows)
 	if err == nil && st.rows > 0 {
 		err = t.unstage(ctx, p)
+		t.clean = true
 	}
 	if err != nil {
 		return 0, errors.Join(err, t.Rollback())
@@ -94,7 +95,6 @@ func (t *tx) unstage(ctx context.Context, p *loadPlan) error {
 	if err := t.s.control(ctx, "DROP TABLE "+p.staging); err != nil {
 		return fmt.Errorf("unstaging: %w", err)
 	}
-	t.clean = t.s.Dirty
 	return nil
 }
 
