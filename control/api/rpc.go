@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidegate/tidegate"
@@ -25,13 +26,29 @@ var _ streamsv1connect.StreamServiceHandler = streamService{}
 
 type controlKey struct{}
 
-// rpc returns the service with its path. Who may not read streams hears so in the words
-// of the protocol that he speaks.
-func (s *server) rpc() (string, http.Handler) {
+// rpc returns the service of streams, and those that tell tools such as grpcurl what it
+// takes, by their paths.
+func (s *server) rpc() map[string]http.Handler {
 	limit := connect.WithReadMaxBytes(maxRPCBytes)
-	path, next := streamsv1connect.NewStreamServiceHandler(streamService{s}, limit)
-	refuse := connect.NewErrorWriter(limit)
-	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	reflector := grpcreflect.NewStaticReflector(streamsv1connect.StreamServiceName)
+	services := map[string]http.Handler{}
+	for _, mount := range []func() (string, http.Handler){
+		func() (string, http.Handler) {
+			return streamsv1connect.NewStreamServiceHandler(streamService{s}, limit)
+		},
+		func() (string, http.Handler) { return grpcreflect.NewHandlerV1(reflector, limit) },
+		func() (string, http.Handler) { return grpcreflect.NewHandlerV1Alpha(reflector, limit) },
+	} {
+		path, handler := mount()
+		services[path] = s.readers(handler, connect.NewErrorWriter(limit))
+	}
+	return services
+}
+
+// readers lets those in who may read streams. Who may not hears so in the words of the
+// protocol that he speaks.
+func (s *server) readers(next http.Handler, refuse *connect.ErrorWriter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.o.Keeper.Identify(r)
 		if err == nil {
 			err = auth.Allow(r, id, auth.Stream)

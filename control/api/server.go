@@ -91,8 +91,9 @@ func (s *server) mount() (*chi.Mux, error) {
 		scoped := humachi.New(mux.With(check), huma.Config{OpenAPI: api.OpenAPI(), Formats: huma.DefaultFormats, DefaultFormat: "application/json", Transformers: []huma.Transformer{transform}})
 		r.register(scoped, s.operation(r, api.OpenAPI().Components.Schemas))
 	}
-	path, service := s.rpc()
-	mux.Handle(path+"*", service)
+	for path, service := range s.rpc() {
+		mux.Handle(path+"*", service)
+	}
 	mux.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(http.StatusNotFound, "request.not_found", "there is no "+r.URL.Path, "see /docs for what there is"))
 	})

@@ -305,19 +305,17 @@ func (h *Hub) eraseRows(ctx context.Context, doc *deletionJob) error {
 	return nil
 }
 
-// schemasOf are the schemas of a source, or of all sources, and those of replays.
+// schemasOf are the schemas of a source's events, or of those of all sources, and those of replays.
 func (h *Hub) schemasOf(source string) []string {
-	var all []string
-	for _, s := range h.active.Load().project.Sources {
-		if source == "" || s.Name == source {
-			all = append(all, s.Name)
-		}
-	}
+	all, _ := schemasOfEvents(h.active.Load().project, h.warehouse.Dialect(), source)
 	if list, err := h.control().Jobs(context.Background(), replayKind, 1000); err == nil {
 		for _, job := range list {
 			r, err := replayOf(job)
-			if err == nil && r.Request.Into != replay.Live && (source == "" || r.Request.Source == source) && !slices.Contains(all, r.Request.Into) {
-				all = append(all, r.Request.Into)
+			if err != nil || r.Request.Into == replay.Live || source != "" && r.Request.Source != source {
+				continue
+			}
+			if into := schemaName(h.warehouse.Dialect(), r.Request.Into); !slices.Contains(all, into) {
+				all = append(all, into)
 			}
 		}
 	}
@@ -333,6 +331,11 @@ func (h *Hub) settle(ctx context.Context, doc *deletionJob) error {
 	}
 	if left := doc.Receipt.Left(); left > 0 {
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "privacy.left", Subject: "deletion", Message: fmt.Sprintf("%d rows or records were found again after they had been deleted", left), Hint: "it is tried again; the receipt says where"}
+	}
+	if _, shared := schemasOfEvents(h.active.Load().project, h.warehouse.Dialect(), doc.Request.Source); len(shared) > 0 {
+		doc.Receipt.Remains = append(doc.Receipt.Remains, privacy.Remains{
+			Place: "warehouse", What: "events of several sources are routed to the schemas " + strings.Join(shared, ", ") + ", which were left alone; a deletion that names no source looks into them",
+		})
 	}
 	h.otherSchemas(ctx, doc)
 	return nil

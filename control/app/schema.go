@@ -12,9 +12,7 @@ import (
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
-	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/warehouse"
-	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // schemaLog is where the hub's own loader notes what becomes of its tables.
@@ -23,13 +21,13 @@ var schemaLog = evolve.Log{Schema: loader.BooksSchema}
 // eventSchema looks at the tables of a project's sources and widens their columns.
 type eventSchema struct {
 	warehouse loader.Warehouse
-	sources   []tidegate.Source
+	project   *project.Project
 	now       func() time.Time
 	between   func(ctx context.Context, do func(ctx context.Context) error) error // two loads
 }
 
 func (h *Hub) eventSchema() eventSchema {
-	return eventSchema{warehouse: h.warehouse, sources: h.active.Load().project.Sources, now: h.o.Now, between: h.loader.Between}
+	return eventSchema{warehouse: h.warehouse, project: h.active.Load().project, now: h.o.Now, between: h.loader.Between}
 }
 
 // EventTables lists the sources' tables with what does not fit them.
@@ -66,19 +64,10 @@ func (s eventSchema) tables(ctx context.Context, schema, table string) ([]evolve
 	return evolve.Survey(ctx, s.warehouse, schemas, table)
 }
 
-// schemas are those of the sources, in the order of their names.
+// schemas are those that events go to, in the order of their names.
 func (s eventSchema) schemas() []string {
-	d, ok := sqltext.Find(s.warehouse.Dialect())
-	if !ok {
-		return nil
-	}
-	opts := shape.Options{Reserved: d.Reserved, MaxName: d.MaxName()}
-	var all []string
-	for _, src := range s.sources {
-		all = append(all, opts.Schema(src.Name))
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	all, _ := schemasOfEvents(s.project, s.warehouse.Dialect(), "")
+	return all
 }
 
 func (s eventSchema) widen(ctx context.Context, req api.WidenRequest, by string) (evolve.WidenResult, error) {
@@ -120,7 +109,7 @@ func OpenSchema(ctx context.Context, p *project.Project, data string, now func()
 		return nil, err
 	}
 	alone := func(ctx context.Context, do func(ctx context.Context) error) error { return do(ctx) } // nothing loads
-	return &SchemaFiles{eventSchema{wh, p.Sources, now, alone}, by}, nil
+	return &SchemaFiles{eventSchema{wh, p, now, alone}, by}, nil
 }
 
 // EventTables lists the sources' tables with what does not fit them.

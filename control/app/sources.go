@@ -1,11 +1,15 @@
 package app
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // sources finds sources by write key without a lock: the map is replaced as a
@@ -57,4 +61,60 @@ func (s *sources) ByWriteKey(key string) (tidegate.Source, bool) {
 	}
 	src, ok := (*m)[key]
 	return src, ok
+}
+
+// schemasOfEvents are the schemas that a source's events go to, or those of all sources:
+// its own, and those to which its tracking plan routes. shared are those that other
+// sources' events are routed to as well; they are not among own.
+func schemasOfEvents(p *project.Project, dialect, source string) (own, shared []string) {
+	plans := map[string][]string{}
+	for _, plan := range p.Plans {
+		plans[plan.Name] = routesOf(plan)
+	}
+	mine, others := map[string]bool{}, map[string]bool{}
+	for _, src := range p.Sources {
+		if source == "" || src.Name == source {
+			mine[schemaName(dialect, src.Name)] = true
+		}
+		for _, route := range plans[src.TrackingPlan] {
+			if source == "" || src.Name == source {
+				mine[schemaName(dialect, route)] = true
+			} else {
+				others[schemaName(dialect, route)] = true
+			}
+		}
+	}
+	for name := range mine {
+		if others[name] && name != schemaName(dialect, source) {
+			shared = append(shared, name)
+			delete(mine, name)
+		}
+	}
+	slices.Sort(shared)
+	return slices.Sorted(maps.Keys(mine)), shared
+}
+
+// schemaName is what the schema of a source is called in a warehouse.
+func schemaName(dialect, source string) string {
+	d, ok := sqltext.Find(dialect)
+	if !ok {
+		return source
+	}
+	opts := shape.Options{Reserved: d.Reserved, MaxName: d.MaxName()}
+	return opts.Schema(source)
+}
+
+// routesOf are the schemas to which a plan routes events.
+func routesOf(plan tidegate.TrackingPlan) []string {
+	all := []string{plan.Actions.Route}
+	for _, e := range plan.Events {
+		all = append(all, e.Actions.Route)
+	}
+	for _, e := range []*tidegate.PlannedEvent{plan.Identify, plan.Group, plan.Page, plan.Screen} {
+		if e != nil {
+			all = append(all, e.Actions.Route)
+		}
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(r string) bool { return r == "" })
 }

@@ -72,16 +72,19 @@ func (c *command) doctorCommand() *cobra.Command {
 
 func (c *command) showFindings(found []api.Finding) error {
 	failed := false
-	rows := make([][]string, len(found))
-	for i, f := range found {
+	var rows [][]string
+	for _, f := range found {
 		failed = failed || f.Level == "error"
-		rows[i] = []string{strings.ToUpper(f.Level), f.Check, f.Detail, f.Hint}
+		rows = append(rows, []string{strings.ToUpper(f.Level), f.Check, f.Detail})
+		if f.Hint != "" {
+			rows = append(rows, []string{"", "", "→ " + f.Hint})
+		}
 	}
 	var err error
 	if c.json {
 		err = c.printJSON(found)
 	} else {
-		err = table(c.env.Stdout, []string{"", "CHECK", "FOUND", "MEND"}, rows)
+		err = table(c.env.Stdout, []string{"", "CHECK", "FOUND"}, rows)
 	}
 	if err == nil && failed {
 		return &codedError{code: ExitHeld}

@@ -42,7 +42,11 @@ func table(w io.Writer, header []string, rows [][]string) error {
 	for _, row := range append([][]string{header}, rows...) {
 		line := make([]string, len(header))
 		for i := range header {
-			if i < len(row) {
+			switch {
+			case i >= len(row):
+			case i == len(header)-1: // nothing stands behind it
+				line[i] = clipped(row[i], maxLast)
+			default:
 				line[i] = oneLine(row[i])
 			}
 			widths[i] = max(widths[i], utf8.RuneCountInString(line[i]))
@@ -64,10 +68,15 @@ func table(w io.Writer, header []string, rows [][]string) error {
 	return nil
 }
 
-const maxCell = 80
+const (
+	maxCell = 80
+	maxLast = 400 // of the last column: reasons, which nobody can act on that are cut off
+)
 
-// oneLine makes text that a stranger wrote safe to show on a terminal.
-func oneLine(s string) string {
+// oneLine makes text that a stranger wrote safe to show on a terminal, and short.
+func oneLine(s string) string { return clipped(s, maxCell) }
+
+func clipped(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
@@ -77,8 +86,8 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-	if utf8.RuneCountInString(s) > maxCell {
-		return string([]rune(s)[:maxCell-1]) + "…"
+	if utf8.RuneCountInString(s) > most {
+		return string([]rune(s)[:most-1]) + "…"
 	}
 	return s
 }
@@ -137,6 +146,9 @@ func explainError(err error) (failure, []config.Problem) {
 func plural(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.ContainsAny(stem[len(stem)-1:], "aeou") {
+		return fmt.Sprintf("%d %sies", n, stem)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -210,7 +210,12 @@ func (c *command) showDeletion(d api.Deletion) error {
 	}
 	c.say("%s  %s  %s, %d linked, below offset %s", d.ID, d.State, plural(int64(d.Receipt.People), "id"), d.Receipt.Linked, orDefault(d.Receipt.Below, "?"))
 	var rows [][]string
+	without := 0
 	for _, p := range d.Receipt.Places {
+		if p.Found == 0 && p.Deleted == 0 && p.Left == 0 && !p.VerifiedAt.IsZero() && p.Note == "" {
+			without++
+			continue
+		}
 		verified := ""
 		if !p.VerifiedAt.IsZero() {
 			verified = p.VerifiedAt.UTC().Format(time.RFC3339)
@@ -221,6 +226,9 @@ func (c *command) showDeletion(d api.Deletion) error {
 		if err := table(c.env.Stdout, []string{"PLACE", "NAME", "FOUND", "DELETED", "LEFT", "VERIFIED", "NOTE"}, rows); err != nil {
 			return err
 		}
+	}
+	if without > 0 {
+		c.say("nothing was found in %s; --json lists them", plural(int64(without), "other place"))
 	}
 	for _, r := range d.Receipt.Remains {
 		until := ""

@@ -35,8 +35,7 @@ func (c *command) checkCommand() *cobra.Command {
 			if c.json {
 				return c.printJSON(checked{Valid: true, Problems: []config.Problem{}})
 			}
-			c.say("The project is valid: %s, %s, %s, %s.", plural(int64(len(p.Sources)), "source"), plural(int64(len(p.Destinations)), "destination"),
-				plural(int64(len(p.Models)), "model"), plural(int64(len(p.Syncs)), "sync"))
+			c.say("The project is valid: %s.", contents(p))
 			return nil
 		},
 	}
@@ -198,4 +197,24 @@ func toYAML(v any) ([]byte, error) {
 		return nil, fmt.Errorf("encoding the project: %w", err)
 	}
 	return text, nil
+}
+
+// contents counts what a project has: always what every project is about, the rest where there is some.
+func contents(p *project.Project) string {
+	said := []string{
+		plural(int64(len(p.Sources)), "source"), plural(int64(len(p.Destinations)), "destination"),
+		plural(int64(len(p.Models)), "model"), plural(int64(len(p.Syncs)), "sync"),
+	}
+	for _, more := range []struct {
+		n    int
+		word string
+	}{
+		{len(p.Forwards), "forward"}, {len(p.Plans), "tracking plan"}, {len(p.Transforms), "transformation"}, {len(p.Libraries), "library"},
+		{len(p.Streams), "stream"}, {len(p.Alerts), "alert"}, {len(p.Dbt), "dbt project"},
+	} {
+		if more.n > 0 {
+			said = append(said, plural(int64(more.n), more.word))
+		}
+	}
+	return strings.Join(said, ", ")
 }

@@ -232,7 +232,8 @@ type event struct {
 // own bytes when it is a JSON object.
 func parse(c Call) (raw json.RawMessage, v any, err error) {
 	trimmed := bytes.TrimSpace(c.Body)
-	if kind, _, _ := strings.Cut(c.Header.Get("Content-Type"), ";"); strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") && !bytes.HasPrefix(trimmed, []byte("{")) {
+	isJSON := len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') // whatever it is called: curl calls everything a form
+	if kind, _, _ := strings.Cut(c.Header.Get("Content-Type"), ";"); !isJSON && strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
 		return parseForm(string(trimmed))
 	}
 	if len(trimmed) == 0 { // a call by GET says everything in its address

@@ -187,6 +187,12 @@ func TestEvents(t *testing.T) {
 			`{"type":"track","messageId":"hook-src-l1","event":"webhook","anonymousId":"hook-src-l1","properties":{"body":[{"id":"l1"}]},"context":{"webhook":{"scheme":"none"}}}`,
 		},
 		{
+			"a list that curl calls a form",
+			tidegate.WebhookSource{Scheme: "none", MessageID: "body[0].id"},
+			Call{Header: headers("Content-Type", "application/x-www-form-urlencoded"), Body: []byte(` [{"id":"l1"}]`)},
+			`{"type":"track","messageId":"hook-src-l1","event":"webhook","anonymousId":"hook-src-l1","properties":{"body":[{"id":"l1"}]},"context":{"webhook":{"scheme":"none"}}}`,
+		},
+		{
 			"a call by GET",
 			tidegate.WebhookSource{Scheme: "none", MessageID: "query.id", Event: "query.event"},
 			Call{Query: url.Values{"id": {"g1"}, "event": {"ping"}, "writeKey": {"WK"}}},

@@ -202,7 +202,11 @@ func (c *compiler) identifier() {
 	_, mapped := c.nodes[name]
 	switch {
 	case name == "":
-		c.problem(path, "no identifier is named", "name the field by which the destination matches records: "+strings.Join(c.identifiers(), ", "))
+		hint := "name the field by which the destination matches records"
+		if known := c.identifiers(); len(known) > 0 {
+			hint += ": " + strings.Join(known, ", ")
+		}
+		c.problem(path, "no identifier is named", hint)
 	case !known && !c.obj.Open:
 		c.problem(path, fmt.Sprintf("%s has no field %q", c.obj.Name, name), config.DidYouMean(name, c.identifiers()))
 	case known && !target.Identifier && len(c.identifiers()) > 0:
