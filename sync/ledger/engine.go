@@ -26,7 +26,7 @@ type engine interface {
 	sumsFirst() bool
 	// scratch creates the temporary table of candidates.
 	scratch(c comparison) []string
-	// results reads the JSON array in a parameter as rows of resultRow.
+	// results reads the JSON array of resultRow in a parameter, with a row for each ordinal.
 	results(param sqltext.Text) sqltext.Text
 }
 

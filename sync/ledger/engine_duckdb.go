@@ -73,7 +73,7 @@ func (duckdbEngine) scratch(c comparison) []string {
 }
 
 func (duckdbEngine) results(param sqltext.Text) sqltext.Text {
-	return "(SELECT unnest(from_json(" + param + ", '" +
-		`[{"ordinal":"BIGINT","disposition":"VARCHAR","destination_id":"VARCHAR","next_attempt":"VARCHAR","action":"VARCHAR","code":"VARCHAR","subject":"VARCHAR","message":"VARCHAR","hint":"VARCHAR","cluster":"VARCHAR"}]` +
-		"'), recursive := true)) AS j"
+	return "(SELECT unnest(range(first, last + 1)) AS ordinal, * EXCLUDE (first, last) FROM (SELECT unnest(from_json(" + param + ", '" +
+		`[{"first":"BIGINT","last":"BIGINT","disposition":"VARCHAR","destination_id":"VARCHAR","next_attempt":"VARCHAR","action":"VARCHAR","code":"VARCHAR","subject":"VARCHAR","message":"VARCHAR","hint":"VARCHAR","cluster":"VARCHAR"}]` +
+		"'), recursive := true))) AS j"
 }

@@ -183,5 +183,5 @@ func groups(from sqltext.Text, c comparison, having sqltext.Text) sqltext.Text {
 }
 
 func (postgresEngine) results(param sqltext.Text) sqltext.Text {
-	return "json_to_recordset(CAST(" + param + " AS json)) AS j(ordinal bigint, disposition text, destination_id text, next_attempt text, action text, code text, subject text, message text, hint text, cluster text)"
+	return "(SELECT o.ordinal, r.* FROM json_to_recordset(CAST(" + param + " AS json)) AS r(first bigint, last bigint, disposition text, destination_id text, next_attempt text, action text, code text, subject text, message text, hint text, cluster text) CROSS JOIN LATERAL generate_series(r.first, r.last) AS o(ordinal)) AS j"
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
@@ -354,4 +355,36 @@ func (w *randomWorld) randomRun(fired map[string]int) {
 		return
 	}
 	w.finish(id)
+}
+
+// TestMergedResults takes merged rows apart: no ordinal is lost, twice or another's.
+func TestMergedResults(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		said := map[int64]resultRow{}
+		var rows []resultRow
+		for _, o := range rapid.SliceOfNDistinct(rapid.Int64Range(0, 40), 0, 40, rapid.ID).Draw(t, "ordinals") {
+			r := resultRow{First: o, Last: o, Disposition: rapid.SampledFrom([]string{"delivered", "rejected"}).Draw(t, "disposition"), DestinationID: rapid.SampledFrom([]string{"", "", "1"}).Draw(t, "id")}
+			said[o], rows = r, append(rows, r)
+		}
+		got := map[int64]resultRow{}
+		last := resultRow{First: -1, Last: -2}
+		for _, r := range merge(rows) {
+			if r.First <= last.Last {
+				t.Fatalf("%+v follows %+v", r, last)
+			}
+			if next := last.Last + 1; next == r.First && last.Disposition == r.Disposition && last.DestinationID == r.DestinationID {
+				t.Fatalf("%+v and %+v are one", last, r)
+			}
+			for o := r.First; o <= r.Last; o++ {
+				one := r
+				one.First, one.Last = o, o
+				got[o] = one
+			}
+			last = r
+		}
+		if diff := cmp.Diff(said, got); diff != "" {
+			t.Fatal(diff)
+		}
+	})
 }

@@ -1,10 +1,12 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -131,9 +133,11 @@ func (l *Ledger) Intend(ctx context.Context, runID string, epoch, first, last in
 	return nil
 }
 
-// resultRow is a Result as statements.record takes it.
+// resultRow is what became of the ordinals First to Last, both included, as
+// statements.record takes it.
 type resultRow struct {
-	Ordinal       int64  `json:"ordinal"`
+	First         int64  `json:"first"`
+	Last          int64  `json:"last"`
 	Disposition   string `json:"disposition"`
 	DestinationID string `json:"destination_id,omitempty"`
 	NextAttempt   string `json:"next_attempt,omitempty"`
@@ -170,6 +174,7 @@ func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results 
 		}
 		rows = append(rows, resultRowOf(r, now))
 	}
+	rows = merge(rows)
 	text, err := json.Marshal(rows)
 	if err != nil {
 		return fmt.Errorf("recording results of run %s: %w", runID, err)
@@ -187,11 +192,7 @@ func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results 
 		if err := l.keepTickets(ctx, tx, runID, open, now); err != nil || len(rows) == 0 {
 			return err
 		}
-		first, last := rows[0].Ordinal, rows[0].Ordinal
-		for _, r := range rows {
-			first, last = min(first, r.Ordinal), max(last, r.Ordinal)
-		}
-		_, err = tx.Exec(ctx, l.sql.record(), runID, string(text), now, first, last)
+		_, err = tx.Exec(ctx, l.sql.record(), runID, string(text), now, rows[0].First, rows[len(rows)-1].Last)
 		return err
 	})
 	if err != nil {
@@ -200,8 +201,32 @@ func (l *Ledger) Record(ctx context.Context, runID string, epoch int64, results 
 	return nil
 }
 
+// merge returns rows in the order of their ordinals and makes one of those that
+// follow one another and came to the same: most are delivered, and nothing else
+// is to be said of them, so that the engine reads one row where there were thousands.
+func merge(rows []resultRow) []resultRow {
+	order := make([]*resultRow, len(rows))
+	for i := range rows {
+		order[i] = &rows[i]
+	}
+	slices.SortFunc(order, func(a, b *resultRow) int { return cmp.Compare(a.First, b.First) })
+	same := func(a, b resultRow) bool {
+		a.First, a.Last = b.First, b.Last
+		return a == b
+	}
+	var kept []resultRow
+	for _, r := range order {
+		if n := len(kept); n > 0 && kept[n-1].Last+1 == r.First && same(kept[n-1], *r) {
+			kept[n-1].Last = r.Last
+			continue
+		}
+		kept = append(kept, *r)
+	}
+	return kept
+}
+
 func resultRowOf(r Result, now time.Time) resultRow {
-	row := resultRow{Ordinal: r.Ordinal, Disposition: string(r.Disposition), DestinationID: r.DestinationID}
+	row := resultRow{First: r.Ordinal, Last: r.Ordinal, Disposition: string(r.Disposition), DestinationID: r.DestinationID}
 	if r.Excluded {
 		row.Disposition = stateExcluded
 	}

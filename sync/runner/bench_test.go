@@ -121,9 +121,11 @@ func (l *flatLedger) Plan(context.Context, ledger.PlanRequest) (ledger.Summary, 
 func (l *flatLedger) Changes(_ context.Context, _ string, from int64) (ledger.PlannedReader, error) {
 	return &planReader{changes: l.changes[from:]}, nil
 }
+
 func (l *flatLedger) Identities(ctx context.Context, runID string) (ledger.PlannedReader, error) {
 	return l.Changes(ctx, runID, 0)
 }
+
 func (l *flatLedger) Intend(context.Context, string, int64, int64, int64) error    { return nil }
 func (l *flatLedger) Record(context.Context, string, int64, []ledger.Result) error { return nil }
 func (l *flatLedger) Finish(context.Context, string) error                         { return nil }
