@@ -81,9 +81,16 @@ chdb-env:
 	  npm install --no-save --no-audit --no-fund --silent --prefix $(CHDB) "@chdb/lib-$$lib@$$want"; then echo "$$want" > $(CHDB)/ready; \
 	else echo "THE TESTS AGAINST CLICKHOUSE ARE SKIPPED: its engine cannot be fetched for $$system. They need npm and its registry."; fi
 
-## second-opinion: run BigQuery's suite on bqemulator, an emulator by others, from PyPI (minutes; not part of test)
+## googlesql: have GoogleSQL's own parser and analyser read what the BigQuery adapter says (the first time some minutes and 6 GB; not part of test)
+CORPUS := $(CURDIR)/$(CACHE)/bigquery.jsonl
+googlesql: require-cc
+	@mkdir -p $(CACHE) && rm -f $(CORPUS)
+	CGO_ENABLED=1 TIDEGATE_BIGQUERY_CORPUS=$(CORPUS) go test -tags '$(TAGS)' -count=1 ./warehouse/bigquery
+	cd e2e/googlesql && GOWORK=off TIDEGATE_BIGQUERY_CORPUS=$(CORPUS) go test -p 1 -count=1 -timeout 30m -v .
+
+## second-opinion: the same, and BigQuery's suite on bqemulator, an emulator by others, from PyPI (minutes; not part of test)
 BQEMU := $(CACHE)/bqemulator
-second-opinion: require-cc
+second-opinion: require-cc googlesql
 	@want="$$(cksum < warehouse/bigquery/testdata/bqemulator-requirements.txt)"; \
 	if [ "$$(cat $(BQEMU)/ready 2>/dev/null)" != "$$want" ]; then rm -rf $(BQEMU) && mkdir -p $(CACHE) && python3 -m venv $(BQEMU) && \
 	  $(BQEMU)/bin/pip install --quiet --disable-pip-version-check -r warehouse/bigquery/testdata/bqemulator-requirements.txt && echo "$$want" > $(BQEMU)/ready; fi
@@ -170,4 +177,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: second-opinion test-cloud chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18
+.PHONY: googlesql second-opinion test-cloud chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18

@@ -200,7 +200,7 @@ func (l *Loader) compactBooks(ctx context.Context, tx warehouse.Tx) error {
 		if book.name == hourlyRowsName {
 			group += ", table_schema, table_name"
 		}
-		rows, err := tx.Query(ctx, "SELECT "+book.sql+", count(*) FROM "+table+where+group, from, to)
+		rows, err := tx.Query(ctx, "SELECT "+book.sql+", count(*) FROM "+table+" AS b"+where+group, from, to)
 		if err != nil {
 			return err
 		}
@@ -240,7 +240,7 @@ func sums(columns ...string) string {
 		if i > 0 {
 			text += ", "
 		}
-		text += "CAST(sum(" + c + ") AS BIGINT)"
+		text += "CAST(sum(b." + c + ") AS BIGINT)"
 	}
 	return text
 }
@@ -280,7 +280,7 @@ func ReadHourly(ctx context.Context, wh warehouse.Warehouse, p Period) ([]HourCo
 	where, args := p.where()
 	var all []HourCounts
 	err := readBook(ctx, wh, hourlyName, "SELECT source, hour, "+sums("accepted", "loaded", "duplicate", "dead", "suppressed", "dropped")+
-		" FROM _tidegate.hourly"+where+" GROUP BY source, hour ORDER BY source, hour", args, func(row tidegate.Row) {
+		" FROM _tidegate.hourly AS b"+where+" GROUP BY source, hour ORDER BY source, hour", args, func(row tidegate.Row) {
 		source, _ := row[0].(string)
 		hour, _ := row[1].(time.Time)
 		all = append(all, HourCounts{hour, Counts{source, asInt(row[2]), asInt(row[3]), asInt(row[4]), asInt(row[5]), asInt(row[6]), asInt(row[7])}})
@@ -298,7 +298,7 @@ func ReadHourlyRows(ctx context.Context, wh warehouse.Warehouse, p Period) ([]Ta
 	}
 	var all []TableHour
 	err := readBook(ctx, wh, hourlyRowsName, "SELECT table_schema, table_name, hour, "+sums("rows")+
-		" FROM _tidegate.hourly_rows"+where+" GROUP BY table_schema, table_name, hour ORDER BY table_schema, table_name, hour", args, func(row tidegate.Row) {
+		" FROM _tidegate.hourly_rows AS b"+where+" GROUP BY table_schema, table_name, hour ORDER BY table_schema, table_name, hour", args, func(row tidegate.Row) {
 		schema, _ := row[0].(string)
 		table, _ := row[1].(string)
 		hour, _ := row[2].(time.Time)

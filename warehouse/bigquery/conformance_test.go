@@ -28,9 +28,9 @@ func engine(open func(tb testing.TB) warehouse.Warehouse) warehousetest.Engine {
 		Unspoken:     []string{"VALUES (1), (2)", "EXPLAIN ANALYZE SELECT 1"},
 		Escapes:      escapes,
 		Reads: []string{
-			"/* x */ explain -- y\n SELECT n FROM escape.target;",
+			"/* x */ explain -- y\n SELECT n FROM `escape`.target;",
 			"SELECT 1 # done", "SELECT 1 /* ; DROP TABLE x */", "SELECT '''a';'b'''", `SELECT "it's;"`, "SELECT 'a\\';b'", "((SELECT 1) UNION ALL (SELECT 2)) ORDER BY 1",
-			"SELECT `n` FROM `escape`.`target`", "SELECT * EXCEPT (n), n FROM escape.target", "WITH x AS (SELECT 1 AS n) SELECT n FROM x;",
+			"SELECT `n` FROM `escape`.`target`", "SELECT * EXCEPT (n) FROM (SELECT n, 1 AS m FROM `escape`.target)", "WITH x AS (SELECT 1 AS n) SELECT n FROM x;",
 		},
 	}
 }

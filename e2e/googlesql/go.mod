@@ -1,0 +1,7 @@
+module github.com/tidegate/tidegate/e2e/googlesql
+
+go 1.26.0
+
+require github.com/goccy/go-googlesql v0.4.0
+
+require github.com/goccy/googlesqlwasm2go v0.2.0 // indirect
