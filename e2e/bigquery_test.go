@@ -2,9 +2,13 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +37,7 @@ destinations:
 settings: {allow_private: [127.0.0.0/8]}
 `,
 		"models/people.sql": "-- primary_key: id\nSELECT id, email, plan FROM web.users WHERE email IS NOT NULL\n",
-		"syncs/people.yaml": "name: people\nmodel: people\ndestination: hook\nobject: records\nmode: upsert\nmapping: {identifier: email, fields: [{field: email, column: email}, {field: plan, column: plan}]}\n",
+		"syncs/people.yaml": "name: people\nmodel: people\ndestination: hook\nobject: records\nmode: upsert\nmapping: {identifier: email, fields: [{field: email, column: email}, {field: plan, column: plan}]}\nledger: {placement: warehouse}\n",
 	})
 	sim := exec.Command(n.bin, "simulate", "webhook", "--addr", endpoint)
 	if err := sim.Start(); err != nil {
@@ -72,6 +76,11 @@ settings: {allow_private: [127.0.0.0/8]}
 		t.Fatalf("the first run is %s with %+v", r.State, r.Counts)
 	}
 	n.kill()
+	for _, name := range []string{"ledgers.duckdb", "ledgers.duckdb.wal"} { // the disk is lost: the ledger comes back from the warehouse
+		if err := os.Remove(filepath.Join(n.data, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	n.start()
 	for i := range 5 {
 		identify(i, "pro")
@@ -82,6 +91,9 @@ settings: {allow_private: [127.0.0.0/8]}
 	})
 	if r := run(); r.State != tidegate.RunSucceeded || r.Counts.Changed != 5 || r.Counts.Delivered != 5 || r.Counts.Unchanged != people-5 {
 		t.Errorf("the second run is %s with %+v", r.State, r.Counts)
+	}
+	if logged, err := n.queryInt("SELECT COUNT(*) FROM _tidegate.sync_log WHERE sync = 'people' AND disposition = 'delivered'"); err != nil || logged != people+5 {
+		t.Errorf("the published log has %d entries, %v", logged, err)
 	}
 	var records map[string]any
 	resp, err := http.Get("http://" + endpoint + "/records")

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -28,16 +30,20 @@ type localLedgers struct {
 }
 
 func (h *Hub) localLedgers(ctx context.Context) (*duckdb.Warehouse, error) {
-	h.ledgers.mu.Lock()
-	defer h.ledgers.mu.Unlock()
-	if h.ledgers.db != nil {
-		return h.ledgers.db, nil
+	return h.ledgers.open(ctx, h.o.Data, h.o.Log, h.o.Now)
+}
+
+func (l *localLedgers) open(ctx context.Context, data string, log *slog.Logger, now func() time.Time) (*duckdb.Warehouse, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.db != nil {
+		return l.db, nil
 	}
-	db, err := duckdb.Open(ctx, duckdb.Options{Path: filepath.Join(h.o.Data, ledgersFile), Log: h.o.Log, Now: h.o.Now})
+	db, err := duckdb.Open(ctx, duckdb.Options{Path: filepath.Join(data, ledgersFile), Log: log, Now: now})
 	if err != nil {
 		return nil, fmt.Errorf("opening the hub's ledgers: %w", err)
 	}
-	h.ledgers.db = db
+	l.db = db
 	return db, nil
 }
 
@@ -61,12 +67,33 @@ func (h *Hub) ledger(ctx context.Context, name string) (*ledger.Ledger, error) {
 	return h.placedLedger(ctx, name, h.active.Load().syncs[name].Ledger, h.active.Load().syncs[name].Ledger.Placement)
 }
 
-// holdsNoLedgers says that ledgers of a warehouse's models are kept in the hub's own
-// database, unless a sync says otherwise: a ledger needs transactions, and an engine
-// whose SQL it speaks.
-func holdsNoLedgers(wh loader.Warehouse) bool {
+// placedWarehouse is LedgerSettings.Placement of a ledger in the model's warehouse.
+const placedWarehouse = "warehouse"
+
+// holdsLedgers says that ledgers lie in the warehouse itself, which is where they are
+// unless a sync says otherwise: it has transactions, and its SQL is spoken. Of the others
+// some keep a ledger that is published to them, which a sync must ask for: it costs statements.
+func holdsLedgers(wh loader.Warehouse) bool {
 	d, ok := sqltext.Find(wh.Dialect())
-	return ok && (d.Units() || !ledger.Speaks(d.Name()))
+	return !ok || !d.Units() && ledger.Speaks(d.Name())
+}
+
+// database is where ledgers of the hub are worked on.
+type database interface {
+	warehouse.Execer
+	Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error)
+}
+
+// placeLedger says in which database a ledger is opened, and completes opts.
+func placeLedger(wh loader.Warehouse, placement string, opts *ledger.Options, local func() (database, error)) (database, error) {
+	if placement != placedLocal && holdsLedgers(wh) {
+		return wh, nil
+	}
+	opts.Model = wh
+	if placement == placedWarehouse {
+		opts.Home = wh
+	}
+	return local()
 }
 
 func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.LedgerSettings, placement string) (*ledger.Ledger, error) {
@@ -83,17 +110,10 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 	if err != nil {
 		return nil, err
 	}
-	if placement == "" && holdsNoLedgers(wh) {
-		placement = placedLocal
-	}
-	if placement != placedLocal {
-		return ledger.Open(ctx, wh, tidegate.DefaultWorkspace, name, opts)
-	}
-	db, err := h.localLedgers(ctx)
+	db, err := placeLedger(wh, placement, &opts, func() (database, error) { return h.localLedgers(ctx) })
 	if err != nil {
 		return nil, err
 	}
-	opts.Model = wh
 	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
 }
 
@@ -110,9 +130,9 @@ func (h *Hub) ledgerForRun(ctx context.Context, def tidegate.Sync) (*ledger.Ledg
 	}
 	other, was := placedLocal, false
 	switch {
-	case holdsNoLedgers(wh): // and never did
-	case def.Ledger.Placement == placedLocal:
-		other = ""
+	case !holdsLedgers(wh) && def.Ledger.Placement == placedWarehouse: // on the same desk as before
+	case def.Ledger.Placement == placedLocal || !holdsLedgers(wh):
+		other = placedWarehouse
 		was, err = ledger.Exists(ctx, wh, tidegate.DefaultWorkspace, def.Name)
 	case h.hasLocalLedgers():
 		var db *duckdb.Warehouse

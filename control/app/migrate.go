@@ -30,7 +30,8 @@ import (
 // repeated brings over what came since. Until the cursor is there, a hub that is
 // started on the new warehouse begins at the start of its journal, not in the middle.
 func Migrate(ctx context.Context, p *project.Project, data, from, to string, now func() time.Time, told func(api.Migrated)) (err error) {
-	m := migration{now: now, told: told}
+	m := migration{now: now, told: told, data: data}
+	defer func() { err = errors.Join(err, m.desk.close()) }()
 	if from == "" {
 		from = project.KindWarehouse
 	}
@@ -72,6 +73,8 @@ type migration struct {
 	from, to side
 	now      func() time.Time
 	told     func(api.Migrated)
+	data     string
+	desk     localLedgers // where the ledgers of warehouses without transactions are worked on
 }
 
 // side is one of the two warehouses.
@@ -367,13 +370,28 @@ func (m *migration) ledgers(ctx context.Context, p *project.Project, from string
 
 func (m *migration) ledger(ctx context.Context, s tidegate.Sync) (int64, error) {
 	opts := ledger.Options{Now: m.now, HashOnly: s.Ledger.Payloads == "hash"}
-	had, err := ledger.Open(ctx, m.from, tidegate.DefaultWorkspace, s.Name, opts)
+	open := func(of side) (*ledger.Ledger, database, error) {
+		opts := opts
+		db, err := placeLedger(of.Warehouse, s.Ledger.Placement, &opts, func() (database, error) {
+			return m.desk.open(ctx, m.data, slog.New(slog.DiscardHandler), m.now)
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		l, err := ledger.Open(ctx, db, tidegate.DefaultWorkspace, s.Name, opts)
+		return l, db, err
+	}
+	had, from, err := open(m.from)
 	if err != nil {
 		return 0, fmt.Errorf("opening the ledger of sync %s: %w", s.Name, err)
 	}
-	has, err := ledger.Open(ctx, m.to, tidegate.DefaultWorkspace, s.Name, opts)
+	has, to, err := open(m.to)
 	if err != nil {
 		return 0, fmt.Errorf("opening the new ledger of sync %s: %w", s.Name, err)
+	}
+	if from == to { // the hub's own: the next run publishes it to the new warehouse
+		size, err := has.Size(ctx)
+		return size.Confirmed, err
 	}
 	if err := ledger.Copy(ctx, had, has); err != nil {
 		return 0, err

@@ -42,6 +42,11 @@ func (l *Ledger) createIn(ctx context.Context, tx warehouse.Tx) error {
 	if err := l.index(ctx, tx); err != nil {
 		return err
 	}
+	if l.home != nil {
+		if err := l.createDesk(ctx, tx); err != nil {
+			return err
+		}
+	}
 	var fences int64
 	var payloads string
 	err := one(ctx, tx, string("SELECT payloads, 1 FROM "+l.sql.of("fence")), nil, &payloads, &fences)
@@ -112,8 +117,10 @@ func (l *Ledger) switchPayloads(ctx context.Context, tx warehouse.Tx) error {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET payloads = "+l.sql.text(1)), l.payloads())
-	return err
+	if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET payloads = "+l.sql.text(1)), l.payloads()); err != nil {
+		return err
+	}
+	return l.unpublishAll(ctx, tx)
 }
 
 // register lists the sync among those that the documented views show.
@@ -172,9 +179,17 @@ func (l *Ledger) buildViews(ctx context.Context, tx warehouse.Tx) error {
 // (Invariant 8). It is the way out of the fault "ledger.damaged". One
 // transaction: a crash leaves the damaged ledger, which stops again.
 func (l *Ledger) Resync(ctx context.Context) error {
+	if err := l.forget(ctx); err != nil {
+		return fmt.Errorf("resyncing %q: %w", l.sync, err)
+	}
+	l.publishSoon(ctx)
+	return nil
+}
+
+func (l *Ledger) forget(ctx context.Context) error {
 	l.writes.Lock()
 	defer l.writes.Unlock()
-	err := l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+	return l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
 		unfinished, err := l.unfinished(ctx, tx, "")
 		if err != nil {
 			return err
@@ -202,12 +217,11 @@ func (l *Ledger) Resync(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, l.sql.seal()); err != nil {
 			return fmt.Errorf("sealing the ledger: %w", err)
 		}
+		if err := l.unpublishAll(ctx, tx); err != nil {
+			return err
+		}
 		return l.buildViews(ctx, tx)
 	})
-	if err != nil {
-		return fmt.Errorf("resyncing %q: %w", l.sync, err)
-	}
-	return nil
 }
 
 // fence is what the last writer left of a ledger that is to be used.
@@ -215,6 +229,7 @@ type fence struct {
 	format, generation, dirty, lastRead int64
 	keys, acked, confirmed              int64
 	fingerprintXor, fingerprint         int64
+	sums                                [7]int64 // all of the checksum, in the order of sumColumns
 }
 
 // verify holds __ledger and __records to the checksum of the fence.
@@ -235,6 +250,7 @@ func (l *Ledger) verify(ctx context.Context, tx warehouse.Tx) (fence, error) {
 	if err := one(ctx, tx, string("SELECT "+columns+" FROM ("+l.sql.sums()+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6]); err != nil {
 		return f, fmt.Errorf("summing the ledger up: %w", err)
 	}
+	f.sums = was
 	if is != was {
 		return f, l.damaged(fmt.Sprintf("its tables hold %d keys and %d records where the last run left %d and %d, or other ones", is[0], is[5], was[0], was[5]))
 	}

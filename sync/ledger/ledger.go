@@ -26,6 +26,9 @@ type Options struct {
 	// Model is where the model is read when that is another database than the one that
 	// holds the ledger: a warehouse that is read-only to us. Nil: the ledger is beside the model.
 	Model warehouse.Warehouse
+	// Home is where the ledger is kept when the model's warehouse has no transactions that are cheap
+	// enough for a run: runs work on the database that is opened, and what they leave is published there. It is Model too.
+	Home Home
 	// HashOnly keeps fingerprints instead of payloads: no values in plans that have ended, no undo, no drift.
 	HashOnly bool
 }
@@ -38,6 +41,7 @@ type Ledger struct {
 	names     names
 	sql       statements
 	opts      Options
+	home      *home // nil without Options.Home
 
 	writes sync.Mutex // one transaction at a time touches the fence
 	epoch  int64      // highest epoch that a write of this Ledger carried; guarded by writes
@@ -72,8 +76,15 @@ func Open(ctx context.Context, wh warehouse.Execer, workspace, sync string, opts
 	if err := dialect.Check(n.of("ledger").Name); err != nil {
 		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
 	}
-	l := &Ledger{wh: wh, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n, e: e}, opts: opts}
+	h, err := homeOf(opts.Home, workspace, sync)
+	if err != nil {
+		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
+	}
+	l := &Ledger{wh: wh, home: h, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n, e: e}, opts: opts}
 	if err := l.create(ctx); err != nil {
+		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
+	}
+	if err := l.arrive(ctx); err != nil {
 		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
 	}
 	return l, nil

@@ -21,6 +21,9 @@ var moved = []string{"ledger", "records", "attempts", "runs", "log", "bad_keys"}
 //
 // A crash leaves the ledger in from, or in both with the same generation: the
 // same Move then only empties from.
+//
+// A published ledger (Options.Home) moves with its desk. Between two ledgers of one
+// desk nothing is copied: what was published is taken back, or the next plan publishes it.
 func Move(ctx context.Context, from, to *Ledger) error {
 	if from.sync != to.sync || from.workspace != to.workspace {
 		return fmt.Errorf("moving the ledger of sync %q: the other is of sync %q", from.sync, to.sync)
@@ -72,7 +75,11 @@ func Exists(ctx context.Context, wh interface {
 	if !ok {
 		return false, nil
 	}
-	_, err := wh.Describe(ctx, namesOf(d, workspace, sync).of("fence"))
+	kind := "fence"
+	if _, keeps := homeEngineOf(d); keeps {
+		kind = "manifest"
+	}
+	_, err := wh.Describe(ctx, namesOf(d, workspace, sync).of(kind))
 	if errors.Is(err, warehouse.ErrNoTable) {
 		return false, nil
 	}
@@ -83,6 +90,22 @@ func Exists(ctx context.Context, wh interface {
 }
 
 func move(ctx context.Context, from, to *Ledger) error {
+	if from.wh == to.wh {
+		if from.home != nil && to.home == nil {
+			return from.withdraw(ctx)
+		}
+		return nil
+	}
+	if err := from.settleHome(ctx); err != nil {
+		return err
+	}
+	if err := moveTables(ctx, from, to); err != nil || from.home == nil {
+		return err
+	}
+	return from.withdraw(ctx)
+}
+
+func moveTables(ctx context.Context, from, to *Ledger) error {
 	if none, err := from.blank(ctx); err != nil || none {
 		return err
 	}
@@ -183,8 +206,10 @@ func copyLedger(ctx context.Context, from, to *Ledger, epoch int64, was fence) e
 			if _, err := tx.Exec(ctx, string(sql), was.generation, was.lastRead); err != nil {
 				return fmt.Errorf("carrying the generation over: %w", err)
 			}
-			_, err := tx.Exec(ctx, to.sql.seal())
-			return err
+			if _, err := tx.Exec(ctx, to.sql.seal()); err != nil {
+				return err
+			}
+			return to.unpublishAll(ctx, tx)
 		})
 	})
 }
@@ -202,7 +227,9 @@ func (l *Ledger) empty(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET generation = 0, dirty = 0, last_read = -1")); err != nil {
 			return fmt.Errorf("emptying the fence: %w", err)
 		}
-		_, err := tx.Exec(ctx, l.sql.seal())
-		return err
+		if _, err := tx.Exec(ctx, l.sql.seal()); err != nil {
+			return err
+		}
+		return l.unpublishAll(ctx, tx)
 	})
 }

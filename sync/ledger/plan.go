@@ -85,6 +85,9 @@ func (l *Ledger) plan(ctx context.Context, w planWriter, epoch int64, p producer
 	if err := l.supersede(ctx, epoch, w.runID); err != nil {
 		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
 	}
+	if err := l.settleHome(ctx); err != nil {
+		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
+	}
 	w.now = l.opts.Now()
 	w.sum = Summary{RunID: w.runID, PlannedAt: w.now}
 	err := l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error { return w.write(ctx, tx, epoch, p) })
@@ -411,5 +414,5 @@ func (w *planWriter) refresh(ctx context.Context, tx warehouse.Tx) error {
 	if _, err := tx.Exec(ctx, w.sql.seal()); err != nil {
 		return fmt.Errorf("sealing the ledger: %w", err)
 	}
-	return nil
+	return w.unpublish(ctx, tx, "SELECT NULL, key_hash, key_check FROM "+w.sql.ofRun(w.runID, "plan")+" WHERE ordinal < 0 AND op IN ('same', 'forget', 'baseline')")
 }

@@ -131,7 +131,10 @@ func (l *Ledger) retry(ctx context.Context, which sqltext.Text, arg string) (n i
 	defer l.writes.Unlock()
 	err = l.transact(ctx, func(ctx context.Context, tx warehouse.Tx) error {
 		n, err = tx.Exec(ctx, string("UPDATE "+l.sql.of("attempts")+" SET next_attempt_at = "+l.sql.time(1)+", first_failed_at = NULL WHERE state IN ('failed', 'in_doubt') AND "+which), l.opts.Now(), arg)
-		return err
+		if err != nil || n == 0 {
+			return err
+		}
+		return l.unpublish(ctx, tx, "SELECT NULL, key_hash, key_check FROM "+l.sql.of("attempts")+" WHERE next_attempt_at = "+l.sql.time(1), l.opts.Now())
 	})
 	if err != nil {
 		return 0, fmt.Errorf("making rejections of sync %q due: %w", l.sync, err)

@@ -338,6 +338,7 @@ func (l *Ledger) Finish(ctx context.Context, runID string) error {
 	if err != nil {
 		return fmt.Errorf("finishing run %s: %w", runID, err)
 	}
+	l.publishSoon(ctx)
 	return nil
 }
 
@@ -381,6 +382,9 @@ func (l *Ledger) fold(ctx context.Context, tx warehouse.Tx, s storedPlan, state 
 	if _, err := tx.Exec(ctx, l.sql.touch(s.runID), s.runID); err != nil {
 		return fmt.Errorf("gathering results: %w", err)
 	}
+	if err := l.unpublish(ctx, tx, "SELECT NULL, key_hash, key_check FROM "+touchedTable); err != nil {
+		return err
+	}
 	for i, sql := range l.sql.fold(!l.opts.HashOnly) {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("folding results in, step %d: %w", i+1, err)
@@ -414,6 +418,9 @@ func (l *Ledger) endRun(ctx context.Context, tx warehouse.Tx, s storedPlan, stat
 		}
 	}
 	if err := l.drop(ctx, tx, s.runID, "plan"); err != nil {
+		return err
+	}
+	if err := l.unpublish(ctx, tx, "SELECT "+l.sql.text(1)+", NULL, NULL", s.runID); err != nil {
 		return err
 	}
 	return l.trim(ctx, tx, s.runID, now)

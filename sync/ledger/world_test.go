@@ -21,6 +21,7 @@ import (
 	"github.com/tidegate/tidegate/sync/mapping"
 	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/clickhouse/chdbtest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/postgres"
 	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
@@ -30,6 +31,7 @@ import (
 var shared pgtest.Shared
 
 func TestMain(m *testing.M) {
+	chdbtest.Main()
 	code := m.Run()
 	shared.Stop()
 	if err := goleak.Find(); err != nil && code == 0 {
@@ -57,7 +59,14 @@ func placements() []string { return []string{inDuckDB, inLocal, inPostgres} }
 // newWorldAt is newWorld with the ledger somewhere else.
 func newWorldAt(tb testing.TB, place string) *world {
 	tb.Helper()
-	if place != inPostgres {
+	switch place {
+	case inClickHouse, inBigQuery:
+		w := emptyWorld(tb)
+		w.wh = openHome(w, place)
+		w.beside()
+		return w
+	case inPostgres:
+	default:
 		w := newWorld(tb)
 		if place == inLocal {
 			w.beside()
@@ -98,6 +107,7 @@ type world struct {
 	fields []tidegate.FieldMapping
 	mode   tidegate.Mode
 	runs   int
+	loads  int
 	// held is the destination: key → payload.
 	held map[tidegate.Key]string
 }
@@ -131,6 +141,16 @@ func newWorld(tb testing.TB) *world {
 // beside puts the ledger into a database of its own.
 func (w *world) beside() {
 	w.t.Helper()
+	w.store, w.opts.Model = deskOf(w), w.wh
+	if Keeps(w.wh.Dialect()) {
+		w.opts.Home = w.wh
+	}
+	w.open()
+}
+
+// deskOf is an empty database of the hub.
+func deskOf(w *world) warehouse.Execer {
+	w.t.Helper()
 	store, err := duckdb.Open(w.ctx, duckdb.Options{Path: filepath.Join(w.t.TempDir(), "local.duckdb"), Now: w.clock})
 	if err != nil {
 		w.t.Fatal(err)
@@ -140,8 +160,7 @@ func (w *world) beside() {
 			w.t.Error(err)
 		}
 	})
-	w.store, w.opts.Model = store, w.wh
-	w.open()
+	return store
 }
 
 func (w *world) clock() time.Time { return w.now }

@@ -32,6 +32,9 @@ func (r *runner) define(ctx context.Context, ts []token) error {
 	case is("schema"):
 		exists := is("if", "not", "exists") || is("if", "exists")
 		return r.s.schema(ctx, verb, ts[at].value, exists)
+	case is("view"):
+		exists := is("if", "not", "exists") || is("if", "exists")
+		return r.view(ctx, verb, ts[at:], exists, replace)
 	case is("table"):
 		exists := is("if", "not", "exists") || is("if", "exists")
 		dataset, table, n := tableAt(ts[at:])
@@ -49,6 +52,41 @@ func (r *runner) define(ctx context.Context, ts []token) error {
 		}
 	}
 	return syntax(ts[0].line, ts[0].col, "Unexpected statement")
+}
+
+// view makes or drops a view.
+func (r *runner) view(ctx context.Context, verb string, ts []token, exists, replace bool) error {
+	dataset, table, n := tableAt(ts)
+	if dataset == "" && r.query.DefaultDataset != nil {
+		dataset = r.query.DefaultDataset.DatasetId
+	}
+	t := target{dataset, table}
+	if verb == "drop" {
+		sql := "DROP VIEW "
+		if exists {
+			sql += "IF EXISTS "
+		}
+		_, err := r.s.db.ExecContext(ctx, sql+t.quoted())
+		return err
+	}
+	if n >= len(ts) || !ts[n].is("as") || len(r.query.QueryParameters) > 0 {
+		return syntax(ts[0].line, ts[0].col, "Expected the query of a view, without parameters")
+	}
+	body, _, err := r.duck(ts[n+1:], false)
+	if err != nil {
+		return err
+	}
+	sql := "CREATE "
+	switch {
+	case replace:
+		sql += "OR REPLACE VIEW "
+	case exists:
+		sql += "VIEW IF NOT EXISTS "
+	default:
+		sql += "VIEW "
+	}
+	_, err = r.s.db.ExecContext(ctx, sql+t.quoted()+" AS "+body)
+	return err
 }
 
 type target struct{ dataset, table string }

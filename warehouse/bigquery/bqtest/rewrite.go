@@ -20,6 +20,7 @@ var macros = []string{
 	`CREATE MACRO main.safe_divide(a, b) AS a / nullif(b, 0)`,
 	`CREATE MACRO main.to_json_string(v) AS CAST(to_json(v) AS VARCHAR)`,
 	`CREATE MACRO main.generate_uuid() AS CAST(uuid() AS VARCHAR)`,
+	`CREATE MACRO main.farm_fingerprint(v) AS CAST(CAST(hash(v) AS HUGEINT) - 9223372036854775808 AS BIGINT)`, // not the same numbers
 }
 
 // types are BigQuery's types as DuckDB has them. BIGNUMERIC without its digits
@@ -111,6 +112,9 @@ func (w *rewriter) one(ts []token, i int) int {
 		if end := closing(ts, i+1); end > 0 {
 			return w.unnest(ts, i, end)
 		}
+	case call && t.is("struct"):
+		w.out.WriteString("row")
+		return i + 1
 	case call && t.is("json_value"):
 		w.out.WriteString("bq_json_value")
 		return i + 1

@@ -1,0 +1,441 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+	"github.com/tidegate/tidegate/internal/secret"
+	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/bigquery"
+	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
+	"github.com/tidegate/tidegate/warehouse/clickhouse"
+	"github.com/tidegate/tidegate/warehouse/clickhouse/chdbtest"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
+)
+
+// The placements of a ledger that is published.
+const (
+	inClickHouse = "published to ClickHouse"
+	inBigQuery   = "published to BigQuery"
+)
+
+func homes() []string { return []string{inClickHouse, inBigQuery} }
+
+// few is n where a schedule costs little.
+func few(place string, n int) int {
+	switch place {
+	case inClickHouse, inBigQuery:
+		return 1
+	}
+	return n
+}
+
+// openHome opens the warehouse of a place.
+func openHome(w *world, place string) engineUnderTest {
+	w.t.Helper()
+	env := warehouse.Env{Log: slog.New(slog.DiscardHandler), Now: w.clock}
+	var wh warehouse.Warehouse
+	var err error
+	if place == inClickHouse {
+		s := chdbtest.Get(w.t, warehousetest.Missing)
+		wh, err = clickhouse.Open(w.ctx, clickhouse.Config{Host: s.Host, Port: s.Port, User: chdbtest.User, Password: secret.New(chdbtest.Password)}, env)
+	} else {
+		wh, err = bigquery.Open(w.ctx, bigquery.Config{Project: bqtest.Project, Endpoint: bqtest.New(w.t).URL}, env)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := wh.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return wh.(engineUnderTest)
+}
+
+// table makes a table of the model's warehouse hold rows and nothing else.
+func (w *world) table(name string, schema tidegate.Schema, rows ...tidegate.Row) {
+	w.t.Helper()
+	d, _ := sqltext.Find(w.wh.Dialect())
+	t := warehouse.Table{Schema: d.DefaultSchema(), Name: name}
+	if _, err := w.wh.Ensure(w.ctx, t, schema); err != nil {
+		w.t.Fatal(err)
+	}
+	quoted, err := d.Table(t.Schema, t.Name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.exec(string("DELETE FROM " + quoted + " WHERE true"))
+	w.loads++
+	if _, err := w.wh.Load(w.ctx, warehouse.Load{ID: fmt.Sprint("fill", w.loads), Table: t}, tidegate.Rows(schema, rows...)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func peopleSchema() tidegate.Schema {
+	return tidegate.Schema{column("id", tidegate.Int), column("email", tidegate.String), column("age", tidegate.Int)}
+}
+
+// publishedPeople is a world of three people whose ledger is published.
+func publishedPeople(t *testing.T, place string) *world {
+	t.Helper()
+	w := newWorldAt(t, place)
+	w.people(10, 20, 30)
+	return w
+}
+
+// people sets the ages of the people from 1 on; a negative age is nobody.
+func (w *world) people(ages ...int64) {
+	w.t.Helper()
+	var rows []tidegate.Row
+	for i, age := range ages {
+		if age >= 0 {
+			rows = append(rows, tidegate.Row{int64(i + 1), fmt.Sprintf("%c@x.io", 'a'+i), age})
+		}
+	}
+	w.table("people", peopleSchema(), rows...)
+}
+
+// anotherDesk is a hub that has nothing of the ledger but its home.
+func (w *world) anotherDesk() {
+	w.t.Helper()
+	w.beside()
+}
+
+// publishedIsDesk proves that the home shows what the desk holds, row by row.
+func (w *world) publishedIsDesk() {
+	w.t.Helper()
+	list := func(query func(sql string, f func(tidegate.Row) error) error, sql string) []string {
+		var rows []string
+		if err := query(sql, func(row tidegate.Row) error {
+			rows = append(rows, fmt.Sprintf("%v", row))
+			return nil
+		}); err != nil {
+			w.t.Fatalf("%s: %v", sql, err)
+		}
+		slices.Sort(rows)
+		return rows
+	}
+	for kind, schema := range map[string]tidegate.Schema{"ledger": ledgerSchema(), "records": recordsSchema(), "attempts": attemptsSchema(), "log": logSchema()} {
+		var columns []sqltext.Text
+		for _, c := range schema {
+			columns = append(columns, sqltext.Text(c.Name))
+		}
+		desk := list(func(sql string, f func(tidegate.Row) error) error {
+			return w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error { return each(ctx, tx, sql, nil, f) })
+		}, string("SELECT "+sqltext.Join(columns, ", ")+" FROM "+w.l.sql.of(kind)))
+		home := list(func(sql string, f func(tidegate.Row) error) error { return w.l.home.each(w.ctx, sql, nil, f) }, string(w.l.home.fetch(kind)))
+		if d := cmp.Diff(desk, home); d != "" {
+			w.t.Errorf("%s (-desk +home):\n%s", kind, d)
+		}
+	}
+}
+
+func TestPublishedLedger(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := publishedPeople(t, place)
+			w.run()
+			w.people(11, -1, 30, 40)
+			id, s := w.plan()
+			want(t, s, Summary{Read: 3, Unchanged: 1, Added: 1, Changed: 1, Removed: 1, LedgerRows: 3})
+			w.deliver(id, func(p Planned) *Result {
+				if p.Op == tidegate.Added {
+					return outcome(destinations.Rejected, time.Time{})(p)
+				}
+				return delivered(p)
+			})
+			w.finish(id)
+			w.publishedIsDesk()
+			one := func(sql, want string) {
+				t.Helper()
+				var got string
+				if err := w.l.home.each(w.ctx, sql, nil, func(row tidegate.Row) error {
+					got += fmt.Sprintf("%v", row)
+					return nil
+				}); err != nil || got != want {
+					t.Errorf("%s: %v, got %s, want %s", sql, err, got, want)
+				}
+			}
+			one("SELECT workspace, sync, state, changes FROM _tidegate.sync_runs ORDER BY started_at", "[default crm finished 3][default crm finished 3]")
+			one("SELECT key, op, disposition FROM _tidegate.sync_log WHERE run_id = '"+id+"' ORDER BY key", "[[1] changed delivered][[2] removed delivered][[4] added rejected]")
+			one("SELECT key, state, confirmed, attempts FROM _tidegate.sync_snapshot ORDER BY key", `[[1] acked {"age":11,"email":"a@x.io"} <nil>][[3] acked {"age":30,"email":"c@x.io"} <nil>][[4] failed <nil> 1]`)
+
+			// Another hub takes all of it over and has nothing to send.
+			w.anotherDesk()
+			w.publishedIsDesk()
+			list, err := w.l.Rejections(w.ctx, 10)
+			if err != nil || len(list) != 1 || list[0].Key != "[4]" {
+				t.Fatalf("%v %+v", err, list)
+			}
+			want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 2})
+			if n, err := w.l.RetryNow(w.ctx, ""); err != nil || n != 1 {
+				t.Fatal(n, err)
+			}
+			want(t, w.run(), Summary{Read: 3, Unchanged: 2, Added: 1, Retries: 1, LedgerRows: 2})
+			w.publishedIsDesk()
+
+			// A resync empties the published ledger too.
+			if err := w.l.Resync(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			w.anotherDesk()
+			want(t, w.run(), Summary{Read: 3, Added: 3})
+		})
+	}
+}
+
+// TestTwoHubs: the hub that comes back finds what another has confirmed meanwhile, and
+// gives up what it had planned before.
+func TestTwoHubs(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := publishedPeople(t, place)
+			w.run()
+			first := w.store
+			w.people(11, 20, 30)
+			id, _ := w.plan()
+			w.deliver(id, func(Planned) *Result { return nil }) // sent, no answer, and the hub stops
+			w.anotherDesk()
+			want(t, w.run(), Summary{Read: 3, Unchanged: 2, Changed: 1, LedgerRows: 3})
+			w.people(12, 20, 30)
+			want(t, w.run(), Summary{Read: 3, Unchanged: 2, Changed: 1, LedgerRows: 3})
+			w.store = first
+			w.open()
+			want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+			w.publishedIsDesk()
+		})
+	}
+}
+
+// TestPublicationsAreSwept: after so many publications, and when the warehouse lost
+// some, the ledger is published whole and what is older goes.
+func TestPublicationsAreSwept(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := publishedPeople(t, place)
+			count := func(kind string) (n int64) {
+				t.Helper()
+				if err := w.l.home.one(w.ctx, string("SELECT count(*) FROM "+w.l.home.s.of(kind)), nil, &n); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			most := int64(0)
+			for i := range int64(5) {
+				w.people(11+i, 20, 30)
+				w.l.home.most = 3
+				w.run()
+				most = max(most, count("manifest"))
+			}
+			if most > 3 || count("state") > 5 {
+				t.Errorf("%d publications at most, %d rows are left", most, count("state"))
+			}
+			w.publishedIsDesk()
+			state, manifest := w.l.home.s.of("state"), w.l.home.s.of("manifest")
+			w.exec(string("DELETE FROM " + manifest + " WHERE v > 0"))
+			w.people(99, 20, 30)
+			want(t, w.run(), Summary{Read: 3, Unchanged: 2, Changed: 1, LedgerRows: 3})
+			w.publishedIsDesk()
+			w.exec(string("DELETE FROM " + state + " WHERE r_key = '[2]'"))
+			w.people(98, 20, 30)
+			want(t, w.run(), Summary{Read: 3, Unchanged: 2, Changed: 1, LedgerRows: 3})
+		})
+	}
+}
+
+// TestDamagedHome: a hub without a desk does not take over rows that are not those
+// of the last publication.
+func TestDamagedHome(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := publishedPeople(t, place)
+			w.run()
+			w.exec(string("DELETE FROM " + w.l.home.s.of("state") + " WHERE r_key = '[2]'"))
+			w.store = deskOf(w)
+			_, err := Open(w.ctx, w.store, tidegate.DefaultWorkspace, w.name, Options{Now: w.clock, Model: w.wh, Home: w.wh})
+			if f := tidegate.FaultOf(err); err == nil || f.Code != "ledger.damaged" || f.Action != tidegate.Halt {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestMoveToAHome: a ledger moves into a home and out of it, and sends nothing again.
+func TestMoveToAHome(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := publishedPeople(t, place)
+			home := w.opts.Home
+			w.opts.Home = nil
+			w.open()
+			w.run() // on the desk alone
+			local := w.l
+			w.opts.Home = home
+			w.open()
+			if err := Move(w.ctx, local, w.l); err != nil {
+				t.Fatal(err)
+			}
+			same := Summary{Read: 3, Unchanged: 3, LedgerRows: 3}
+			want(t, w.run(), same)
+			w.publishedIsDesk()
+			published := w.l
+			w.opts.Home = nil
+			w.open()
+			if err := Move(w.ctx, published, w.l); err != nil {
+				t.Fatal(err)
+			}
+			want(t, w.run(), same)
+			if there, err := Exists(w.ctx, w.wh, tidegate.DefaultWorkspace, w.name); err != nil || there {
+				t.Fatalf("%v: is it still published: %t", err, there)
+			}
+			// Into another database and back, with the desk that is left empty.
+			w.opts.Home = home
+			w.open()
+			want(t, w.run(), same)
+			here, desk := w.l, w.store
+			w.opts.Home, w.store = nil, deskOf(w)
+			w.open()
+			if err := Move(w.ctx, here, w.l); err != nil {
+				t.Fatal(err)
+			}
+			want(t, w.run(), same)
+			there := w.l
+			w.opts.Home, w.store = home, desk
+			w.open()
+			if err := Move(w.ctx, there, w.l); err != nil {
+				t.Fatal(err)
+			}
+			want(t, w.run(), same)
+			w.publishedIsDesk()
+		})
+	}
+}
+
+// TestHomeDiesAtEveryCall cuts the home off at each call of a run, before or after the call took
+// effect, with the desk kept or lost: nothing is lost, and nothing that the home shows is
+// anything but a whole publication.
+func TestHomeDiesAtEveryCall(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := newWorldAt(t, place)
+			stride := max(1, 4/schedules(1))
+			for step := 1; ; step += stride {
+				died := false
+				for _, after := range []bool{false, true} {
+					died = homeDies(t, w, step, after, step%2 == 0) || died
+				}
+				if !died {
+					if step < 8 {
+						t.Errorf("a run asks its home %d times: the test proves little", step)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+func homeDies(t *testing.T, place *world, step int, after, lost bool) bool {
+	t.Helper()
+	w := emptyWorld(t)
+	w.wh, w.store, w.loads = place.wh, place.store, place.loads
+	w.name = fmt.Sprintf("crm%d%t", step, after)
+	w.opts = place.opts
+	w.open()
+	w.people(10, 20, 30)
+	w.run()
+	w.people(50, -1, 30, 1)
+	dying := &dyingHome{Home: w.opts.Home, left: step, after: after}
+	w.opts.Home = dying
+	err := w.oneRun()
+	died := dying.left <= 0
+	w.opts.Home = place.opts.Home
+	if lost {
+		w.store = deskOf(w)
+	}
+	w.open()
+	if verr := w.l.Verify(w.ctx); verr != nil {
+		t.Fatalf("step %d: %v", step, verr)
+	}
+	w.run()
+	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
+	w.publishedIsDesk()
+	if len(w.held) != 3 || w.held["[1]"] != `{"age":50,"email":"a@x.io"}` {
+		t.Fatalf("step %d: %v", step, w.held)
+	}
+	if err != nil && !errors.Is(err, errDied) {
+		t.Fatalf("step %d: %v", step, err)
+	}
+	place.loads = w.loads
+	return died
+}
+
+// dyingHome fails at one call and at every one after; with after, that call is made first.
+type dyingHome struct {
+	Home
+	left  int
+	after bool
+}
+
+func (d *dyingHome) call(do func() error) error {
+	d.left--
+	if d.left < 0 || d.left == 0 && !d.after {
+		return errDied
+	}
+	err := do()
+	if d.left == 0 {
+		return errors.Join(err, errDied)
+	}
+	return err
+}
+
+func (d *dyingHome) Exec(ctx context.Context, sql string, args ...any) (n int64, err error) {
+	err = d.call(func() error { n, err = d.Home.Exec(ctx, sql, args...); return err })
+	return n, err
+}
+
+func (d *dyingHome) Query(ctx context.Context, sql string, args ...any) (r tidegate.RowReader, err error) {
+	err = d.call(func() error { r, err = d.Home.Query(ctx, sql, args...); return err })
+	if err != nil && r != nil {
+		err, r = errors.Join(err, r.Close()), nil
+	}
+	return r, err
+}
+
+func (d *dyingHome) Describe(ctx context.Context, t warehouse.Table) (s tidegate.Schema, err error) {
+	err = d.call(func() error { s, err = d.Home.Describe(ctx, t); return err })
+	return s, err
+}
+
+func (d *dyingHome) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (have tidegate.Schema, err error) {
+	err = d.call(func() error { have, err = d.Home.Ensure(ctx, t, s); return err })
+	return have, err
+}
+
+func (d *dyingHome) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (n int64, err error) {
+	err = d.call(func() error { n, err = d.Home.Load(ctx, l, rows); return err })
+	return n, err
+}
