@@ -60,6 +60,9 @@
 // engine's hash function): when either changes, every row is compared with the
 // hash of its payload and only rows that really differ are planned.
 //
+// In warehouses without cheap transactions the ledger is worked on in a database of the hub
+// and published (Options.Home, home.go): plans compare there, and a hub that is lost loses the run that is going on and nothing else.
+//
 // It does not deliver, batch, guard or schedule. While a plan is stored one
 // goroutine maps ahead of the engine; Plan waits for its end. A Ledger is safe for
 // concurrent use; its writes are serialised.

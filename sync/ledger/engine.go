@@ -68,6 +68,8 @@ type comparison struct {
 	check  sqltext.Text
 	// text is the key as text, NULL for a bad key.
 	text sqltext.Text
+	// staged is joined where that was done elsewhere: rows then are those of the model that were brought here.
+	staged sqltext.Text
 	// every row is a candidate, changed or not.
 	every bool
 	// twins also finds the rows of one key that hide among the unchanged, at the
@@ -98,6 +100,9 @@ func (c comparison) names() []sqltext.Text {
 // change. Rows pair by fingerprint alone, which holds the key too: one narrow
 // column to join by, and keys are hashed for open rows only.
 func (c comparison) joined() sqltext.Text {
+	if c.staged != "" {
+		return c.staged
+	}
 	open, join := sqltext.Text("n.key_hash IS NULL OR m.present IS NULL"), sqltext.Text("FULL")
 	if c.every {
 		open = "true"

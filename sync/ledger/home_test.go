@@ -439,3 +439,88 @@ func (d *dyingHome) Load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	err = d.call(func() error { n, err = d.Home.Load(ctx, l, rows); return err })
 	return n, err
 }
+
+// watchedHome counts the rows that leave a home.
+type watchedHome struct {
+	Home
+	rows int
+}
+
+func (h *watchedHome) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
+	r, err := h.Home.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedRows{RowReader: r, h: h}, nil
+}
+
+type watchedRows struct {
+	tidegate.RowReader
+	h *watchedHome
+}
+
+func (r *watchedRows) Next(ctx context.Context) (tidegate.Row, error) {
+	row, err := r.RowReader.Next(ctx)
+	if err == nil {
+		r.h.rows++
+	}
+	return row, err
+}
+
+// TestOnlyChangesLeaveTheWarehouse: the comparison is made where the model is. Keys are
+// of every kind that can be one, columns of every kind, and each is part of the fingerprint.
+func TestOnlyChangesLeaveTheWarehouse(t *testing.T) {
+	t.Parallel()
+	for _, place := range homes() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := newWorldAt(t, place)
+			schema := tidegate.Schema{
+				column("id", tidegate.Int), column("email", tidegate.String), column("b", tidegate.Bool), column("f", tidegate.Float), column("d", tidegate.Date), column("t", tidegate.Timestamp),
+				column("x", tidegate.Bytes), column("j", tidegate.JSON), {Name: "m", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}},
+			}
+			w.fields = []tidegate.FieldMapping{{Field: "email", Column: "email"}}
+			for _, c := range schema[2:] {
+				w.fields = append(w.fields, tidegate.FieldMapping{Field: c.Name, Column: c.Name})
+			}
+			w.def.PrimaryKey = []string{"id", "b", "d", "t", "x", "m"}
+			day := time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC)
+			rows := make([]tidegate.Row, 50)
+			for i := range rows {
+				rows[i] = tidegate.Row{int64(i), fmt.Sprintf(`"q\%d'@ü.io`, i), i%2 == 0, float64(i) / 4, tidegate.DateOf(day), day.Add(time.Duration(i) * time.Microsecond), []byte{0, byte(i)}, tidegate.JSONText(`{"a":[1,null,"x"]}`), tidegate.DecimalText("-12.5")}
+			}
+			rows[1][3], rows[2][7] = nil, nil // NULL is a value among others
+			w.table("people", schema, rows...)
+			want(t, w.run(), Summary{Read: 50, Added: 50})
+			watched := &watchedHome{Home: w.wh}
+			w.opts.Home = watched
+			w.opts.Model = watched
+			w.open()
+			want(t, w.run(), Summary{Read: 50, Unchanged: 50, LedgerRows: 50})
+			if watched.rows > 10 {
+				t.Errorf("%d rows left the warehouse although nothing changed", watched.rows)
+			}
+			others := tidegate.Row{nil, "else", nil, 9.5, nil, nil, nil, tidegate.JSONText(`{"a":2}`), nil}
+			for i, v := range others {
+				if v == nil {
+					continue // it is part of the key
+				}
+				rows[10][i] = v
+				w.table("people", schema, rows...)
+				watched.rows = 0
+				want(t, w.run(), Summary{Read: 50, Unchanged: 49, Changed: 1, LedgerRows: 50})
+				if watched.rows > 15 {
+					t.Errorf("%d rows left the warehouse for one change of %s", watched.rows, schema[i].Name)
+				}
+			}
+			// Rows of one key that hide among the unchanged are found.
+			twin := append(tidegate.Row{}, rows[20]...)
+			w.table("people", schema, append(rows, twin)...)
+			want(t, w.run(), Summary{Read: 51, Unchanged: 49, BadKeys: 2, LedgerRows: 50})
+			twin[1] = "another"
+			w.table("people", schema, append(rows, twin)...)
+			want(t, w.run(), Summary{Read: 51, Unchanged: 49, BadKeys: 2, LedgerRows: 50})
+			w.publishedIsDesk()
+		})
+	}
+}

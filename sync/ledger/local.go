@@ -25,16 +25,16 @@ func (l *Ledger) modelRows(ctx context.Context, tx warehouse.Tx, src *source, us
 	if _, err := tx.Ensure(ctx, table, src.columns); err != nil {
 		return fmt.Errorf("creating %s: %w", table, err)
 	}
-	if err := l.stage(ctx, tx, table, sql, src.args); err != nil {
+	if err := l.stage(ctx, tx, table, "rows", sql, src.args); err != nil {
 		return fmt.Errorf("staging the rows: %w", err)
 	}
 	src.model, src.args = string("SELECT * FROM "+l.sql.table(table)), nil
 	return use(ctx)
 }
 
-// stage copies the result of a query into table, as record batches where both
+// stage copies the result of a query into table, in the load id, as record batches where both
 // sides have them. An end that is no end of the rows is an error (Invariant 6).
-func (l *Ledger) stage(ctx context.Context, tx warehouse.Tx, table warehouse.Table, sql string, args []any) error {
+func (l *Ledger) stage(ctx context.Context, tx warehouse.Tx, table warehouse.Table, id, sql string, args []any) error {
 	from, columnar := l.opts.Model.(warehouse.ArrowQuerier)
 	into, takes := tx.(warehouse.ArrowTx)
 	if columnar && takes {
@@ -51,7 +51,7 @@ func (l *Ledger) stage(ctx context.Context, tx warehouse.Tx, table warehouse.Tab
 	if err != nil {
 		return err
 	}
-	_, err = tx.Load(ctx, warehouse.Load{ID: "rows", Table: table}, rows)
+	_, err = tx.Load(ctx, warehouse.Load{ID: id, Table: table}, rows)
 	return errors.Join(err, rows.Close())
 }
 

@@ -88,6 +88,9 @@ func (l *Ledger) plan(ctx context.Context, w planWriter, epoch int64, p producer
 	if err := l.settleHome(ctx); err != nil {
 		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
 	}
+	if err := l.proveHome(ctx); err != nil {
+		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
+	}
 	w.now = l.opts.Now()
 	w.sum = Summary{RunID: w.runID, PlannedAt: w.now}
 	err := l.fenced(ctx, epoch, func(ctx context.Context, tx warehouse.Tx) error { return w.write(ctx, tx, epoch, p) })
@@ -140,6 +143,7 @@ func (l *Ledger) supersede(ctx context.Context, epoch int64, runID string) error
 type planner struct {
 	req   PlanRequest
 	src   source
+	home  *atHome // nil when the comparison is made here
 	w     *planWriter
 	fence fence
 	read  int64 // rows of the model
@@ -159,12 +163,19 @@ func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing w
 		return err
 	}
 	w.sum.LedgerRows, w.sum.LastRead, w.sum.Partial, w.sum.Note = p.fence.confirmed, p.fence.lastRead, p.req.Partial, p.req.Note
+	if err := p.findHome(ctx, reading); err != nil {
+		return err
+	}
 	if err := p.source(ctx, reading); err != nil {
 		return err
 	}
-	err = w.modelRows(ctx, reading, &p.src, func(ctx context.Context) error {
-		return p.compare(ctx, reading, writing)
-	})
+	if p.home != nil {
+		err = p.compare(ctx, reading, writing)
+	} else {
+		err = w.modelRows(ctx, reading, &p.src, func(ctx context.Context) error {
+			return p.compare(ctx, reading, writing)
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("reading model %q: %w", p.req.Model.Name, err) // Invariant 6: never taken for an empty model
 	}
@@ -186,6 +197,12 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 	c, err := p.w.sql.compare(p.src)
 	if err != nil {
 		return err
+	}
+	if p.home != nil {
+		if err := p.home.prepare(p.src); err != nil {
+			return err
+		}
+		p.src.args = nil // they are the home's
 	}
 	c.every, c.partial, c.twins = p.req.Mode == tidegate.Full, p.req.Partial, p.req.Partial
 	c.keys, c.confirmed = p.fence.keys, checksums{p.fence.acked, p.fence.fingerprintXor, p.fence.fingerprint}
@@ -234,7 +251,11 @@ func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c *comparison
 		return false, nil
 	}
 	var sums checksums
-	if err := one(ctx, reading, c.quick(), p.src.args, &sums.rows, &sums.xor, &sums.sum); err != nil {
+	if p.home != nil {
+		if err := p.home.quick(ctx, &sums); err != nil {
+			return false, err
+		}
+	} else if err := one(ctx, reading, c.quick(), p.src.args, &sums.rows, &sums.xor, &sums.sum); err != nil {
 		return false, err
 	}
 	p.read = sums.rows
@@ -247,6 +268,13 @@ func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c *comparison
 // one key hide among the unchanged: then it compares again, row by row of each key.
 func (p *planner) scratch(ctx context.Context, reading warehouse.Tx, c comparison) error {
 	for again := false; ; again = true {
+		var away int64 // unchanged rows that stay at home
+		if p.home != nil {
+			var err error
+			if away, err = p.stage(ctx, reading, &c); err != nil {
+				return err
+			}
+		}
 		for _, sql := range p.w.sql.e.scratch(c) {
 			var args []any
 			if strings.Contains(sql, string(c.rows)) {
@@ -256,13 +284,18 @@ func (p *planner) scratch(ctx context.Context, reading warehouse.Tx, c compariso
 				return err
 			}
 		}
+		if p.home != nil && !c.twins && !c.every {
+			if err := p.countUnchanged(ctx, reading, away); err != nil {
+				return err
+			}
+		}
 		var rows, unchanged, open, unpaired, absent, twins int64
 		if err := one(ctx, reading, p.w.sql.totals(), nil, &rows, &unchanged, &open, &p.w.sum.BadKeys, &unpaired, &absent); err != nil {
 			return fmt.Errorf("counting: %w", err)
 		}
 		p.absent = absent > 0
 		if c.twins {
-			if !again { // a partial read: there is no group of the unchanged that counts them
+			if !again || p.home != nil { // a partial read: there is no group of the unchanged that counts them
 				return p.count(ctx, reading, c)
 			}
 			return nil
@@ -296,7 +329,11 @@ func (p *planner) source(ctx context.Context, tx warehouse.Tx) error {
 		p.src.columns = append(p.src.columns, p.req.Model.Schema[at])
 	}
 	var probe int64
-	if err := one(ctx, tx, p.w.sql.e.hashProbe(), nil, &probe); err != nil {
+	ask := func() error { return one(ctx, tx, p.w.sql.e.hashProbe(), nil, &probe) }
+	if p.home != nil {
+		ask = func() error { return p.home.h.one(ctx, p.home.h.e.hashProbe(), nil, &probe) }
+	}
+	if err := ask(); err != nil {
 		return fmt.Errorf("probing the engine's hash function: %w", err)
 	}
 	sum := sha256.Sum256([]byte("fingerprint 2\x00" + strconv.FormatInt(probe, 10) + "\x00" + p.req.Mapping.Version()))
