@@ -195,7 +195,7 @@ func naiveDiff(t testing.TB, place string, from uint64, seeds int, plant func(en
 		w := newRandomWorld(t, place, seed)
 		w.plant(plant)
 		confirmed := map[string]string{}
-		for range 6 {
+		for range rounds(place) {
 			w.mutate()
 			id, s := w.lookAndPlan()
 			rows, bad, badRows := w.good()
@@ -274,7 +274,7 @@ func converges(t testing.TB, place string, from uint64, seeds int, plant func(en
 	for seed := from; seed < from+uint64(seeds); seed++ {
 		w := newRandomWorld(t, place, seed)
 		w.plant(plant)
-		for range 6 {
+		for range rounds(place) {
 			w.mutate()
 			w.randomRun(fired)
 		}
