@@ -120,10 +120,13 @@ func (l *Limits) goodMessageID(v scan.Value) bool {
 	if !ok || len(text) == 0 || len(text) > l.MessageIDBytes {
 		return false
 	}
+	if bytes.IndexByte(v, '\\') < 0 {
+		return true // the scanner lets control characters pass as escapes only
+	}
 	for _, c := range text {
 		if c < ' ' {
 			return false
 		}
 	}
-	return bytes.IndexByte(v, '\\') < 0 || !bytes.Contains(text, []byte("\ufffd"))
+	return !bytes.Contains(text, []byte("\ufffd"))
 }

@@ -21,7 +21,9 @@
 // the group whenever it is free, writes it, syncs, and answers all its callers;
 // meanwhile the next group fills. Nothing lingers for company: the sync of the
 // group before is the only wait. Files prepared in advance are written with
-// zeros because that measured fastest (docs/decisions/20261121-journal-format.md).
+// zeros because that measured fastest (docs/decisions/20261121-journal-format.md);
+// the first segment of a life is only claimed, and gives way to such a file once
+// there is traffic.
 //
 // # Invariants
 //
@@ -113,6 +115,8 @@ func newGroup(buf []byte) *group { return &group{buf: buf[:0], done: make(chan s
 type piece struct {
 	path   string
 	header segment.Header
+	// written: every block of the file was written before it became a segment.
+	written bool
 
 	seal   segment.Seal // of a growing segment: as far as it is durable
 	index  segment.Index
@@ -125,6 +129,10 @@ func (p *piece) base() int64 { return p.header.Base }
 func (p *piece) bytes() int64 {
 	return p.seal.DataEnd - segment.DataStart
 }
+
+// filled says whether most of the file's blocks were written. What was only claimed
+// is no better than a new file.
+func (p *piece) filled(size int64) bool { return p.written || p.seal.DataEnd >= size/2 }
 
 func segmentName(base int64) string { return fmt.Sprintf("%020d.seg", base) }
 

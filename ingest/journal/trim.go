@@ -38,7 +38,7 @@ func (j *Journal) trim() (deleted int, err error) {
 	recycle := j.checkReserve(0) == nil
 	var recycled []string
 	for _, p := range gone {
-		if recycle && j.recyclable(p.size) && j.spares.count()+len(recycled) < maxSpares {
+		if recycle && j.recyclable(p.size) && p.filled(j.o.SegmentBytes) && j.spares.count()+len(recycled) < maxSpares {
 			path := j.path(j.spares.name())
 			if renameErr := j.fs.Rename(p.path, path); renameErr != nil {
 				err = errors.Join(err, renameErr)

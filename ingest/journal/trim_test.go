@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,6 +51,45 @@ func TestSegmentsGoWhenEveryReaderHasPassed(t *testing.T) {
 	if s := j.Stats(); s.Oldest != at(16) || len(s.Damage) > 0 || s.TornBytes > 0 {
 		t.Errorf("after a restart %+v", s)
 	}
+}
+
+// A segment that was only claimed makes way for a written one as soon as there is
+// traffic, and is not used again; an idle journal writes nothing in advance.
+func TestABusyJournalGoesOnInAWrittenFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem(1)
+		o := options(t, mem)
+		o.SegmentBytes = 8 << 20
+		j := open(t, o)
+		r := reader(t, j, "r")
+		appendN(t, j, 1000, 1000)
+		synctest.Wait() // whatever is prepared is
+		if s := j.Stats(); s.Segments != 1 || s.Spare != 0 {
+			t.Errorf("with little in it: %+v", s)
+		}
+		appendN(t, j, 8, 1000) // frames of 1040 bytes: the eighth passes the mark
+		synctest.Wait()
+		if s := j.Stats(); s.Segments != 1 || s.Spare != 1 {
+			t.Errorf("with more than %d bytes in it: %+v", busyFrom, s)
+		}
+		appendN(t, j, 1, 1000)
+		if s := j.Stats(); s.Segments != 2 || s.Spare != 0 {
+			t.Errorf("the next frame: %+v", s)
+		}
+		if err := r.Commit(t.Context(), at(1009)); err != nil {
+			t.Fatal(err)
+		}
+		if s := j.Stats(); s.Segments != 1 || s.Spare != 0 {
+			t.Errorf("a file that was only claimed is used again: %+v", s)
+		}
+		appendN(t, j, 100, 1000)
+		synctest.Wait()
+		if s := j.Stats(); s.Segments != 1 || s.Spare != 0 {
+			t.Errorf("in the written file: %+v", s)
+		}
+		closeJournal(t, j)
+	})
 }
 
 func TestCommitIsMonotoneAndBounded(t *testing.T) {

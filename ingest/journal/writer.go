@@ -193,7 +193,7 @@ func (w *writer) fail(cause error) {
 // makeRoom sees to it that n bytes can be written at w.off, in a new segment if
 // the last one is full.
 func (w *writer) makeRoom(n int64) error {
-	full := w.off > segment.DataStart && (w.off+n > w.j.o.SegmentBytes || w.j.sealSoon.Swap(false))
+	full := w.off > segment.DataStart && (w.off+n > w.j.o.SegmentBytes || w.j.sealSoon.Swap(false) || w.busy(n) && w.j.spares.count() > 0)
 	if !w.accepting || full {
 		if err := w.roll(n); err != nil {
 			return err
@@ -204,10 +204,21 @@ func (w *writer) makeRoom(n int64) error {
 			return err
 		}
 	}
-	if w.off+n > w.j.o.SegmentBytes/4 {
+	if w.off+n > w.j.o.SegmentBytes/4 || w.busy(n) {
 		w.j.spares.ask()
 	}
 	return nil
+}
+
+// busyFrom is how much a segment takes whose blocks were never written before the
+// journal looks for one to go on in: an idle hub writes no file in advance.
+const busyFrom = 1 << 20
+
+// busy says whether the segment should make way for one that was written in
+// advance: until then every sync waits for the file system's own journal, which
+// is twice the time and more when other programs write.
+func (w *writer) busy(n int64) bool {
+	return w.piece != nil && !w.piece.written && w.off+n > busyFrom
 }
 
 // roll seals the last segment and begins the next.
@@ -220,7 +231,7 @@ func (w *writer) roll(n int64) error {
 		crashpoint.Hit(crashpoint.JournalAfterSeal)
 	}
 	header := segment.Header{Base: w.position, Created: w.j.o.Now(), Nonce: nonce()}
-	file, claimed, err := w.create(header, n)
+	file, claimed, written, err := w.create(header, n)
 	if err != nil {
 		return err
 	}
@@ -230,7 +241,7 @@ func (w *writer) roll(n int64) error {
 	w.file, w.off, w.claimed, w.accepting = file, segment.DataStart, claimed, true
 	w.stamp = header.Stamper()
 	w.piece = &piece{
-		path: w.j.path(segmentName(header.Base)), header: header,
+		path: w.j.path(segmentName(header.Base)), header: header, written: written,
 		seal: segment.Seal{End: header.Base, DataEnd: segment.DataStart},
 	}
 	j := w.j
@@ -281,21 +292,21 @@ func (w *writer) sealPiece() error {
 }
 
 // create makes the file of a new segment, durable under its name, and returns
-// up to where it has its space.
-func (w *writer) create(header segment.Header, n int64) (f vfs.File, claimed int64, err error) {
+// up to where it has its space, and whether that was written before.
+func (w *writer) create(header segment.Header, n int64) (f vfs.File, claimed int64, written bool, err error) {
 	j := w.j
 	temp := j.spares.take()
-	if temp != "" {
+	if written = temp != ""; written {
 		f, err = j.fs.OpenFile(temp, os.O_RDWR, 0)
 	} else {
 		if err := j.claim(segment.DataStart + n); err != nil {
-			return nil, 0, err
+			return nil, 0, false, err
 		}
 		temp = j.path("next" + vfs.TempSuffix)
 		f, err = vfs.Create(j.fs, temp)
 	}
 	if err != nil {
-		return nil, 0, errors.Join(errRefused, fmt.Errorf("beginning a segment: %w", err))
+		return nil, 0, false, errors.Join(errRefused, fmt.Errorf("beginning a segment: %w", err))
 	}
 	claimed, err = w.begin(f, temp, header)
 	if err != nil {
@@ -303,9 +314,9 @@ func (w *writer) create(header segment.Header, n int64) (f vfs.File, claimed int
 		if errors.Is(err, errRefused) {
 			err = errors.Join(err, j.fs.Remove(temp))
 		}
-		return nil, 0, err
+		return nil, 0, false, err
 	}
-	return f, claimed, nil
+	return f, claimed, written, nil
 }
 
 func (w *writer) begin(f vfs.File, temp string, header segment.Header) (claimed int64, err error) {

@@ -109,6 +109,8 @@ func (s *scanner) fields(i, depth int, ev *Event, top *Document) int {
 		}
 		var end int
 		switch c := s.at(valueStart); {
+		case c == '"':
+			end = s.text(valueStart + 1)
 		case c == '[' && top != nil && isName(s.b[nameStart+1:afterName-1], "batch"):
 			end = s.items(valueStart, depth+1, top)
 		case c == '{' && isName(s.b[nameStart+1:afterName-1], "context"):
@@ -120,6 +122,10 @@ func (s *scanner) fields(i, depth int, ev *Event, top *Document) int {
 			return -1
 		}
 		ev.keep(s.b[nameStart+1:afterName-1], s.b[valueStart:end:end], top)
+		if s.dense(end, ',') {
+			i = end + 1
+			continue
+		}
 		if i = s.space(end); s.at(i) == '}' {
 			break
 		}
@@ -149,7 +155,12 @@ func (s *scanner) context(i, depth int, ev *Event) int {
 		if valueStart < 0 {
 			return -1
 		}
-		if i = s.value(valueStart, depth+1); i < 0 {
+		if s.at(valueStart) == '"' {
+			i = s.text(valueStart + 1)
+		} else {
+			i = s.value(valueStart, depth+1)
+		}
+		if i < 0 {
 			return -1
 		}
 		switch first := s.at(nameStart + 1); {
@@ -158,6 +169,10 @@ func (s *scanner) context(i, depth int, ev *Event) int {
 			ev.IP = s.b[valueStart:i:i]
 		case isName(s.b[nameStart+1:afterName-1], "userAgent"):
 			ev.UserAgent = s.b[valueStart:i:i]
+		}
+		if s.dense(i, ',') {
+			i++
+			continue
 		}
 		if i = s.space(i); s.at(i) == '}' {
 			return i + 1
@@ -202,9 +217,13 @@ func (s *scanner) items(i, depth int, d *Document) int {
 
 // keep notes the value of one field. name is raw, without its quotes.
 func (ev *Event) keep(name, value []byte, top *Document) {
-	if bytes.IndexByte(name, '\\') >= 0 {
-		name = unescape(nil, name)
+	if !ev.note(name, value, top) && bytes.IndexByte(name, '\\') >= 0 { // no name that is looked for has one in it
+		ev.note(unescape(nil, name), value, top)
 	}
+}
+
+// note notes the value of one field and says whether it is one of those that are kept.
+func (ev *Event) note(name, value []byte, top *Document) bool {
 	switch string(name) {
 	case "type":
 		ev.Type = value
@@ -219,14 +238,13 @@ func (ev *Event) keep(name, value []byte, top *Document) {
 	case "event":
 		ev.Name = value
 	default:
-		if top != nil {
-			top.keepShared(name, value)
-		}
+		return top != nil && top.noteShared(name, value)
 	}
+	return true
 }
 
-// keepShared notes the value of a field that only a request has.
-func (d *Document) keepShared(name, value []byte) {
+// noteShared is note for the fields that only a request has.
+func (d *Document) noteShared(name, value []byte) bool {
 	switch string(name) {
 	case "writeKey":
 		d.WriteKey = value
@@ -241,7 +259,10 @@ func (d *Document) keepShared(name, value []byte) {
 		if value[0] != '[' {
 			d.Events = d.Events[:0]
 		}
+	default:
+		return false
 	}
+	return true
 }
 
 // isName says whether the raw name means want, which has letters only: an escape

@@ -55,6 +55,11 @@ func (s *scanner) comma(i int, container string) int {
 	return s.space(i + 1)
 }
 
+// dense says whether c stands at i and no space after it: so is most JSON.
+func (s *scanner) dense(i int, c byte) bool {
+	return i+1 < len(s.b) && s.b[i] == c && s.b[i+1] > ' '
+}
+
 // name scans a member's name and its colon: after is the index after the name,
 // value that of the member's value, -1 for an error.
 func (s *scanner) name(i int) (after, value int) {
@@ -64,13 +69,18 @@ func (s *scanner) name(i int) (after, value int) {
 	if after = s.text(i + 1); after < 0 {
 		return -1, -1
 	}
-	i = after
-	if s.at(i) != ':' {
-		if i = s.space(i); s.at(i) != ':' {
-			return -1, s.fail(i, "a colon is missing")
-		}
+	if s.dense(after, ':') {
+		return after, after + 1
 	}
-	return after, s.space(i + 1)
+	return after, s.colon(after)
+}
+
+// colon expects a colon after any space, and returns the index of what follows it.
+func (s *scanner) colon(i int) int {
+	if i = s.space(i); s.at(i) != ':' {
+		return s.fail(i, "a colon is missing")
+	}
+	return s.space(i + 1)
 }
 
 // value scans any value at the given depth of nesting.
@@ -119,13 +129,20 @@ func (s *scanner) object(i, depth int) int {
 		if value < 0 {
 			return -1
 		}
-		if i = s.value(value, depth+1); i < 0 {
+		if s.at(value) == '"' { // most are: a call less
+			i = s.text(value + 1)
+		} else {
+			i = s.value(value, depth+1)
+		}
+		if i < 0 {
 			return -1
 		}
-		if s.at(i) != ',' {
-			if i = s.space(i); s.at(i) == '}' {
-				return i + 1
-			}
+		if s.dense(i, ',') {
+			i++
+			continue
+		}
+		if i = s.space(i); s.at(i) == '}' {
+			return i + 1
 		}
 		if i = s.comma(i, "object"); i < 0 {
 			return -1
@@ -145,10 +162,12 @@ func (s *scanner) array(i, depth int) int {
 		if i = s.value(i, depth+1); i < 0 {
 			return -1
 		}
-		if s.at(i) != ',' {
-			if i = s.space(i); s.at(i) == ']' {
-				return i + 1
-			}
+		if s.dense(i, ',') {
+			i++
+			continue
+		}
+		if i = s.space(i); s.at(i) == ']' {
+			return i + 1
 		}
 		if i = s.comma(i, "array"); i < 0 {
 			return -1
@@ -219,41 +238,65 @@ const (
 	controls   = 0x20 * ones
 )
 
-// text scans the inside of a string from i on, and its closing quote.
+// specials returns the high bit of every byte of x that is a quote, a backslash,
+// a control or not ASCII; those above the lowest may be wrong.
+func specials(x uint64) uint64 {
+	q, e := x^quotes, x^backslashs
+	return ((q - ones) | (e - ones) | (x - controls)) & highs
+}
+
+// text scans the inside of a string from i on, and its closing quote. Two words
+// are looked at before it branches: most names and values end within them.
 func (s *scanner) text(i int) int {
-	b := s.b
-	for {
-		for i+8 <= len(b) {
-			x := binary.LittleEndian.Uint64(b[i:])
-			q, e := x^quotes, x^backslashs
-			// A byte that is a quote, a backslash, a control or not ASCII.
-			special := ((q - ones) | (e - ones) | (x - controls)) & highs
-			if special != 0 {
-				i += bits.TrailingZeros64(special) >> 3
-				break
-			}
-			i += 8
+	for b := s.b; len(b)-i >= 16; i += 16 {
+		w := b[i : i+16 : i+16]
+		first, second := specials(binary.LittleEndian.Uint64(w)), specials(binary.LittleEndian.Uint64(w[8:]))
+		if first|second == 0 {
+			continue
 		}
-		if i >= len(b) {
-			return s.fail(i, "")
+		if first != 0 {
+			i += bits.TrailingZeros64(first) >> 3
+		} else {
+			i += 8 + bits.TrailingZeros64(second)>>3
 		}
-		switch c := b[i]; {
+		if b[i] == '"' {
+			return i + 1
+		}
+		if i = s.oddity(i); i < 0 {
+			return -1
+		}
+		i -= 16
+	}
+	return s.tail(i)
+}
+
+// tail is text where fewer than two words are left of the body.
+func (s *scanner) tail(i int) int {
+	for i < len(s.b) {
+		switch c := s.b[i]; {
 		case c == '"':
 			return i + 1
-		case c == '\\':
-			if i = s.escape(i); i < 0 {
+		case c == '\\' || c < ' ' || c >= utf8.RuneSelf:
+			if i = s.oddity(i); i < 0 {
 				return -1
 			}
-		case c < ' ':
-			return s.fail(i, "a control character is not escaped in a string")
-		case c < utf8.RuneSelf:
-			i++ // an ordinary byte among the last seven
 		default:
-			if i = s.runes(i); i < 0 {
-				return -1
-			}
+			i++
 		}
 	}
+	return s.fail(i, "")
+}
+
+// oddity scans what is neither ordinary nor the end of a string: an escape or
+// characters outside ASCII.
+func (s *scanner) oddity(i int) int {
+	switch c := s.b[i]; {
+	case c == '\\':
+		return s.escape(i)
+	case c < ' ':
+		return s.fail(i, "a control character is not escaped in a string")
+	}
+	return s.runes(i)
 }
 
 // runes scans a run of characters outside ASCII.
