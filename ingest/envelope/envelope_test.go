@@ -110,8 +110,17 @@ func TestHostilePackedPayloads(t *testing.T) {
 	huge := s2.Encode(nil, make([]byte, maxPlain+1))
 	again := s2.Encode(nil, Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))
 	for _, payload := range [][]byte{
-		append([]byte{packed, 0, 0}, huge...), append([]byte{packed, 0, 0}, again...), append([]byte{packedBare}, huge...), append([]byte{packedBare}, again...),
-		{packed}, {packed, 0}, {packed, 0, 0}, {packed, 0, 9}, {packed, 0xff, 0xff, 0xff, 0xff, 0x7f}, {packedBare}, {packedBare, 0xff, 0xff, 0xff, 0xff, 0x7f},
+		append([]byte{packed, 0, 0}, huge...),
+		append([]byte{packed, 0, 0}, again...),
+		append([]byte{packedBare}, huge...),
+		append([]byte{packedBare}, again...),
+		{packed},
+		{packed, 0},
+		{packed, 0, 0},
+		{packed, 0, 9},
+		{packed, 0xff, 0xff, 0xff, 0xff, 0x7f},
+		{packedBare},
+		{packedBare, 0xff, 0xff, 0xff, 0xff, 0x7f},
 	} {
 		if _, err := Decode(nil, payload, tidegate.Offset{}); !errors.Is(err, ErrFormat) {
 			t.Errorf("%d bytes: got %v, want ErrFormat", len(payload), err)
