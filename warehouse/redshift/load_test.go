@@ -126,7 +126,7 @@ func TestObjectsOfALoad(t *testing.T) {
 	if _, err := w.Ensure(t.Context(), table, s); err != nil {
 		t.Fatal(err)
 	}
-	const rows, size = 1600, 60_000 // 96 MB of JSON, which is two objects
+	const rows, size = 1150, 60_000 // 69 MB of JSON, which is two objects
 	names := func() []string {
 		var list []string
 		for _, call := range c.S3.Calls() {
@@ -211,7 +211,7 @@ func TestMemoryIsFlat(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before, most := held(), int64(0)
-	const rows, room = 400_000, 48 << 20 // the rows are 200 MB of JSON
+	const rows, room = 200_000, 48 << 20 // the rows are 100 MB of JSON
 	// The double would hold what it is given, so it is given nothing: the load ends before COPY.
 	c.S3.Intercept(func(call rstest.Call) *rstest.Answer {
 		if strings.HasSuffix(call.Key, "manifest.json") {
@@ -231,7 +231,7 @@ func TestMemoryIsFlat(t *testing.T) {
 	if most > room {
 		t.Errorf("a load held %d bytes", most)
 	}
-	r, err := w.Query(t.Context(), "SELECT n, repeat('x', 400) FROM generate_series(1, 300000) AS n")
+	r, err := w.Query(t.Context(), "SELECT n, repeat('x', 400) FROM generate_series(1, 150000) AS n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestMemoryIsFlat(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if i%60_000 == 0 {
+		if i%30_000 == 0 {
 			most = max(most, held()-before)
 		}
 	}
