@@ -209,8 +209,13 @@ func contents(p *project.Project) string {
 		n    int
 		word string
 	}{
-		{len(p.Forwards), "forward"}, {len(p.Plans), "tracking plan"}, {len(p.Transforms), "transformation"}, {len(p.Libraries), "library"},
-		{len(p.Streams), "stream"}, {len(p.Alerts), "alert"}, {len(p.Dbt), "dbt project"},
+		{len(p.Forwards), "forward"},
+		{len(p.Plans), "tracking plan"},
+		{len(p.Transforms), "transformation"},
+		{len(p.Libraries), "library"},
+		{len(p.Streams), "stream"},
+		{len(p.Alerts), "alert"},
+		{len(p.Dbt), "dbt project"},
 	} {
 		if more.n > 0 {
 			said = append(said, plural(int64(more.n), more.word))
