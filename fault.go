@@ -65,16 +65,45 @@ func (f *Fault) Error() string {
 func (f *Fault) Unwrap() error { return f.Err }
 
 // FaultOf returns the fault inside err, or a Retry fault with the code
-// "unclassified" around it. It returns nil for a nil err.
+// "unclassified" around it. Of joined faults with one code it returns the first, with
+// what the others say behind its message. It returns nil for a nil err.
 func FaultOf(err error) *Fault {
 	if err == nil {
 		return nil
 	}
 	var f *Fault
 	if errors.As(err, &f) {
-		return f
+		return f.withOthers(err)
 	}
 	return &Fault{Action: Retry, Code: "unclassified", Message: err.Error(), Err: err}
+}
+
+// shownFaults is how many joined faults one message tells.
+const shownFaults = 5
+
+// withOthers returns f, the first fault inside err, with the messages of the
+// faults that err joins to it.
+func (f *Fault) withOthers(err error) *Fault {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return f
+	}
+	all := joined.Unwrap()
+	out := *f
+	for i, one := range all {
+		var other *Fault
+		if !errors.As(one, &other) || other.Code != f.Code || other.Action != f.Action || (other == f) != (i == 0) {
+			return f // not a list of problems of one kind
+		}
+		switch {
+		case i == 0:
+		case i < shownFaults:
+			out.Message += "; " + strings.TrimPrefix(other.Subject+": ", ": ") + other.Message
+		case i == shownFaults:
+			out.Message += fmt.Sprintf("; and %d more", len(all)-shownFaults)
+		}
+	}
+	return &out
 }
 
 // Cluster returns the shape of the message: digits, quoted text, hex runs and

@@ -135,8 +135,8 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 	if more := s.Added + s.Changed + s.Removed - int64(len(p.Sample)); more > 0 && len(p.Sample) > 0 {
 		c.say("… and %d more", more)
 	}
-	c.say("%d read: %d unchanged, %d added, %d changed, %d removed, %d with bad keys, %d that cannot be mapped, %d tried again.",
-		s.Read, s.Unchanged, s.Added, s.Changed, s.Removed, s.BadKeys, s.BadRows, s.Retries)
+	c.say("%d read: %d unchanged, %d added, %d changed, %d removed%s.", s.Read, s.Unchanged, s.Added, s.Changed, s.Removed,
+		further(s.BadKeys, "with bad keys", s.BadRows, "that cannot be mapped", s.Retries, "tried again"))
 	c.say("About %s and %s.", plural(p.Calls, "call"), time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, cost := range p.Costs {
 		switch {
@@ -211,6 +211,17 @@ func (c *command) await(ctx context.Context, client *api.Client, run tidegate.Ru
 }
 
 // showRun prints a run; judge turns its end into the exit code.
+// further lists the counts that are not zero, each followed by its word.
+func further(pairs ...any) string {
+	var b strings.Builder
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i] != int64(0) {
+			fmt.Fprintf(&b, ", %d %s", pairs[i], pairs[i+1])
+		}
+	}
+	return b.String()
+}
+
 func (c *command) showRun(run tidegate.Run, judge bool) error {
 	if c.json {
 		if err := c.printJSON(run); err != nil {
@@ -218,8 +229,8 @@ func (c *command) showRun(run tidegate.Run, judge bool) error {
 		}
 	} else {
 		n := run.Counts
-		c.say("%s %s: %d read, %d added, %d changed, %d removed; %d delivered, %d rejected, %d in doubt, %d deferred, %d held, %d excluded, %d bad keys.",
-			run.ID, run.State, n.Read, n.Added, n.Changed, n.Removed, n.Delivered, n.Rejected, n.InDoubt, n.Deferred, n.Held, n.Excluded, n.BadKeys)
+		c.say("%s %s: %d read, %d added, %d changed, %d removed; %d delivered%s.", run.ID, run.State, n.Read, n.Added, n.Changed, n.Removed, n.Delivered,
+			further(n.Rejected, "rejected", n.InDoubt, "in doubt", n.Deferred, "deferred", n.Held, "held", n.Excluded, "excluded", n.BadKeys, "with bad keys"))
 		if f := run.Fault; f != nil {
 			c.say("  %s: %s", strings.TrimSpace(f.Code+" "+f.Subject), f.Message)
 			if f.Hint != "" {
@@ -262,6 +273,9 @@ func (c *command) syncRuns() *cobra.Command {
 					why = r.Fault.Code + ": " + r.Fault.Message
 				}
 				n := r.Counts
+				if why == "" && n.BadKeys > 0 {
+					why = plural(n.BadKeys, "row") + " with bad keys: tidegate sync rejections " + r.Sync
+				}
 				rows[i] = []string{
 					r.ID, r.CreatedAt.UTC().Format(time.DateTime), r.Trigger, string(r.State), fmt.Sprint(n.Read), fmt.Sprint(n.Added), fmt.Sprint(n.Changed), fmt.Sprint(n.Removed),
 					fmt.Sprint(n.Delivered), fmt.Sprint(n.Rejected), fmt.Sprint(n.InDoubt + n.Deferred), why,

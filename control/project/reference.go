@@ -32,7 +32,7 @@ func Reference(kinds Kinds) string {
 	section("`sources/NAME.yaml`", "Where events come from. [Sources](../sources.md), [event tables](../event-tables.md).", tidegate.Source{})
 	section("`destinations/NAME.yaml`, `warehouses/NAME.yaml`", "Systems that syncs and forwards write to, and further warehouses that models read. `config` is the kind's own, below.", tidegate.Connection{})
 	section("`models/NAME.yaml`", "A query whose result a sync sends. `models/NAME.sql` is its SQL; `-- key: value` lines at its top say the rest. [Models](../models.md).", tidegate.Model{})
-	section("`syncs/NAME.yaml`", "Which model goes where, and when. [Mapping](../mapping.md), [ledger](../ledger.md).", tidegate.Sync{})
+	section("`syncs/NAME.yaml`", "Which model goes where, and when. [Syncs](../syncs.md), [mapping](../mapping.md), [ledger](../ledger.md).", tidegate.Sync{})
 	section("`forwards/NAME.yaml`", "Which events go where within seconds. [Forwarding](../forwarding.md).", tidegate.Forward{})
 	section("`plans/NAME.yaml`", "What events must look like. [Tracking plans](../tracking-plans.md).", tidegate.TrackingPlan{})
 	section("`transforms/NAME.yaml`", "What changes events before anything reads them; `transforms/NAME.js` is its script. [Transformations](../transformations.md).", tidegate.Transform{})

@@ -80,7 +80,7 @@ func (c *compiler) field(i int) {
 	case known && target.ReadOnly:
 		c.problem(path+".field", fmt.Sprintf("field %q of %s is read-only", def.Field, c.obj.Name), "leave it out of the mapping")
 	case !known && !c.obj.Open:
-		c.problem(path+".field", fmt.Sprintf("%s has no field %q", c.obj.Name, def.Field), config.DidYouMean(def.Field, c.writable()))
+		c.problem(path+".field", fmt.Sprintf("%s has no field %q", c.obj.Name, def.Field), c.absent(def.Field))
 	case slices.Contains(steps, ""):
 		c.problem(path+".field", fmt.Sprintf("the path %q has an empty step", def.Field), `write address.city for a nested field, or address\.city for a name with a point`)
 		steps = nil
@@ -91,6 +91,19 @@ func (c *compiler) field(i int) {
 	n := c.node(path, "field "+def.Field, def, target, 1)
 	c.policy(path+".policy", def, len(steps) > 1)
 	c.place(path+".field", steps, n)
+}
+
+// absent says what to do about a field that the destination lacks.
+func (c *compiler) absent(name string) string {
+	const create = "`create_fields: true` in the mapping creates it, where the destination can"
+	switch hint := config.DidYouMean(name, c.writable()); {
+	case hint == "":
+		return create
+	case strings.HasPrefix(hint, "did you mean"):
+		return hint
+	default:
+		return hint + "; " + create
+	}
 }
 
 // steps are the levels of a dotted field of an open object; a point that is
