@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -348,116 +347,6 @@ func TestMoveToAHome(t *testing.T) {
 	}
 }
 
-// TestHomeDiesAtEveryCall cuts the home off at each call of a run, before or after the call took
-// effect, with the desk kept or lost: nothing is lost, and nothing that the home shows is
-// anything but a whole publication.
-func TestHomeDiesAtEveryCall(t *testing.T) {
-	t.Parallel()
-	for _, place := range someHome() {
-		t.Run(place, func(t *testing.T) {
-			t.Parallel()
-			w := newWorldAt(t, place)
-			stride := max(1, 3/schedules(1))
-			for step := 1; ; step += stride {
-				died := false
-				for _, after := range []bool{step%2 == 1, step%2 == 0} {
-					if died = homeDies(t, w, step, after, step%2 == 0) || died; stride > 1 {
-						break
-					}
-				}
-				if !died {
-					if step < 8 {
-						t.Errorf("a run asks its home %d times: the test proves little", step)
-					}
-					return
-				}
-			}
-		})
-	}
-}
-
-func homeDies(t *testing.T, place *world, step int, after, lost bool) bool {
-	t.Helper()
-	w := emptyWorld(t)
-	w.wh, w.store, w.loads = place.wh, place.store, place.loads
-	w.name = fmt.Sprintf("crm%d%t", step, after)
-	w.opts = place.opts
-	w.open()
-	w.people(10, 20, 30)
-	w.run()
-	w.people(50, -1, 30, 1)
-	dying := &dyingHome{Home: w.opts.Home, left: step, after: after}
-	w.opts.Home = dying
-	err := w.oneRun()
-	died := dying.left <= 0
-	w.opts.Home = place.opts.Home
-	if lost {
-		w.store = deskOf(w)
-	}
-	w.open()
-	if verr := w.l.Verify(w.ctx); verr != nil {
-		t.Fatalf("step %d: %v", step, verr)
-	}
-	w.run()
-	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
-	w.publishedIsDesk()
-	if len(w.held) != 3 || w.held["[1]"] != `{"age":50,"email":"a@x.io"}` {
-		t.Fatalf("step %d: %v", step, w.held)
-	}
-	if err != nil && !errors.Is(err, errDied) {
-		t.Fatalf("step %d: %v", step, err)
-	}
-	place.loads = w.loads
-	return died
-}
-
-// dyingHome fails at one call and at every one after; with after, that call is made first.
-type dyingHome struct {
-	Home
-	left  int
-	after bool
-}
-
-func (d *dyingHome) call(do func() error) error {
-	d.left--
-	if d.left < 0 || d.left == 0 && !d.after {
-		return errDied
-	}
-	err := do()
-	if d.left == 0 {
-		return errors.Join(err, errDied)
-	}
-	return err
-}
-
-func (d *dyingHome) Exec(ctx context.Context, sql string, args ...any) (n int64, err error) {
-	err = d.call(func() error { n, err = d.Home.Exec(ctx, sql, args...); return err })
-	return n, err
-}
-
-func (d *dyingHome) Query(ctx context.Context, sql string, args ...any) (r tidegate.RowReader, err error) {
-	err = d.call(func() error { r, err = d.Home.Query(ctx, sql, args...); return err })
-	if err != nil && r != nil {
-		err, r = errors.Join(err, r.Close()), nil
-	}
-	return r, err
-}
-
-func (d *dyingHome) Describe(ctx context.Context, t warehouse.Table) (s tidegate.Schema, err error) {
-	err = d.call(func() error { s, err = d.Home.Describe(ctx, t); return err })
-	return s, err
-}
-
-func (d *dyingHome) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (have tidegate.Schema, err error) {
-	err = d.call(func() error { have, err = d.Home.Ensure(ctx, t, s); return err })
-	return have, err
-}
-
-func (d *dyingHome) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (n int64, err error) {
-	err = d.call(func() error { n, err = d.Home.Load(ctx, l, rows); return err })
-	return n, err
-}
-
 // watchedHome counts the rows that leave a home.
 type watchedHome struct {
 	Home
@@ -495,7 +384,8 @@ func TestOnlyChangesLeaveTheWarehouse(t *testing.T) {
 			w := newWorldAt(t, place)
 			schema := tidegate.Schema{
 				column("id", tidegate.Int), column("email", tidegate.String), column("b", tidegate.Bool), column("f", tidegate.Float), column("d", tidegate.Date), column("t", tidegate.Timestamp),
-				column("x", tidegate.Bytes), column("j", tidegate.JSON), {Name: "m", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}},
+				column("x", tidegate.Bytes), column("j", tidegate.JSON),
+				{Name: "m", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}},
 			}
 			w.fields = []tidegate.FieldMapping{{Field: "email", Column: "email"}}
 			for _, c := range schema[2:] {
@@ -533,10 +423,10 @@ func TestOnlyChangesLeaveTheWarehouse(t *testing.T) {
 			}
 			// Rows of one key that hide among the unchanged are found.
 			twin := append(tidegate.Row{}, rows[20]...)
-			w.table("people", schema, append(rows, twin)...)
+			w.table("people", schema, slices.Concat(rows, []tidegate.Row{twin})...)
 			want(t, w.run(), Summary{Read: 51, Unchanged: 49, BadKeys: 2, LedgerRows: 50})
 			twin[1] = "another"
-			w.table("people", schema, append(rows, twin)...)
+			w.table("people", schema, slices.Concat(rows, []tidegate.Row{twin})...)
 			want(t, w.run(), Summary{Read: 51, Unchanged: 49, BadKeys: 2, LedgerRows: 50})
 			w.publishedIsDesk()
 		})

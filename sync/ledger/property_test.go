@@ -89,7 +89,8 @@ type randomWorld struct {
 func (w *randomWorld) store() {
 	schema := tidegate.Schema{
 		column("country", tidegate.String), column("id", tidegate.Int), column("email", tidegate.String),
-		{Name: "score", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}}, column("seen", tidegate.Timestamp),
+		{Name: "score", Type: tidegate.Type{Kind: tidegate.Decimal, Precision: 38, Scale: 9}},
+		column("seen", tidegate.Timestamp),
 	}
 	rows := make([]tidegate.Row, 0, len(w.people))
 	for _, p := range w.people {
