@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # duckdb_arrow turns on columnar loads and reads (docs/gotchas.md).
-TAGS    := duckdb_arrow
+# minicore_disabled: Snowflake's driver would otherwise unpack and load a library of its own when the program starts
+TAGS    := duckdb_arrow,minicore_disabled
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 CACHE   := .cache

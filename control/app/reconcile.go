@@ -88,10 +88,14 @@ func (h *Hub) snapshot(ctx context.Context, p api.ReconcilePeriod) (snap snapsho
 		return snap, err
 	}
 	period := loader.Period{From: p.From, To: p.To, Source: p.Source}
-	if snap.hours, err = loader.ReadHourly(ctx, view, period); err != nil {
+	d, ok := sqltext.Find(h.warehouse.Dialect())
+	if !ok {
+		return snap, fmt.Errorf("no dialect is called %q", h.warehouse.Dialect())
+	}
+	if snap.hours, err = loader.ReadHourly(ctx, view, d, period); err != nil {
 		return snap, err
 	}
-	booked, err := loader.ReadHourlyRows(ctx, view, period)
+	booked, err := loader.ReadHourlyRows(ctx, view, d, period)
 	if err != nil {
 		return snap, err
 	}
@@ -160,7 +164,11 @@ func hourRows(ctx context.Context, view within, d sqltext.Dialect, name warehous
 	if _, err := view.Describe(ctx, name); errors.Is(err, warehouse.ErrNoTable) {
 		return found, nil // dropped: all its rows are missing
 	}
-	rows, err := view.Query(ctx, "SELECT CAST(floor(extract(epoch FROM received_at) / 3600) AS BIGINT), count(*) FROM "+string(quoted)+
+	whole, err := d.Type(tidegate.Type{Kind: tidegate.Int})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := view.Query(ctx, "SELECT CAST(floor(extract(epoch FROM received_at) / 3600) AS "+string(whole)+"), count(*) FROM "+string(quoted)+
 		" WHERE received_at >= "+string(d.Placeholder(1))+" AND received_at < "+string(d.Placeholder(2))+" GROUP BY 1", p.From, p.To)
 	if err != nil {
 		return nil, fmt.Errorf("counting the rows of %s: %w", name, err)

@@ -190,8 +190,8 @@ func (l *Loader) compactBooks(ctx context.Context, tx warehouse.Tx) error {
 		keys   int
 		sql    string
 	}{
-		{hourlyName, hourlySchema(), 2, "source, hour, " + sums("accepted", "loaded", "duplicate", "dead", "suppressed", "dropped")},
-		{hourlyRowsName, hourlyRowsSchema(), 4, "source, table_schema, table_name, hour, " + sums("rows")},
+		{hourlyName, hourlySchema(), 2, "source, hour, " + sums(l.dialect, "accepted", "loaded", "duplicate", "dead", "suppressed", "dropped")},
+		{hourlyRowsName, hourlyRowsSchema(), 4, "source, table_schema, table_name, hour, " + sums(l.dialect, "rows")},
 	} {
 		where := " WHERE hour >= " + string(l.dialect.Placeholder(1)) + " AND hour <= " + string(l.dialect.Placeholder(2))
 		from, to := time.Unix(l.touched.from*3600, 0).UTC(), time.Unix(l.touched.to*3600, 0).UTC()
@@ -234,15 +234,18 @@ func (l *Loader) compactBooks(ctx context.Context, tx warehouse.Tx) error {
 	return nil
 }
 
-func sums(columns ...string) string {
-	text := ""
-	for i, c := range columns {
-		if i > 0 {
-			text += ", "
-		}
-		text += "CAST(sum(b." + c + ") AS BIGINT)"
+// sums adds up columns of our own, as ints: engines make larger numbers of sums.
+func sums(d sqltext.Dialect, columns ...string) string {
+	whole, err := d.Type(tidegate.Type{Kind: tidegate.Int})
+	quoted, err2 := d.Idents(columns)
+	if err = errors.Join(err, err2); err != nil {
+		panic(fmt.Sprintf("naming columns of our own: %v", err))
 	}
-	return text
+	all := make([]sqltext.Text, len(quoted))
+	for i, c := range quoted {
+		all[i] = "CAST(sum(b." + c + ") AS " + whole + ")"
+	}
+	return string(sqltext.Join(all, ", "))
 }
 
 // HourCounts is what became of the events of one source that were received in one hour.
@@ -266,20 +269,20 @@ type Period struct {
 }
 
 // where is the condition of p and its values, the first of which is bound to $first.
-func (p Period) where() (string, []any) {
-	text, args := " WHERE hour >= $1 AND hour < $2", []any{p.From.UTC(), p.To.UTC()}
+func (p Period) where(d sqltext.Dialect) (string, []any) {
+	text, args := " WHERE hour >= "+string(d.Placeholder(1))+" AND hour < "+string(d.Placeholder(2)), []any{p.From.UTC(), p.To.UTC()}
 	if p.Source != "" {
-		text, args = text+" AND source = $3", append(args, p.Source)
+		text, args = text+" AND source = "+string(d.Placeholder(3)), append(args, p.Source)
 	}
 	return text, args
 }
 
 // ReadHourly reads the hourly books of a warehouse that a Loader fills. A warehouse
 // without them has none.
-func ReadHourly(ctx context.Context, wh warehouse.Warehouse, p Period) ([]HourCounts, error) {
-	where, args := p.where()
+func ReadHourly(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, p Period) ([]HourCounts, error) {
+	where, args := p.where(d)
 	var all []HourCounts
-	err := readBook(ctx, wh, hourlyName, "SELECT source, hour, "+sums("accepted", "loaded", "duplicate", "dead", "suppressed", "dropped")+
+	err := readBook(ctx, wh, hourlyName, "SELECT source, hour, "+sums(d, "accepted", "loaded", "duplicate", "dead", "suppressed", "dropped")+
 		" FROM _tidegate.hourly AS b"+where+" GROUP BY source, hour ORDER BY source, hour", args, func(row tidegate.Row) {
 		source, _ := row[0].(string)
 		hour, _ := row[1].(time.Time)
@@ -290,14 +293,14 @@ func ReadHourly(ctx context.Context, wh warehouse.Warehouse, p Period) ([]HourCo
 
 // ReadHourlyRows reads how many rows the tables were given. With a source it tells
 // of all that came into the tables to which that source's events went.
-func ReadHourlyRows(ctx context.Context, wh warehouse.Warehouse, p Period) ([]TableHour, error) {
-	where, args := " WHERE hour >= $1 AND hour < $2", []any{p.From.UTC(), p.To.UTC()}
+func ReadHourlyRows(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, p Period) ([]TableHour, error) {
+	where, args := " WHERE hour >= "+string(d.Placeholder(1))+" AND hour < "+string(d.Placeholder(2)), []any{p.From.UTC(), p.To.UTC()}
 	if p.Source != "" {
-		where += " AND table_schema || '.' || table_name IN (SELECT table_schema || '.' || table_name FROM _tidegate.hourly_rows WHERE source = $3)"
+		where += " AND table_schema || '.' || table_name IN (SELECT table_schema || '.' || table_name FROM _tidegate.hourly_rows WHERE source = " + string(d.Placeholder(3)) + ")"
 		args = append(args, p.Source)
 	}
 	var all []TableHour
-	err := readBook(ctx, wh, hourlyRowsName, "SELECT table_schema, table_name, hour, "+sums("rows")+
+	err := readBook(ctx, wh, hourlyRowsName, "SELECT table_schema, table_name, hour, "+sums(d, "rows")+
 		" FROM _tidegate.hourly_rows AS b"+where+" GROUP BY table_schema, table_name, hour ORDER BY table_schema, table_name, hour", args, func(row tidegate.Row) {
 		schema, _ := row[0].(string)
 		table, _ := row[1].(string)
@@ -333,8 +336,12 @@ func Unbook(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, table wareh
 	if err != nil {
 		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
 	}
+	count, err := d.Ident("rows") // a word that some engines reserve
+	if err != nil {
+		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
+	}
 	n := len(args)
-	_, err = tx.Exec(ctx, "INSERT INTO _tidegate.hourly_rows (source, table_schema, table_name, hour, rows) SELECT '', CAST("+string(d.Placeholder(n+1))+" AS VARCHAR), CAST("+string(d.Placeholder(n+2))+" AS VARCHAR), "+
+	_, err = tx.Exec(ctx, "INSERT INTO _tidegate.hourly_rows (source, table_schema, table_name, hour, "+string(count)+") SELECT '', CAST("+string(d.Placeholder(n+1))+" AS VARCHAR), CAST("+string(d.Placeholder(n+2))+" AS VARCHAR), "+
 		hourSQL+", -count(*) FROM "+string(quoted)+where+" GROUP BY "+hourSQL, append(slices.Clone(args), table.Schema, table.Name)...)
 	if err != nil {
 		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)

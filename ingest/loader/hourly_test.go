@@ -8,17 +8,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // hours tells what the books say, in short.
 func hours(t *testing.T, wh duck) []string {
 	t.Helper()
 	p := Period{From: epoch().Add(-24 * time.Hour), To: epoch().Add(24 * time.Hour)}
-	events, err := ReadHourly(t.Context(), wh, p)
+	events, err := ReadHourly(t.Context(), wh, sqltext.DuckDB(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := ReadHourlyRows(t.Context(), wh, p)
+	rows, err := ReadHourlyRows(t.Context(), wh, sqltext.DuckDB(), p)
 	if err != nil {
 		t.Fatal(err)
 	}

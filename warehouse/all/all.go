@@ -9,6 +9,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/postgres"
 	"github.com/tidegate/tidegate/warehouse/redshift"
+	"github.com/tidegate/tidegate/warehouse/snowflake"
 )
 
 // All returns every kind, sorted by name.
@@ -19,6 +20,7 @@ func All() []warehouse.Kind {
 		duckdb.Kind(),
 		postgres.Kind(),
 		redshift.Kind(),
+		snowflake.Kind(),
 	}
 }
 

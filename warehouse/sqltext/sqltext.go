@@ -54,6 +54,9 @@ type Dialect struct {
 	illegal func(what namePart, name string) string
 	// plain turns a name that illegal refuses somewhere into one that it takes everywhere.
 	plain func(name string) (plain string, changed bool)
+	// upper says that names are made in upper case, as the engine makes of those that are not quoted; only
+	// ASCII letters have a case here. An adapter hands them out in lower case.
+	upper bool
 }
 
 // namePart is what a name is of; engines differ in what each may hold.
@@ -67,7 +70,7 @@ const (
 
 // dialects lists every dialect.
 func dialects() []Dialect {
-	return []Dialect{BigQuery(), ClickHouse(), DuckDB(), Postgres(), Redshift()}
+	return []Dialect{BigQuery(), ClickHouse(), DuckDB(), Postgres(), Redshift(), Snowflake()}
 }
 
 // Find returns the dialect that an Execer names ("duckdb").
@@ -184,11 +187,25 @@ func (d Dialect) ident(what namePart, name string) (Text, error) {
 	if err := d.check(what, name); err != nil {
 		return "", err
 	}
+	if d.upper {
+		name = Upper(name)
+	}
 	q := string(d.quote)
 	if d.backslash {
 		return Text(q + strings.NewReplacer(`\`, `\\`, q, `\`+q).Replace(name) + q), nil
 	}
 	return Text(q + strings.ReplaceAll(name, q, q+q) + q), nil
+}
+
+// Upper returns name with its ASCII letters in upper case: two names are the same
+// if and only if their Upper is (see Same).
+func Upper(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			r -= 'a' - 'A'
+		}
+		return r
+	}, name)
 }
 
 // Table quotes a table's name with its schema; an empty schema is left out.

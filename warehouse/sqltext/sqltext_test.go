@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files of the dialects"
 
 // dialects are all of them; each has a golden file of its name.
 func dialects() []sqltext.Dialect {
-	return []sqltext.Dialect{sqltext.BigQuery(), sqltext.ClickHouse(), sqltext.DuckDB(), sqltext.Postgres(), sqltext.Redshift()}
+	return []sqltext.Dialect{sqltext.BigQuery(), sqltext.ClickHouse(), sqltext.DuckDB(), sqltext.Postgres(), sqltext.Redshift(), sqltext.Snowflake()}
 }
 
 func TestFind(t *testing.T) {

@@ -130,7 +130,7 @@ func (p *player) drop(ctx context.Context, table warehouse.Table) error {
 
 func (p *player) step(ctx context.Context, table warehouse.Table, o *oracle, at int, s step) error {
 	before := slices.Clone(o.columns)
-	o.ensure(s.asked)
+	o.ensure(p.named(s.asked))
 	load := warehouse.Load{ID: fmt.Sprint("step ", at), Table: table, KeepExisting: s.mode == keepExisting}
 	if s.mode != appended {
 		load.Key = []string{keyName}

@@ -121,7 +121,7 @@ func checkQueryErrors(t *testing.T, b *bench) {
 			t.Errorf("%q: got %v, want a Halt", shown, err)
 			continue
 		}
-		if !strings.Contains(f.Message, c.says) {
+		if !strings.Contains(strings.ToLower(f.Message), strings.ToLower(c.says)) {
 			t.Errorf("%q: %q does not say %q", shown, f.Message, c.says)
 		}
 		if f.Hint == "" {

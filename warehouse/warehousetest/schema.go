@@ -134,7 +134,7 @@ func checkNames(t *testing.T, b *bench) {
 		schema[i] = tidegate.Column{Name: name, Type: typ(tidegate.Int)}
 		row[i] = int64(i)
 	}
-	if d := cmp.Diff(schema, b.ensure(t, wide, schema)); d != "" {
+	if d := cmp.Diff(b.named(schema), b.ensure(t, wide, schema)); d != "" {
 		t.Fatal(d)
 	}
 	b.load(t, warehouse.Load{ID: "it's \"one\"; --", Table: wide, Key: names[:3]}, schema, row)

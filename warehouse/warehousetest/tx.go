@@ -110,6 +110,14 @@ func checkTx(t *testing.T, b *bench) {
 	})
 }
 
+// seen is how many rows a transaction sees: those of its snapshot, or what is committed.
+func (b *bench) seen(snapshot, committed int) int {
+	if b.ReadCommitted {
+		return committed
+	}
+	return snapshot
+}
+
 // checkTxIsolation: a transaction sees the moment of its beginning and nothing
 // of others; others see nothing of it before its end.
 func checkTxIsolation(t *testing.T, b *bench) {
@@ -133,8 +141,8 @@ func checkTxIsolation(t *testing.T, b *bench) {
 	load(b.w, "before")
 	early := b.begin(t)
 	load(b.w, "after")
-	if got := read(t, early, sql); len(got) != 1 {
-		t.Errorf("the snapshot holds %d rows, want the 1 of its beginning", len(got))
+	if got := read(t, early, sql); len(got) != b.seen(1, 2) {
+		t.Errorf("the transaction sees %d rows, want %d", len(got), b.seen(1, 2))
 	}
 	writer := b.begin(t)
 	load(writer, "unfinished")
@@ -149,8 +157,8 @@ func checkTxIsolation(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	closing(t, reader)
-	if got := read(t, early, sql); len(got) != 1 {
-		t.Errorf("the snapshot moved to %d rows", len(got))
+	if got := read(t, early, sql); len(got) != b.seen(1, 3) {
+		t.Errorf("the transaction sees %d rows, want %d", len(got), b.seen(1, 3))
 	}
 	if got := read(t, b.w, sql); len(got) != 3 {
 		t.Errorf("%d rows after the commit", len(got))

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,10 @@ type Engine struct {
 	Materializes bool
 	// Unspoken are queries that the suite has for every engine, and that are none in this one's SQL.
 	Unspoken []string
+	// Lowers says that the engine hands names out in lower case, whatever case they were given in.
+	Lowers bool
+	// ReadCommitted says that a transaction reads what is committed when a statement begins, and has no snapshot.
+	ReadCommitted bool
 	// Histories is how many columns the random histories have (see Histories); a few when 0.
 	Histories int
 	// Lacks says which values of a type the engine has no place for; v is nil for all of them. nil: it has
@@ -198,6 +203,18 @@ func sameNumber(x, y any) bool {
 	a, err1 := n.Float64()
 	b, err2 := m.Float64()
 	return err1 == nil && err2 == nil && a == b
+}
+
+// named is a schema with the names that the engine gives back.
+func (b *bench) named(s tidegate.Schema) tidegate.Schema {
+	if !b.Lowers {
+		return s
+	}
+	lowered := slices.Clone(s)
+	for i := range lowered {
+		lowered[i].Name = sqltext.Fold(lowered[i].Name)
+	}
+	return lowered
 }
 
 func (b *bench) ensure(t *testing.T, table warehouse.Table, s tidegate.Schema) tidegate.Schema {

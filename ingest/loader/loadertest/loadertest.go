@@ -124,7 +124,7 @@ func Load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int) {
 
 // reserved says whether any engine reserves word.
 func reserved(word string) bool {
-	return sqltext.Postgres().Reserved(word) || sqltext.BigQuery().Reserved(word) || sqltext.ClickHouse().Reserved(word) || sqltext.Redshift().Reserved(word)
+	return sqltext.Postgres().Reserved(word) || sqltext.BigQuery().Reserved(word) || sqltext.ClickHouse().Reserved(word) || sqltext.Snowflake().Reserved(word) || sqltext.Redshift().Reserved(word)
 }
 
 // Events are of every type, with properties that change their types and names that need
