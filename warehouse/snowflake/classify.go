@@ -42,7 +42,7 @@ var rules = []rule{
 	{390186, 390189, "", tidegate.Halt, 0, "warehouse.permission", "GRANT ROLE … TO USER …, or correct role" + page},
 	{390201, 390201, "", tidegate.Halt, 0, "warehouse.permission", "correct database, warehouse or schema, or grant USAGE on it to the role" + page},
 	{390420, 390429, "", tidegate.Halt, 0, "warehouse.permission", "a network policy refuses this machine's address: add it to ALLOWED_NETWORK_RULE_LIST"},
-	{394300, 394400, "", tidegate.Halt, 0, "auth.refused", "the user must have a second factor here: use private_key and a user of TYPE = SERVICE"},
+	{394300, 394399, "", tidegate.Halt, 0, "auth.refused", "the user must have a second factor here: use private_key and a user of TYPE = SERVICE"},
 	{394400, 394600, "", tidegate.Halt, 0, "auth.refused", "the programmatic access token is wrong, expired or not allowed for this user: make a new one with ALTER USER … ADD PROGRAMMATIC ACCESS TOKEN"},
 	{390300, 390999, "", tidegate.Halt, 0, "auth.refused", "check the credentials"},
 	{390190, 390199, "", tidegate.Halt, 0, "auth.refused", "check the credentials"},

@@ -180,28 +180,49 @@ func (t *tx) commit(ctx context.Context) error {
 	return t.outcome(ctx, id, err)
 }
 
-// outcome asks what became of a transaction whose commit gave no answer, in another session.
+// patience is how often a transaction may be said to run before it is given up.
+const patience = 4
+
+// outcome asks what became of a transaction whose commit gave no answer. One that is
+// still there after a while is rolled back: that comes after the commit if the session still
+// works on that, and then it does nothing.
 func (t *tx) outcome(ctx context.Context, id string, lost error) error {
-	backoff := retry.Backoff{Base: 200 * time.Millisecond, Cap: 5 * time.Second}
+	backoff := retry.Backoff{Base: 100 * time.Millisecond, Cap: 5 * time.Second}
 	for attempt := 0; ; attempt++ {
-		rows, err := t.w.all(ctx, on{}, request{op: "commit", sql: "DESCRIBE TRANSACTION " + digits(id)})
-		for _, row := range rows {
-			for _, v := range row {
-				switch text, _ := v.(string); strings.ToLower(text) {
-				case "committed":
-					return nil
-				case "rolled back", "rolledback", "aborted":
-					return fmt.Errorf("the transaction was rolled back: %w", lost)
-				}
-			}
-		}
-		if err != nil && tidegate.FaultOf(err).Action == tidegate.Halt {
+		state, err := t.state(ctx, id)
+		switch {
+		case state == "committed":
+			return nil
+		case state != "" && state != "running":
+			return fmt.Errorf("the transaction was rolled back: %w", lost)
+		case err != nil && tidegate.FaultOf(err).Action == tidegate.Halt:
 			return errors.Join(lost, err) // nothing is known of it
+		}
+		if attempt == patience && t.conn != nil {
+			if _, err := t.w.do(ctx, t.on(), request{op: "rollback", sql: "ROLLBACK"}); err != nil {
+				discard(t.conn) // whose end rolls back, too
+				t.conn = nil
+			}
 		}
 		if retry.Wait(ctx, backoff.Delay(attempt, rand.Float64)) != nil {
 			return lost
 		}
 	}
+}
+
+// state is what Snowflake says of a transaction, asked in another session.
+func (t *tx) state(ctx context.Context, id string) (string, error) {
+	rows, err := t.w.all(ctx, on{}, request{op: "commit", sql: "DESCRIBE TRANSACTION " + digits(id)})
+	for _, row := range rows {
+		for _, v := range row {
+			text, _ := v.(string)
+			switch text = strings.ToLower(text); text {
+			case "committed", "running", "rolled back", "rolledback", "aborted":
+				return text, nil
+			}
+		}
+	}
+	return "", err
 }
 
 // digits is the name of a transaction, which is a number.
