@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +21,14 @@ func TestSnowflake(t *testing.T) {
 	t.Parallel()
 	double := sftest.New(t)
 	endpoint := freeAddr(t)
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte(sftest.Password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	n := newNode(t, map[string]string{
 		"tidegate.yaml": `warehouse:
   kind: snowflake
-  config: {account: acme-test, user: ` + sftest.User + `, password: "` + sftest.Password + `", database: analytics, warehouse: compute, role: loader, read_role: reader, endpoint: "` + double.URL + `", tag: growth}
+  config: {account: acme-test, user: ` + sftest.User + `, password: "${file:` + password + `}", database: analytics, warehouse: compute, role: loader, read_role: reader, endpoint: "` + double.URL + `", tag: growth}
 sources:
   - name: web
     write_key: WK
