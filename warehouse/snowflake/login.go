@@ -63,7 +63,7 @@ func driverConfig(cfg Config, role, warehouseName, schema string, now func() tim
 		Protocol: address.Scheme, Host: address.Hostname(), Port: port, Application: "Tidegate",
 		ValidateDefaultParameters: sf.ConfigBoolFalse,                                                // a schema that is not there yet is no mistake; greet looks
 		Transporter:               client.Transport, DisableOCSPChecks: true, DisableTelemetry: true, //nolint:staticcheck // the session's parameter comes too late for the login
-		Tracing:       "fatal",                                                                                                                                     // "off" does not reach all of its log
+		Tracing:       "fatal",                                                                                                                                     //nolint:staticcheck // there is nothing else, and "off" does not reach all of its log
 		ClientTimeout: callTimeout, JWTClientTimeout: 30 * time.Second, LoginTimeout: driverPatience, RequestTimeout: driverPatience, MaxRetryCount: driverRetries, //nolint:staticcheck // there is nothing else yet
 		ClientRequestMfaToken: sf.ConfigBoolFalse, ClientStoreTemporaryCredential: sf.ConfigBoolFalse, DisableConsoleLogin: sf.ConfigBoolTrue, //nolint:staticcheck // no secret is kept on this machine
 		Params: session(cfg),
