@@ -29,6 +29,7 @@ const (
 	// The driver makes a call again this often, and for this long, before it gives up.
 	driverRetries  = 5
 	driverPatience = time.Minute
+	noTimeout      = -1              // for the driver's client; timed has one
 	lockTimeout    = 5 * time.Minute // for locks of other transactions; Snowflake's own is twelve hours
 )
 
@@ -61,13 +62,13 @@ func driverConfig(cfg Config, role, warehouseName, schema string, now func() tim
 	c := sf.Config{
 		Account: cfg.Account, User: cfg.User, Role: stored(role), Warehouse: stored(warehouseName), Database: stored(cfg.Database), Schema: stored(schema),
 		Protocol: address.Scheme, Host: address.Hostname(), Port: port, Application: "Tidegate",
-		ValidateDefaultParameters: sf.ConfigBoolFalse,                                                // a schema that is not there yet is no mistake; greet looks
-		Transporter:               client.Transport, DisableOCSPChecks: true, DisableTelemetry: true, //nolint:staticcheck // the session's parameter comes too late for the login
-		Tracing:       "fatal",                                                                                                                                     //nolint:staticcheck // there is nothing else, and "off" does not reach all of its log
-		ClientTimeout: callTimeout, JWTClientTimeout: 30 * time.Second, LoginTimeout: driverPatience, RequestTimeout: driverPatience, MaxRetryCount: driverRetries, //nolint:staticcheck // there is nothing else yet
+		ValidateDefaultParameters: sf.ConfigBoolFalse,                                                                    // a schema that is not there yet is no mistake; greet looks
+		Transporter:               timed{client.Transport, callTimeout}, DisableOCSPChecks: true, DisableTelemetry: true, //nolint:staticcheck // the session's parameter comes too late for the login
+		ClientTimeout: noTimeout, JWTClientTimeout: 30 * time.Second, LoginTimeout: driverPatience, RequestTimeout: driverPatience, MaxRetryCount: driverRetries, //nolint:staticcheck // there is nothing else yet
 		ClientRequestMfaToken: sf.ConfigBoolFalse, ClientStoreTemporaryCredential: sf.ConfigBoolFalse, DisableConsoleLogin: sf.ConfigBoolTrue, //nolint:staticcheck // no secret is kept on this machine
 		Params: session(cfg),
 	}
+	c.Tracing = "fatal" //nolint:staticcheck // there is nothing else, and "off" does not reach all of its log
 	if err := authenticate(&c, cfg); err != nil {
 		return sf.Config{}, nil, err
 	}
