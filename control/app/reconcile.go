@@ -164,11 +164,7 @@ func hourRows(ctx context.Context, view within, d sqltext.Dialect, name warehous
 	if _, err := view.Describe(ctx, name); errors.Is(err, warehouse.ErrNoTable) {
 		return found, nil // dropped: all its rows are missing
 	}
-	whole, err := d.Type(tidegate.Type{Kind: tidegate.Int})
-	if err != nil {
-		return nil, err
-	}
-	rows, err := view.Query(ctx, "SELECT CAST(floor(extract(epoch FROM received_at) / 3600) AS "+string(whole)+"), count(*) FROM "+string(quoted)+
+	rows, err := view.Query(ctx, "SELECT "+string(d.Hour("received_at"))+", count(*) FROM "+string(quoted)+
 		" WHERE received_at >= "+string(d.Placeholder(1))+" AND received_at < "+string(d.Placeholder(2))+" GROUP BY 1", p.From, p.To)
 	if err != nil {
 		return nil, fmt.Errorf("counting the rows of %s: %w", name, err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -336,18 +338,29 @@ func Unbook(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, table wareh
 	if err != nil {
 		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
 	}
-	count, err := d.Ident("rows") // a word that some engines reserve
-	if err != nil {
-		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
+	hours := map[time.Time]int64{} // summed here: each engine says "the hour of" in words of its own
+	rows, err := tx.Query(ctx, "SELECT received_at, count(*) AS n FROM "+string(quoted)+where+" GROUP BY received_at", args...)
+	if err == nil {
+		err = drain(ctx, rows, func(row tidegate.Row) error {
+			at, _ := row[0].(time.Time)
+			hours[at.UTC().Truncate(time.Hour)] += asInt(row[1])
+			return nil
+		})
+		err = errors.Join(err, rows.Close())
 	}
-	n := len(args)
-	_, err = tx.Exec(ctx, "INSERT INTO _tidegate.hourly_rows (source, table_schema, table_name, hour, "+string(count)+") SELECT '', CAST("+string(d.Placeholder(n+1))+" AS VARCHAR), CAST("+string(d.Placeholder(n+2))+" AS VARCHAR), "+
-		hourSQL+", -count(*) FROM "+string(quoted)+where+" GROUP BY "+hourSQL, append(slices.Clone(args), table.Schema, table.Name)...)
+	columns, e := d.Idents([]string{"source", "table_schema", "table_name", "hour", "rows"})
+	values := make([]string, len(columns))
+	for i := range values {
+		values[i] = string(d.Placeholder(i + 1))
+	}
+	insert := "INSERT INTO _tidegate.hourly_rows (" + string(sqltext.Join(columns, ", ")) + ") VALUES (" + strings.Join(values, ", ") + ")"
+	for _, hour := range slices.SortedFunc(maps.Keys(hours), time.Time.Compare) {
+		if err = errors.Join(err, e); err == nil {
+			_, err = tx.Exec(ctx, insert, "", table.Schema, table.Name, hour, -hours[hour])
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
 	}
 	return nil
 }
-
-// hourSQL is the hour in which a row was received, whatever the session's time zone.
-const hourSQL = "to_timestamp(floor(extract(epoch FROM received_at) / 3600) * 3600)"

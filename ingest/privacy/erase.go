@@ -132,6 +132,15 @@ func find(tables []table, name string) (table, bool) {
 	return tables[i], true
 }
 
+// text is the type of texts in the engine's words.
+func (e *Eraser) text() string {
+	name, err := e.d.Type(tidegate.Type{Kind: tidegate.String})
+	if err != nil {
+		return "VARCHAR" // every engine has texts
+	}
+	return string(name)
+}
+
 // link finds the anonymous ids and e-mail addresses of the users.
 func (e *Eraser) link(ctx context.Context, tables []table) error {
 	for _, of := range []struct{ table, id, value string }{
@@ -142,7 +151,7 @@ func (e *Eraser) link(ctx context.Context, tables []table) error {
 			continue
 		}
 		for part := range slices.Chunk(e.users, 500) {
-			sql := "SELECT DISTINCT CAST(" + e.ident(of.value) + " AS VARCHAR) FROM " + e.quoted(t.name) + " WHERE " + e.ident(of.id) + " IN (" + e.marks(1, len(part)) + ") AND " + e.ident(of.value) + " IS NOT NULL"
+			sql := "SELECT DISTINCT CAST(" + e.ident(of.value) + " AS " + e.text() + ") FROM " + e.quoted(t.name) + " WHERE " + e.ident(of.id) + " IN (" + e.marks(1, len(part)) + ") AND " + e.ident(of.value) + " IS NOT NULL"
 			err := e.query(ctx, sql, part, func(row tidegate.Row) error {
 				text, _ := row[0].(string)
 				if text == "" {
@@ -217,6 +226,9 @@ func (e *Eraser) erase(ctx context.Context, name warehouse.Table, where string, 
 	}
 	if place.Left, err = e.count(ctx, name, where, args); err != nil {
 		return err
+	}
+	if found > place.Left && e.d.Units() { // what is done by the commit has no count of its own
+		place.Deleted += found - place.Left
 	}
 	place.VerifiedAt = e.Now().UTC()
 	return nil

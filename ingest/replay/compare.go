@@ -181,10 +181,10 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	sums := make([]string, len(compared))
 	for i, col := range compared {
 		conditions[i] = c.text("l", col) + " IS DISTINCT FROM " + c.text("s", col)
-		sums[i] = "CAST(coalesce(sum(CASE WHEN " + conditions[i] + " THEN 1 ELSE 0 END), 0) AS BIGINT)"
+		sums[i] = "CAST(coalesce(sum(CASE WHEN " + conditions[i] + " THEN 1 ELSE 0 END), 0) AS " + c.kind(tidegate.Int) + ")"
 	}
 	differ := strings.Join(conditions, " OR ")
-	err := query(ctx, c.wh, "SELECT CAST(coalesce(sum(CASE WHEN "+differ+" THEN 1 ELSE 0 END), 0) AS BIGINT), "+strings.Join(sums, ", ")+" FROM "+joined, nil, func(row tidegate.Row) error {
+	err := query(ctx, c.wh, "SELECT CAST(coalesce(sum(CASE WHEN "+differ+" THEN 1 ELSE 0 END), 0) AS "+c.kind(tidegate.Int)+"), "+strings.Join(sums, ", ")+" FROM "+joined, nil, func(row tidegate.Row) error {
 		diff.Changed = num(row[0])
 		for i, col := range compared {
 			if n := num(row[i+1]); n > 0 {
@@ -239,7 +239,7 @@ func (c *comparer) ids(ctx context.Context, diff *TableDiff, what, sql string) e
 
 // inRange says that a live row is of the range. Its numbers are our own.
 func (c *comparer) inRange() string {
-	at := "CAST(split_part(l." + shape.OffsetColumn + ", ':', 2) AS BIGINT)"
+	at := string(c.d.Place("l." + shape.OffsetColumn))
 	return at + " >= " + strconv.FormatInt(c.of.From.Position, 10) + " AND " + at + " < " + strconv.FormatInt(c.of.To.Position, 10)
 }
 
@@ -262,7 +262,16 @@ func (c *comparer) text(side, column string) string {
 	if err != nil {
 		return "NULL"
 	}
-	return "CAST(" + side + "." + string(quoted) + " AS VARCHAR)"
+	return "CAST(" + side + "." + string(quoted) + " AS " + c.kind(tidegate.String) + ")"
+}
+
+// kind is a type in the engine's words.
+func (c *comparer) kind(k tidegate.Kind) string {
+	name, err := c.d.Type(tidegate.Type{Kind: k})
+	if err != nil {
+		panic(err) // every engine has texts and ints
+	}
+	return string(name)
 }
 
 func shown(v any) string {

@@ -32,9 +32,6 @@ type DeadLetter struct {
 	Context    string    `json:"-"`
 }
 
-// placeSQL is the place within the journal that an offset's text says.
-const placeSQL = "CAST(split_part(journal_offset, ':', 2) AS BIGINT)"
-
 // letters are the dead letters of one source.
 type letters struct {
 	wh      Warehouse
@@ -42,6 +39,9 @@ type letters struct {
 	table   string // quoted
 	name    warehouse.Table
 }
+
+// place is the place within the journal that an offset's text says.
+func (l letters) place() string { return string(l.dialect.Place("journal_offset")) }
 
 // lettersOf returns the dead letters of a source; ok is false when it has no table of them.
 func lettersOf(ctx context.Context, wh Warehouse, schema, table string) (l letters, ok bool, err error) {
@@ -105,13 +105,13 @@ func num(v any) int64 {
 // after reads up to limit letters behind a position, in the order of the journal.
 func (l letters) after(ctx context.Context, behind int64, code string, limit int) ([]DeadLetter, error) {
 	p := l.dialect.Placeholder
-	where, args := placeSQL+" > "+string(p(1)), []any{behind}
+	where, args := l.place()+" > "+string(p(1)), []any{behind}
 	if code != "" {
 		where, args = where+" AND code = "+string(p(2)), append(args, code)
 	}
 	var all []DeadLetter
 	err := query(ctx, l.wh, "SELECT source, journal_offset, message_id, received_at, code, reason, body, context FROM "+l.table+
-		" WHERE "+where+" ORDER BY "+placeSQL+" LIMIT "+strconv.Itoa(limit), args, func(row tidegate.Row) error {
+		" WHERE "+where+" ORDER BY "+l.place()+" LIMIT "+strconv.Itoa(limit), args, func(row tidegate.Row) error {
 		at, _ := row[3].(time.Time)
 		all = append(all, DeadLetter{str(row[0]), str(row[1]), str(row[2]), at, str(row[4]), str(row[5]), str(row[6]), str(row[7])})
 		return nil

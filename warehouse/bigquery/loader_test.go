@@ -55,4 +55,13 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if lost.Load() < 5 {
 		t.Errorf("only %d answers were lost", lost.Load())
 	}
+	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, big)); d != "" {
+		t.Errorf("places: -duckdb +bigquery: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, big)); d != "" {
+		t.Errorf("the books after a deletion: -duckdb +bigquery: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, big)); d != "" {
+		t.Errorf("after a deletion: -duckdb +bigquery: %s", d)
+	}
 }

@@ -30,6 +30,8 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if len(want) < 20 {
 		t.Errorf("only %d tables", len(want)/2)
 	}
+	places, books := loadertest.Places(t, duck), loadertest.Forget(t, duck)
+	left := loadertest.Everything(t, duck)
 	for _, broken := range []bool{false, true} {
 		t.Run(fmt.Sprintf("broken %t", broken), func(t *testing.T) {
 			if broken && testing.Short() {
@@ -53,6 +55,15 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 			defer direct.Close()
 			if d := cmp.Diff(want, loadertest.Everything(t, direct)); d != "" {
 				t.Errorf("-duckdb +clickhouse: %s", d)
+			}
+			if d := cmp.Diff(places, loadertest.Places(t, direct)); d != "" {
+				t.Errorf("places: -duckdb +clickhouse: %s", d)
+			}
+			if d := cmp.Diff(books, loadertest.Forget(t, direct)); d != "" {
+				t.Errorf("the books after a deletion: -duckdb +clickhouse: %s", d)
+			}
+			if d := cmp.Diff(left, loadertest.Everything(t, direct)); d != "" {
+				t.Errorf("after a deletion: -duckdb +clickhouse: %s", d)
 			}
 			// A unit whose last step was cut is brought to its end by the next that begins.
 			tx, err := direct.Begin(t.Context())

@@ -36,6 +36,15 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-duckdb +postgres: %s", d)
 	}
+	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, pg)); d != "" {
+		t.Errorf("places: -duckdb +postgres: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, pg)); d != "" {
+		t.Errorf("the books after a deletion: -duckdb +postgres: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, pg)); d != "" {
+		t.Errorf("after a deletion: -duckdb +postgres: %s", d)
+	}
 }
 
 // BenchmarkEvents carries events from the journal's frames into event tables.

@@ -66,4 +66,13 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff([]tidegate.Row{{"id", true, int64(0)}, {"received_at", false, int64(1)}}, keys); d != "" {
 		t.Error(d)
 	}
+	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, red)); d != "" {
+		t.Errorf("places: -duckdb +redshift: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, red)); d != "" {
+		t.Errorf("the books after a deletion: -duckdb +redshift: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, red)); d != "" {
+		t.Errorf("after a deletion: -duckdb +redshift: %s", d)
+	}
 }

@@ -57,6 +57,15 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-duckdb +snowflake: %s", d)
 	}
+	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, big)); d != "" {
+		t.Errorf("places: -duckdb +snowflake: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, big)); d != "" {
+		t.Errorf("the books after a deletion: -duckdb +snowflake: %s", d)
+	}
+	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, big)); d != "" {
+		t.Errorf("after a deletion: -duckdb +snowflake: %s", d)
+	}
 	if lost.Load() == 0 {
 		t.Error("no answer was lost")
 	}

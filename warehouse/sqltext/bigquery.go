@@ -28,11 +28,15 @@ func BigQuery() Dialect {
 			tidegate.Timestamp: "TIMESTAMP",
 			tidegate.JSON:      "JSON",
 		},
-		decimalOf:   bigQueryDecimal,
-		maxDecimal:  38,
-		reserved:    bigQueryReserved,
-		illegal:     bigQueryIllegal,
-		plain:       bigQueryPlain,
+		decimalOf:  bigQueryDecimal,
+		maxDecimal: 38,
+		reserved:   bigQueryReserved,
+		illegal:    bigQueryIllegal,
+		plain:      bigQueryPlain,
+		place: func(column Text) Text {
+			return "CAST(SUBSTR(" + column + ", STRPOS(" + column + ", ':') + 1) AS INT64)"
+		},
+		hour:        func(column Text) Text { return "CAST(FLOOR(UNIX_SECONDS(" + column + ") / 3600) AS INT64)" },
 		placeholder: func(n int) Text { return Text("@p" + strconv.Itoa(n)) },
 	}
 }

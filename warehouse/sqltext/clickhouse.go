@@ -34,11 +34,15 @@ func ClickHouse() Dialect {
 		decimalOf: func(precision, scale int) Text {
 			return Text("Nullable(Decimal(" + strconv.Itoa(precision) + ", " + strconv.Itoa(scale) + "))")
 		},
-		maxDecimal:  38,
-		reserved:    clickHouseReserved,
-		units:       true,
-		indexes:     true,
-		skipping:    "bloom_filter(0.0001) GRANULARITY 1", // of 8,192 rows each; a thousand keys hit a tenth of them by chance
+		maxDecimal: 38,
+		reserved:   clickHouseReserved,
+		units:      true,
+		indexes:    true,
+		skipping:   "bloom_filter(0.0001) GRANULARITY 1", // of 8,192 rows each; a thousand keys hit a tenth of them by chance
+		place:      func(column Text) Text { return "toInt64OrZero(splitByChar(':', assumeNotNull(" + column + "))[2])" },
+		hour: func(column Text) Text {
+			return "toInt64(intDiv(toUnixTimestamp64Micro(toDateTime64(" + column + ", 6)), 3600000000))"
+		},
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

@@ -48,6 +48,8 @@ type Dialect struct {
 	units       bool                // there are no transactions, only units of loads
 	skipping    Text                // of an index that skips what it does not hold; empty for an index of rows
 	placeholder func(n int) Text
+	// place and hour are expressions where the engine has no split_part or no epoch to extract; nil: as in SQL of the others.
+	place, hour func(column Text) Text
 	// decimalOf names a decimal where not all of them have one name; nil: decimal is the name.
 	decimalOf func(precision, scale int) Text
 	// illegal says why the engine takes a name for none, quoted or not; "" when it takes it. nil: it takes all.
@@ -132,6 +134,23 @@ func (d Dialect) Index(name, schema, table string, columns ...string) (Text, err
 		return "ALTER TABLE " + on + " ADD INDEX IF NOT EXISTS " + index + " (" + Join(quoted, ", ") + ") TYPE " + d.skipping, nil
 	}
 	return "CREATE INDEX IF NOT EXISTS " + index + " ON " + on + " (" + Join(quoted, ", ") + ")", nil
+}
+
+// Place is the position that an offset's text, partition:position, in column says, as an int.
+func (d Dialect) Place(column Text) Text {
+	if d.place != nil {
+		return d.place(column)
+	}
+	return "CAST(split_part(" + column + ", ':', 2) AS " + d.types[tidegate.Int] + ")"
+}
+
+// Hour is how many whole hours after 1970 the timestamp in column is, whatever the
+// session's time zone, as an int.
+func (d Dialect) Hour(column Text) Text {
+	if d.hour != nil {
+		return d.hour(column)
+	}
+	return "CAST(floor(extract(epoch FROM " + column + ") / 3600) AS " + d.types[tidegate.Int] + ")"
 }
 
 // Placeholder is the n-th parameter of a statement, counted from 1.

@@ -194,7 +194,7 @@ func (w *widening) put(ctx context.Context, n names) error {
 		only = "type = 'identify' AND "
 	}
 	w.result.Users, err = w.tx.Exec(ctx, string("UPDATE "+n.users+" AS u SET "+n.column+" = i.value FROM (SELECT user_id, "+n.column+" AS value, "+
-		"row_number() OVER (PARTITION BY user_id ORDER BY received_at DESC, CAST(split_part(_tidegate_offset, ':', 2) AS BIGINT) DESC) AS nth FROM "+n.table+
+		"row_number() OVER (PARTITION BY user_id ORDER BY received_at DESC, "+w.d.Place(shape.OffsetColumn)+" DESC) AS nth FROM "+n.table+
 		" WHERE "+only+n.column+" IS NOT NULL AND user_id IN (SELECT t.user_id FROM "+n.table+" AS t JOIN "+n.staging+" AS s ON t.id = s.row_id)) AS i "+
 		"WHERE u.id = i.user_id AND i.nth = 1"))
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/ingest/privacy"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -222,6 +223,80 @@ func Everything(t testing.TB, w loader.Warehouse) map[string][]string {
 		}
 		slices.Sort(lines)
 		all[table.Name] = lines
+	}
+	return all
+}
+
+// Forget deletes two of the people of Events from w, as a deletion of personal data does,
+// and returns what the hourly books then say that each table was given.
+func Forget(t testing.TB, w privacy.Warehouse) map[string]int64 {
+	t.Helper()
+	eraser := &privacy.Eraser{Warehouse: w, Schema: "web", People: []privacy.Person{{Kind: privacy.UserID, ID: "user 1"}, {Kind: privacy.UserID, ID: "user 2"}}, Now: arrived}
+	var receipt privacy.Receipt
+	if err := eraser.Erase(t.Context(), &receipt); err != nil {
+		t.Fatal(err)
+	}
+	found := int64(0)
+	for _, p := range receipt.Places {
+		found += p.Found
+		if p.Left != 0 || p.Deleted != p.Found {
+			t.Errorf("after the deletion: %+v", p)
+		}
+	}
+	if found == 0 {
+		t.Error("the deletion found nothing")
+	}
+	d, ok := sqltext.Find(w.Dialect())
+	if !ok {
+		t.Fatalf("no dialect is called %q", w.Dialect())
+	}
+	books, err := loader.ReadHourlyRows(t.Context(), w, d, loader.Period{From: arrived().Add(-24 * time.Hour), To: arrived().Add(24 * time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]int64{}
+	for _, b := range books {
+		rows[b.Schema+"."+b.Table+" "+b.Hour.UTC().Format(time.RFC3339)] += b.Rows
+	}
+	return rows
+}
+
+// Places counts the rows of tracks by the hour in which they came, and adds up their places
+// in the journal, in each engine's own words.
+func Places(t testing.TB, w loader.Warehouse) map[int64][2]int64 {
+	t.Helper()
+	d, ok := sqltext.Find(w.Dialect())
+	if !ok {
+		t.Fatalf("no dialect is called %q", w.Dialect())
+	}
+	table, err := d.Table("web", "tracks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := w.Query(t.Context(), string("SELECT "+d.Hour("received_at")+" AS h, count(*) AS n, max("+d.Place(shape.OffsetColumn)+") AS p FROM "+table+" GROUP BY 1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := rows.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	all := map[int64][2]int64{}
+	for {
+		row, err := rows.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		h, isInt := row[0].(int64)
+		n, isCount := row[1].(int64)
+		p, isPlace := row[2].(int64)
+		if !isInt || !isCount || !isPlace {
+			t.Fatalf("hour, count and place are %T, %T, %T", row[0], row[1], row[2])
+		}
+		all[h] = [2]int64{n, p}
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package bqtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -45,7 +46,7 @@ const maxNoted = 64 << 10
 var literals = regexp.MustCompile(`'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\d+|[0-9a-f]{8,}`)
 
 // before is the line for a statement that is about to run; nil when nobody wants it.
-func (c *corpus) before(ctx context.Context, work *session, q *bq.JobConfigurationQuery) (*Statement, error) {
+func (c *corpus) before(ctx context.Context, work *session, q *bq.JobConfigurationQuery) (_ *Statement, err error) {
 	if c.path == "" || len(q.Query) > maxNoted {
 		return nil, nil
 	}
@@ -67,7 +68,7 @@ func (c *corpus) before(ctx context.Context, work *session, q *bq.JobConfigurati
 	if err != nil {
 		return nil, fmt.Errorf("looking at tables: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var dataset, table, column, typ string
 		if err := rows.Scan(&dataset, &table, &column, &typ); err != nil {

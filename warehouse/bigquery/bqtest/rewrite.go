@@ -17,6 +17,7 @@ var macros = []string{
 	`CREATE MACRO main.bq_string(v) AS CASE WHEN typeof(v) LIKE 'DECIMAL%' AND CAST(v AS VARCHAR) LIKE '%.%' THEN rtrim(rtrim(CAST(v AS VARCHAR), '0'), '.') ELSE CAST(v AS VARCHAR) END`,
 	`CREATE MACRO main.bq_timestamp(v) AS CAST(v AS TIMESTAMPTZ)`,
 	`CREATE MACRO main.timestamp_trunc(v, p) AS date_trunc(p, v)`,
+	`CREATE MACRO main.unix_seconds(v) AS CAST(floor(epoch(v)) AS BIGINT)`,
 	`CREATE MACRO main.safe_divide(a, b) AS a / nullif(b, 0)`,
 	`CREATE MACRO main.to_json_string(v) AS CAST(to_json(v) AS VARCHAR)`,
 	`CREATE MACRO main.generate_uuid() AS CAST(uuid() AS VARCHAR)`,
