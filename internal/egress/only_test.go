@@ -24,7 +24,8 @@ var elsewhere = map[string]string{
 	"internal/egress":               "this package",
 	"warehouse/clickhouse":          "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it",
 	"warehouse/clickhouse/chdbtest": "it speaks to its own child, in tests only",
-	"warehouse/postgres":            "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it, and it speaks no HTTP",
+	"warehouse/redshift/rstest":     "it speaks to its own server, in tests only",
+	"internal/pgwire":               "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it, and it speaks no HTTP",
 }
 
 // free are roots that are not part of the server.
