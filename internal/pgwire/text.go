@@ -12,15 +12,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // Why a value is refused.
 var (
-	ErrNotUTF8    = errors.New("the text is not valid UTF-8")
-	ErrNUL        = errors.New("the text holds a NUL character")
-	ErrNotJSON    = errors.New("the text is not valid JSON")
-	ErrTimeSpan   = errors.New("the time lies outside of what the column holds")
-	ErrNotDecimal = errors.New("the text is not a decimal number")
+	ErrTimeSpan = errors.New("the time lies outside of what the column holds")
 )
 
 // What the server holds: 4713 BC to the years 5874897 (dates) and 294276 (times).
@@ -59,7 +56,7 @@ func Args(args []any, one func(dst []byte, arg any) ([]byte, error)) ([][]byte, 
 func AppendText(dst []byte, v any) ([]byte, error) {
 	switch n := v.(type) {
 	case string:
-		if err := CheckString(n); err != nil {
+		if err := celltext.CheckString(n); err != nil {
 			return dst, err
 		}
 		return append(dst, n...), nil
@@ -70,7 +67,7 @@ func AppendText(dst []byte, v any) ([]byte, error) {
 	case float64:
 		return AppendFloat(dst, n), nil
 	case tidegate.DecimalText:
-		if _, _, err := SplitDecimal(string(n)); err != nil {
+		if _, _, err := celltext.SplitDecimal(string(n)); err != nil {
 			return dst, err
 		}
 		return append(dst, n...), nil
@@ -86,7 +83,7 @@ func AppendText(dst []byte, v any) ([]byte, error) {
 	case tidegate.JSONText:
 		return AppendJSON(dst, n)
 	}
-	return dst, Unfit(v)
+	return dst, celltext.Unfit(v)
 }
 
 // AppendFloat writes a float as the server does: 7, 0.5, 1e+21, NaN, -Infinity.
@@ -139,51 +136,10 @@ func wrongArguments(want, have int) error {
 	}
 }
 
-// Unfit is the error of a value whose type is not the column's.
-func Unfit(v any) error {
-	return fmt.Errorf("a value of type %s does not fit the column", kindName(v))
-}
-
-// kindName names the type of a cell as the nouns do.
-func kindName(v any) string {
-	switch v.(type) {
-	case bool:
-		return "bool"
-	case int64:
-		return "int"
-	case float64:
-		return "float"
-	case tidegate.DecimalText:
-		return "decimal"
-	case string:
-		return "string"
-	case []byte:
-		return "bytes"
-	case tidegate.CalendarDate:
-		return "date"
-	case time.Time:
-		return "timestamp"
-	case tidegate.JSONText:
-		return "json"
-	}
-	return fmt.Sprintf("%T", v)
-}
-
-// CheckString refuses texts that the server has no place for.
-func CheckString(s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return ErrNUL
-	}
-	if !utf8.ValidString(s) {
-		return ErrNotUTF8
-	}
-	return nil
-}
-
 // AppendScalarJSON writes what a JSON column holds for a cell.
 func AppendScalarJSON(dst []byte, v any) ([]byte, error) {
 	if s, ok := v.(string); ok {
-		if err := CheckString(s); err != nil {
+		if err := celltext.CheckString(s); err != nil {
 			return dst, err
 		}
 	}
@@ -197,7 +153,7 @@ func AppendScalarJSON(dst []byte, v any) ([]byte, error) {
 // surrogate pair) become U+FFFD: jsonb holds texts, and they are none.
 func AppendJSON(dst []byte, text tidegate.JSONText) ([]byte, error) {
 	if !json.Valid([]byte(text)) || !utf8.ValidString(string(text)) {
-		return dst, ErrNotJSON
+		return dst, celltext.ErrNotJSON
 	}
 	rest := string(text)
 	for {
@@ -210,32 +166,13 @@ func AppendJSON(dst []byte, text tidegate.JSONText) ([]byte, error) {
 			continue
 		}
 		dst = append(dst, rest[:at]...)
-		n := escapedCharacter(rest[at:])
+		n := celltext.EscapedCharacter(rest[at:])
 		if n == 0 {
 			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
 			continue
 		}
 		dst, rest = append(dst, rest[at:at+n]...), rest[at+n:]
 	}
-}
-
-// escapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is valid JSON.
-func escapedCharacter(s string) int {
-	unit := func(s string) uint64 { n, _ := strconv.ParseUint(s[2:6], 16, 16); return n }
-	first := unit(s)
-	switch {
-	case first == 0, first >= 0xdc00 && first < 0xe000:
-		return 0
-	case first < 0xd800 || first >= 0xe000:
-		return 6
-	}
-	if len(s) < 12 || s[6] != '\\' || s[7] != 'u' {
-		return 0
-	}
-	if second := unit(s[6:]); second < 0xdc00 || second >= 0xe000 {
-		return 0
-	}
-	return 12
 }
 
 // AppendJSONValue writes a cell as JSON; what JSON has no form for is a string.
@@ -266,25 +203,5 @@ func AppendJSONValue(dst []byte, v any) ([]byte, error) {
 		text, err := json.Marshal(n)
 		return append(dst, text...), err
 	}
-	return dst, Unfit(v)
-}
-
-// SplitDecimal returns the digits of a decimal text before and after its point,
-// without the zeros that say nothing.
-func SplitDecimal(text string) (whole, fraction string, err error) {
-	digits := strings.TrimPrefix(text, "-")
-	whole, fraction, point := strings.Cut(digits, ".")
-	if whole == "" || point && fraction == "" || !allDigits(whole) || !allDigits(fraction) {
-		return "", "", ErrNotDecimal
-	}
-	return strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0"), nil
-}
-
-func allDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
+	return dst, celltext.Unfit(v)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // argument is the value of a named parameter: the text that BigQuery reads as the type.
@@ -67,7 +68,7 @@ func bind(sql string, args []any) (string, []argument, error) {
 // parameter reads @p12.
 func parameter(word string) (int, bool) {
 	digits, ok := strings.CutPrefix(word, "@p")
-	if !ok || digits == "" || !allDigits(digits) {
+	if !ok || digits == "" || !celltext.AllDigits(digits) {
 		return 0, false
 	}
 	n, err := strconv.Atoi(digits)
@@ -91,12 +92,12 @@ func param(name string, arg any) (argument, error) {
 	case float64:
 		engine, text = "FLOAT64", strconv.AppendFloat(nil, v, 'g', -1, 64)
 		if math.IsInf(v, 0) || math.IsNaN(v) {
-			text = appendFloat(nil, v)
+			text = celltext.AppendFloat(nil, v)
 		}
 	case tidegate.DecimalText:
 		engine = "BIGNUMERIC"
 		var whole, fraction string
-		if whole, fraction, err = splitDecimal(string(v)); len(whole) <= 29 && len(fraction) <= 9 {
+		if whole, fraction, err = celltext.SplitDecimal(string(v)); len(whole) <= 29 && len(fraction) <= 9 {
 			engine = "NUMERIC"
 		}
 		text = []byte(v)
@@ -104,13 +105,13 @@ func param(name string, arg any) (argument, error) {
 		engine, text = "BYTES", base64.StdEncoding.AppendEncode(nil, v)
 	case tidegate.CalendarDate:
 		engine = "DATE"
-		text, err = appendText(nil, v)
+		text, err = texts.Append(nil, v)
 	case time.Time:
 		engine = "TIMESTAMP"
-		text, err = appendText(nil, v)
+		text, err = texts.Append(nil, v)
 	default:
 		engine = "STRING"
-		text, err = appendText(nil, v)
+		text, err = texts.Append(nil, v)
 	}
 	if err != nil {
 		return argument{}, err

@@ -3,8 +3,6 @@ package bigquery
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // cell returns a value as the nouns carry it. v is what Google's client makes of
@@ -88,7 +87,7 @@ func malformed(engine string, v any) error {
 
 // decimal brings a number into the canonical form of the nouns.
 func decimal(text string) (any, error) {
-	whole, fraction, err := splitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	if err != nil {
 		return nil, malformed("NUMERIC", text)
 	}
@@ -135,7 +134,7 @@ func (c *column) appendNested(dst []byte, v bq.Value) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return appendJSONValue(dst, value)
+	return texts.AppendJSONValue(dst, value)
 }
 
 func (c *column) appendStruct(dst []byte, v bq.Value) ([]byte, error) {
@@ -158,34 +157,4 @@ func (c *column) appendStruct(dst []byte, v bq.Value) ([]byte, error) {
 		}
 	}
 	return append(dst, '}'), nil
-}
-
-// appendJSONValue writes a cell as JSON; what JSON has no form for is a string.
-func appendJSONValue(dst []byte, v any) ([]byte, error) {
-	switch n := v.(type) {
-	case nil:
-		return append(dst, "null"...), nil
-	case bool:
-		return strconv.AppendBool(dst, n), nil
-	case int64:
-		return strconv.AppendInt(dst, n, 10), nil
-	case float64:
-		if !math.IsNaN(n) && !math.IsInf(n, 0) {
-			return strconv.AppendFloat(dst, n, 'g', -1, 64), nil
-		}
-	case tidegate.DecimalText:
-		if _, _, err := splitDecimal(string(n)); err != nil {
-			return dst, err
-		}
-		return append(dst, n...), nil
-	case tidegate.JSONText:
-		return append(dst, n...), nil
-	case time.Time:
-		return append(append(append(dst, '"'), n.UTC().Format(time.RFC3339Nano)...), '"'), nil
-	}
-	text, err := appendText(nil, v)
-	if err != nil {
-		return dst, err
-	}
-	return jsontext.AppendQuote(dst, text)
 }

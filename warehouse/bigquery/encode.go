@@ -2,46 +2,19 @@ package bigquery
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"math"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 var (
-	errNotUTF8      = errors.New("the text is not valid UTF-8")
-	errNUL          = errors.New("the text holds a NUL character")
-	errNotJSON      = errors.New("the text is not valid JSON")
-	errTimeSpan     = errors.New("the time lies outside of what the column holds, the years 1 to 9999")
-	errNotDecimal   = errors.New("the text is not a decimal number")
 	errDecimalWide  = errors.New("the number has more digits before the point than the column holds")
 	errDecimalScale = errors.New("the number has more digits after the point than the column holds")
 	errNullKey      = errors.New("a key column is NULL")
 )
-
-// What the server holds.
-var (
-	minTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
-	maxTime = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
-func outside(t time.Time) bool { return t.Before(minTime) || !t.Before(maxTime) }
-
-func checkString(s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return errNUL
-	}
-	if !utf8.ValidString(s) {
-		return errNotUTF8
-	}
-	return nil
-}
 
 // appendValue writes a cell as the text that the column's type is read from, or
 // says why the value does not fit. v is not nil.
@@ -58,9 +31,9 @@ func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 	case "FLOAT64":
 		switch n := v.(type) {
 		case float64:
-			return appendFloat(dst, n), nil
+			return celltext.AppendFloat(dst, n), nil
 		case int64:
-			return appendFloat(dst, float64(n)), nil
+			return celltext.AppendFloat(dst, float64(n)), nil
 		}
 	case "NUMERIC", "BIGNUMERIC":
 		return c.appendNumber(dst, v)
@@ -70,15 +43,15 @@ func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 		}
 	case "DATE":
 		if d, ok := v.(tidegate.CalendarDate); ok {
-			return appendDay(dst, d)
+			return celltext.AppendDay(dst, d)
 		}
 	case "TIMESTAMP", "DATETIME":
 		if d, ok := v.(tidegate.CalendarDate); ok {
 			v = d.Time()
 		}
 		if t, ok := v.(time.Time); ok {
-			if outside(t) {
-				return dst, errTimeSpan
+			if celltext.Outside(t) {
+				return dst, celltext.ErrTimeSpan
 			}
 			dst = t.UTC().AppendFormat(dst, "2006-01-02 15:04:05.999999")
 			if c.engine == "TIMESTAMP" {
@@ -87,18 +60,11 @@ func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 			return dst, nil
 		}
 	case "JSON":
-		return appendJSONCell(dst, v)
+		return texts.AppendJSON(dst, v)
 	default:
-		return appendText(dst, v)
+		return texts.Append(dst, v)
 	}
-	return dst, unfit(v)
-}
-
-func appendDay(dst []byte, d tidegate.CalendarDate) ([]byte, error) {
-	if t := d.Time(); outside(t) {
-		return dst, errTimeSpan
-	}
-	return append(dst, d.String()...), nil
+	return dst, celltext.Unfit(v)
 }
 
 // appendNumber refuses what the server would refuse or round.
@@ -110,9 +76,9 @@ func (c *column) appendNumber(dst []byte, v any) ([]byte, error) {
 	case int64:
 		text = strconv.FormatInt(n, 10)
 	default:
-		return dst, unfit(v)
+		return dst, celltext.Unfit(v)
 	}
-	whole, fraction, err := splitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	if err != nil {
 		return dst, err
 	}
@@ -130,122 +96,4 @@ func (c *column) appendNumber(dst []byte, v any) ([]byte, error) {
 		return dst, errDecimalWide
 	}
 	return append(dst, text...), nil
-}
-
-// splitDecimal returns the digits of a decimal text before and after its point,
-// without the zeros that say nothing.
-func splitDecimal(text string) (whole, fraction string, err error) {
-	digits := strings.TrimPrefix(text, "-")
-	whole, fraction, point := strings.Cut(digits, ".")
-	if whole == "" || point && fraction == "" || !allDigits(whole) || !allDigits(fraction) {
-		return "", "", errNotDecimal
-	}
-	return strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0"), nil
-}
-
-func allDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
-// appendText writes a cell as the text that a text column holds for it. Bytes
-// are Base64, as JSON carries them.
-func appendText(dst []byte, v any) ([]byte, error) {
-	switch n := v.(type) {
-	case string:
-		if err := checkString(n); err != nil {
-			return dst, err
-		}
-		return append(dst, n...), nil
-	case bool:
-		return strconv.AppendBool(dst, n), nil
-	case int64:
-		return strconv.AppendInt(dst, n, 10), nil
-	case float64:
-		return appendFloat(dst, n), nil
-	case tidegate.DecimalText:
-		if _, _, err := splitDecimal(string(n)); err != nil {
-			return dst, err
-		}
-		return append(dst, n...), nil
-	case []byte:
-		return base64.StdEncoding.AppendEncode(dst, n), nil
-	case tidegate.CalendarDate:
-		return appendDay(dst, n)
-	case time.Time:
-		if outside(n) {
-			return dst, errTimeSpan
-		}
-		return append(n.UTC().AppendFormat(dst, "2006-01-02 15:04:05.999999"), "+00"...), nil
-	case tidegate.JSONText:
-		return appendJSONCell(dst, n)
-	}
-	return dst, unfit(v)
-}
-
-// appendFloat writes a float as the server reads it: 7, 0.5, 1e+21, NaN, -Infinity.
-func appendFloat(dst []byte, f float64) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, "NaN"...)
-	case math.IsInf(f, 1):
-		return append(dst, "Infinity"...)
-	case math.IsInf(f, -1):
-		return append(dst, "-Infinity"...)
-	}
-	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
-		format = 'e'
-	}
-	return strconv.AppendFloat(dst, f, format, -1, 64)
-}
-
-// appendJSONCell writes what a JSON column holds for a cell.
-func appendJSONCell(dst []byte, v any) ([]byte, error) {
-	if s, ok := v.(string); ok {
-		if err := checkString(s); err != nil {
-			return dst, err
-		}
-	}
-	text, ok := v.(tidegate.JSONText)
-	if !ok {
-		return appendJSONValue(dst, v)
-	}
-	if !json.Valid([]byte(text)) || !utf8.ValidString(string(text)) {
-		return dst, errNotJSON
-	}
-	return appendJSON(dst, string(text)), nil
-}
-
-func unfit(v any) error {
-	return fmt.Errorf("a value of type %s does not fit the column", kindName(v))
-}
-
-// kindName names the type of a cell as the nouns do.
-func kindName(v any) string {
-	switch v.(type) {
-	case bool:
-		return "bool"
-	case int64:
-		return "int"
-	case float64:
-		return "float"
-	case tidegate.DecimalText:
-		return "decimal"
-	case string:
-		return "string"
-	case []byte:
-		return "bytes"
-	case tidegate.CalendarDate:
-		return "date"
-	case time.Time:
-		return "timestamp"
-	case tidegate.JSONText:
-		return "json"
-	}
-	return fmt.Sprintf("%T", v)
 }

@@ -4,43 +4,12 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
-// appendJSON writes valid JSON as BigQuery can keep it. Its numbers are 64-bit
-// integers and doubles; a number that is neither is written as a string, so that no
-// digit is lost. Escapes that are no character (NUL, half a surrogate pair) become
-// U+FFFD, as they do in every warehouse.
-func appendJSON(dst []byte, text string) []byte {
-	for at := 0; at < len(text); {
-		switch c := text[at]; {
-		case c == '"':
-			end := at + 1
-			for text[end] != '"' {
-				if text[end] == '\\' {
-					end++
-				}
-				end++
-			}
-			dst = appendJSONString(dst, text[at:end+1])
-			at = end + 1
-		case c == '-' || c >= '0' && c <= '9':
-			end := at + 1
-			for end < len(text) && strings.IndexByte("0123456789+-.eE", text[end]) >= 0 {
-				end++
-			}
-			if number := text[at:end]; kept(number) {
-				dst = append(dst, number...)
-			} else {
-				dst = append(append(append(dst, '"'), number...), '"')
-			}
-			at = end
-		default:
-			dst = append(dst, c)
-			at++
-		}
-	}
-	return dst
-}
+// texts writes cells as BigQuery keeps them.
+var texts = celltext.Texts{Kept: kept}
 
 // kept says whether BigQuery keeps the value of a JSON number.
 func kept(number string) bool {
@@ -65,44 +34,4 @@ func kept(number string) bool {
 	exact, ok := new(big.Rat).SetString(number)
 	shortest, ok2 := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, 64))
 	return ok && ok2 && exact.Cmp(shortest) == 0
-}
-
-// appendJSONString writes a JSON string, with its quotes, and replaces escapes that are no character.
-func appendJSONString(dst []byte, rest string) []byte {
-	for {
-		at := strings.IndexByte(rest, '\\')
-		if at < 0 {
-			return append(dst, rest...)
-		}
-		if rest[at+1] != 'u' {
-			dst, rest = append(dst, rest[:at+2]...), rest[at+2:]
-			continue
-		}
-		dst = append(dst, rest[:at]...)
-		n := escapedCharacter(rest[at:])
-		if n == 0 {
-			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
-			continue
-		}
-		dst, rest = append(dst, rest[at:at+n]...), rest[at+n:]
-	}
-}
-
-// escapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is part of valid JSON.
-func escapedCharacter(s string) int {
-	unit := func(s string) uint64 { n, _ := strconv.ParseUint(s[2:6], 16, 16); return n }
-	first := unit(s)
-	switch {
-	case first == 0, first >= 0xdc00 && first < 0xe000:
-		return 0
-	case first < 0xd800 || first >= 0xe000:
-		return 6
-	}
-	if len(s) < 12 || s[6] != '\\' || s[7] != 'u' {
-		return 0
-	}
-	if second := unit(s[6:]); second < 0xdc00 || second >= 0xe000 {
-		return 0
-	}
-	return 12
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/internal/pgwire"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -118,7 +118,7 @@ func (c *column) fieldOf(a arrow.Array) func(dst []byte, row int) ([]byte, error
 					return append(dst, nullField...), nil
 				}
 				text := cells.Value(row)
-				if err := pgwire.CheckString(text); err != nil {
+				if err := celltext.CheckString(text); err != nil {
 					return dst, err
 				}
 				return append(binary.BigEndian.AppendUint32(dst, uint32(len(text))), text...), nil
@@ -211,7 +211,7 @@ func timestampCell(n int64, unit arrow.TimeUnit) time.Time {
 
 // canonical drops the zeros that say nothing from a decimal text.
 func canonical(text string) tidegate.DecimalText {
-	whole, fraction, err := pgwire.SplitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	if err != nil {
 		return tidegate.DecimalText(text) // refused where it is encoded
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/internal/pgwire"
 )
 
@@ -109,7 +110,7 @@ func (c *column) appendValue(dst []byte, v any) ([]byte, error) {
 	default: // text, and every type that the server casts text to
 		return pgwire.AppendText(dst, v)
 	}
-	return dst, pgwire.Unfit(v)
+	return dst, celltext.Unfit(v)
 }
 
 func appendInteger(dst []byte, oid uint32, n int64) ([]byte, error) {
@@ -145,14 +146,14 @@ func (c *column) appendNumber(dst []byte, v any) ([]byte, error) {
 		text = strconv.FormatInt(n, 10)
 	case float64:
 		if !c.unbounded || math.IsNaN(n) || math.IsInf(n, 0) {
-			return dst, pgwire.Unfit(v)
+			return dst, celltext.Unfit(v)
 		}
 		text = strconv.FormatFloat(n, 'f', -1, 64)
 	default:
-		return dst, pgwire.Unfit(v)
+		return dst, celltext.Unfit(v)
 	}
 	if !c.unbounded {
-		whole, fraction, err := pgwire.SplitDecimal(text)
+		whole, fraction, err := celltext.SplitDecimal(text)
 		switch {
 		case err != nil:
 			return dst, err

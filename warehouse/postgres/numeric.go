@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tidegate/tidegate/internal/pgwire"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 var (
@@ -25,7 +25,7 @@ const (
 // appendNumeric writes a decimal text as the server keeps it: groups of four
 // digits, counted from the point.
 func appendNumeric(dst []byte, text string) ([]byte, error) {
-	whole, fraction, err := pgwire.SplitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	if err != nil {
 		return dst, err
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/internal/pgwire"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 var (
@@ -68,7 +68,7 @@ func (c *column) cell(raw []byte) (any, error) {
 
 // decimalCell writes a number in its canonical form, without zeros that say nothing.
 func decimalCell(text string) (any, error) {
-	whole, fraction, err := pgwire.SplitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	if err != nil {
 		return nil, errNotANumber
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/internal/pgwire"
 )
 
@@ -48,7 +49,7 @@ func (c *column) appendCell(dst []byte, v any) (_ []byte, length int, err error)
 		if b, ok := v.(bool); ok {
 			return strconv.AppendBool(dst, b), 0, nil
 		}
-		return dst, 0, pgwire.Unfit(v)
+		return dst, 0, celltext.Unfit(v)
 	case oidSuper:
 		start := len(dst)
 		if dst, err = pgwire.AppendScalarJSON(dst, v); err != nil {
@@ -108,14 +109,14 @@ func (c *column) appendText(dst []byte, v any) ([]byte, error) {
 		}
 		return dst, err
 	}
-	return dst, pgwire.Unfit(v)
+	return dst, celltext.Unfit(v)
 }
 
 func (c *column) appendInteger(dst []byte, v any) ([]byte, error) {
 	n, ok := v.(int64)
 	switch {
 	case !ok:
-		return dst, pgwire.Unfit(v)
+		return dst, celltext.Unfit(v)
 	case c.oid == oidInt4 && int64(int32(n)) != n, c.oid == oidInt2 && int64(int16(n)) != n:
 		return dst, errIntSpan
 	}
@@ -131,9 +132,9 @@ func (c *column) appendNumber(dst []byte, v any) ([]byte, error) {
 	case int64:
 		text = strconv.FormatInt(n, 10)
 	default:
-		return dst, pgwire.Unfit(v)
+		return dst, celltext.Unfit(v)
 	}
-	whole, fraction, err := pgwire.SplitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	switch {
 	case err != nil:
 		return dst, err

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/internal/pgwire"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
 )
@@ -41,7 +41,7 @@ func FuzzDecode(f *testing.F) {
 		case tidegate.Decimal:
 			var d tidegate.DecimalText
 			d, ok = v.(tidegate.DecimalText)
-			if _, _, err := pgwire.SplitDecimal(string(d)); err != nil {
+			if _, _, err := celltext.SplitDecimal(string(d)); err != nil {
 				t.Errorf("%q became %q", text, d)
 			}
 		case tidegate.Date:

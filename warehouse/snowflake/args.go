@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // bind makes the parameters :1, :2 … of a statement. What has no type of its own on
@@ -61,7 +62,7 @@ func bind(sql string, args []any) (string, []any, error) {
 // parameter reads :12.
 func parameter(word string) (int, bool) {
 	digits, ok := strings.CutPrefix(word, ":")
-	if !ok || digits == "" || !allDigits(digits) {
+	if !ok || digits == "" || !celltext.AllDigits(digits) {
 		return 0, false
 	}
 	n, err := strconv.Atoi(digits)
@@ -87,7 +88,7 @@ func param(arg any, n int) (place string, v any, err error) {
 		}
 		return p, v, nil
 	case tidegate.DecimalText:
-		whole, fraction, err := splitDecimal(string(v))
+		whole, fraction, err := celltext.SplitDecimal(string(v))
 		if err != nil {
 			return "", nil, err
 		}
@@ -103,13 +104,13 @@ func param(arg any, n int) (place string, v any, err error) {
 	case []byte:
 		return "TO_BINARY(" + p + ", 'HEX')", hex.EncodeToString(v), nil
 	case tidegate.CalendarDate:
-		text, err := appendDay(nil, v)
+		text, err := celltext.AppendDay(nil, v)
 		return "TO_DATE(" + p + ", 'YYYY-MM-DD')", string(text), err
 	case time.Time:
 		text, err := appendTime(nil, v)
 		return "TO_TIMESTAMP_TZ(" + p + ", " + timeFormat + ")", string(text), err
 	}
-	text, err := appendText(nil, arg)
+	text, err := texts.Append(nil, arg)
 	return p, string(text), err
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -227,7 +228,7 @@ func (t *tx) state(ctx context.Context, id string) (string, error) {
 
 // digits is the name of a transaction, which is a number.
 func digits(id string) string {
-	if !allDigits(id) {
+	if !celltext.AllDigits(id) {
 		return "0"
 	}
 	return id

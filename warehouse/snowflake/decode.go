@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // fromArrow returns a value of an Arrow batch as the nouns carry it. Numbers are
@@ -125,7 +126,7 @@ func (c *column) number(text string) (any, error) {
 		}
 		return n, nil
 	}
-	whole, fraction, err := splitDecimal(text)
+	whole, fraction, err := celltext.SplitDecimal(text)
 	if err != nil {
 		return nil, malformed("NUMBER", text)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -196,7 +197,7 @@ func (c *cells) next(ctx context.Context, use func(i int, text []byte) error) er
 func appendQuoted(dst, text []byte) ([]byte, error) {
 	dst, err := jsontext.AppendQuote(dst, text)
 	if err != nil {
-		return dst, errNotUTF8
+		return dst, celltext.ErrNotUTF8
 	}
 	return dst, nil
 }
