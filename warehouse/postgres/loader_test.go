@@ -8,9 +8,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
+
+func TestWidens(t *testing.T) {
+	t.Parallel()
+	loadertest.Widens(t, func(tb testing.TB) evolve.Warehouse {
+		tb.Helper()
+		w := open(tb, config(tb))
+		tb.Cleanup(func() {
+			if err := w.Close(); err != nil {
+				tb.Error(err)
+			}
+		})
+		return w
+	})
+}
 
 // TestEventTablesAreThoseOfDuckDB loads the same events into both and compares
 // every table, column by column and row by row.

@@ -29,33 +29,39 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// Tape is a journal in memory, whole from the beginning. Its source is web.
+// Tape is a journal in memory. Its source is web.
 type Tape struct {
+	mu     sync.Mutex
 	frames []journal.Entry
 	next   tidegate.Offset
-
-	mu sync.Mutex
-	at int
+	at     int
+	grown  chan struct{}
 }
 
 func arrived() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
 // NewTape records events, as many in a request as perRequest says.
 func NewTape(events []string, perRequest int) *Tape {
-	tp := &Tape{}
+	tp := &Tape{grown: make(chan struct{})}
 	for part := range slices.Chunk(events, perRequest) {
-		tp.add(part)
+		tp.Add(part...)
 	}
 	return tp
 }
 
-func (tp *Tape) add(events []string) {
+// Add records one more request, and returns the offset behind it.
+func (tp *Tape) Add(events ...string) tidegate.Offset {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
 	e := envelope.Envelope{Source: "web", ReceivedAt: arrived().Add(time.Duration(len(tp.frames)) * time.Second), RequestIP: "203.0.113.7"}
 	for _, body := range events {
 		e.Events = append(e.Events, envelope.Event{Body: []byte(body)})
 	}
 	tp.frames = append(tp.frames, journal.Entry{First: tp.next, Events: len(events), AppendedAt: arrived(), Payload: envelope.Append(nil, &e)})
 	tp.next.Position += int64(len(events))
+	close(tp.grown)
+	tp.grown = make(chan struct{})
+	return tp.next
 }
 
 // TryNext returns the next frame if there is one.
@@ -71,11 +77,19 @@ func (tp *Tape) TryNext() (journal.Entry, bool, error) {
 
 // Next returns the next frame, or waits until ctx ends.
 func (tp *Tape) Next(ctx context.Context) (journal.Entry, error) {
-	if e, ok, _ := tp.TryNext(); ok {
-		return e, nil
+	for {
+		tp.mu.Lock()
+		grown := tp.grown
+		tp.mu.Unlock()
+		if e, ok, _ := tp.TryNext(); ok {
+			return e, nil
+		}
+		select {
+		case <-ctx.Done():
+			return journal.Entry{}, ctx.Err()
+		case <-grown:
+		}
 	}
-	<-ctx.Done()
-	return journal.Entry{}, ctx.Err()
 }
 
 // Seek goes to the frame that holds offset.
