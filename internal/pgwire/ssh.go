@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/secret"
+	"github.com/tidegate/tidegate/internal/tlsconf"
 )
 
 // SSH is a tunnel to the server.
@@ -52,7 +53,7 @@ func NewTunnel(cfg SSH) (*Tunnel, error) {
 		signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(cfg.PrivateKey.Reveal()), []byte(cfg.Passphrase.Reveal()))
 	}
 	if err != nil { // not quoted: it may hold a piece of the key
-		return nil, ConfigFault("ssh.private_key", "it is no private key, or its passphrase is missing or wrong", nil)
+		return nil, tlsconf.Fault("ssh.private_key", "it is no private key, or its passphrase is missing or wrong", nil)
 	}
 	return &Tunnel{
 		addr: net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.Port, 22))),
@@ -88,7 +89,7 @@ func hostKeys(text string) (keys []ssh.PublicKey, algorithms []string, err error
 			_, _, key, _, _, err = ssh.ParseKnownHosts([]byte(line))
 		}
 		if err != nil {
-			return nil, nil, ConfigFault("ssh.host_key", "a line is no public key", nil)
+			return nil, nil, tlsconf.Fault("ssh.host_key", "a line is no public key", nil)
 		}
 		keys = append(keys, key)
 		if key.Type() == ssh.KeyAlgoRSA {
@@ -98,7 +99,7 @@ func hostKeys(text string) (keys []ssh.PublicKey, algorithms []string, err error
 		}
 	}
 	if len(keys) == 0 {
-		return nil, nil, ConfigFault("ssh.host_key", "it is empty", nil)
+		return nil, nil, tlsconf.Fault("ssh.host_key", "it is empty", nil)
 	}
 	return keys, algorithms, nil
 }

@@ -26,7 +26,7 @@ type loadPlan struct {
 }
 
 func (w *Warehouse) planLoad(l warehouse.Load, t *table, rows tidegate.Schema) (*loadPlan, error) {
-	if err := distinctColumns(rows); err != nil {
+	if err := sqltext.CheckDistinct(rows); err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 {
@@ -36,7 +36,7 @@ func (w *Warehouse) planLoad(l warehouse.Load, t *table, rows tidegate.Schema) (
 	schema := schemaOf(t.columns)
 	written := make([]bool, len(schema))
 	for _, c := range rows {
-		at := indexFold(schema, c.Name)
+		at := sqltext.IndexFold(schema, c.Name)
 		if at < 0 {
 			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
 		}
@@ -60,7 +60,7 @@ func (w *Warehouse) planLoad(l warehouse.Load, t *table, rows tidegate.Schema) (
 		}
 	}
 	for _, k := range l.Key {
-		at := indexFold(rows, k)
+		at := sqltext.IndexFold(rows, k)
 		if at < 0 {
 			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
 		}

@@ -74,7 +74,7 @@ func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Sc
 }
 
 func (w *Warehouse) ensure(ctx context.Context, t warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	if _, err := w.dialect.Columns(want); err != nil {
@@ -166,22 +166,22 @@ type placement struct {
 // they are looked up by. Four columns are the most that BigQuery sorts by.
 func layoutOf(s tidegate.Schema) placement {
 	has := func(name string, kind tidegate.Kind) bool {
-		i := indexFold(s, name)
+		i := sqltext.IndexFold(s, name)
 		return i >= 0 && s[i].Type.Kind == kind
 	}
 	var p placement
 	if has("received_at", tidegate.Timestamp) && has("anonymous_id", tidegate.String) {
-		p.day = s[indexFold(s, "received_at")].Name
+		p.day = s[sqltext.IndexFold(s, "received_at")].Name
 		for _, name := range []string{"user_id", "anonymous_id", "id"} {
 			if has(name, tidegate.String) {
-				p.cluster = append(p.cluster, s[indexFold(s, name)].Name)
+				p.cluster = append(p.cluster, s[sqltext.IndexFold(s, name)].Name)
 			}
 		}
 		return p
 	}
 	for _, name := range []string{"id", "hi", "load_id"} {
 		if has(name, tidegate.String) || has(name, tidegate.Int) {
-			p.cluster = append(p.cluster, s[indexFold(s, name)].Name)
+			p.cluster = append(p.cluster, s[sqltext.IndexFold(s, name)].Name)
 			break
 		}
 	}
@@ -218,7 +218,7 @@ func changeOf(have []column, want tidegate.Schema) change {
 	c := change{widen: make(map[int]tidegate.Type)}
 	schema := schemaOf(have)
 	for _, col := range want {
-		at := indexFold(schema, col.Name)
+		at := sqltext.IndexFold(schema, col.Name)
 		if at < 0 {
 			c.add = append(c.add, col)
 			continue

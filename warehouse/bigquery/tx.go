@@ -290,7 +290,7 @@ func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 }
 
 func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	if have, err := t.w.describe(ctx, table); err == nil && changeOf(have.columns, want).none() {

@@ -18,6 +18,7 @@ import (
 	conns "github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/tidegate/tidegate/internal/secret"
+	"github.com/tidegate/tidegate/internal/tlsconf"
 )
 
 const (
@@ -44,12 +45,12 @@ type client struct {
 }
 
 func newClient(cfg Config, user string, password secret.Secret) (*client, error) {
-	t, err := tlsConfig(cfg)
+	t, err := tlsconf.Config(tlsconf.Settings{Host: cfg.Host, Mode: cfg.TLS, RootCert: cfg.RootCert, ClientCert: cfg.ClientCert, ClientKey: cfg.ClientKey})
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Host == "" {
-		return nil, configFault("host", "it is missing", nil)
+		return nil, tlsconf.Fault("host", "it is missing", nil)
 	}
 	connections := cfg.MaxConnections
 	if connections == 0 {

@@ -155,29 +155,3 @@ func shortHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:8])
 }
-
-// indexFold finds a column by any case of its name, as every warehouse here
-// does; of two that differ in case only, the one that is written like name.
-func indexFold(s tidegate.Schema, name string) int {
-	if i := s.Index(name); i >= 0 {
-		return i
-	}
-	for i := range s {
-		if sqltext.Same(s[i].Name, name) {
-			return i
-		}
-	}
-	return -1
-}
-
-func distinctColumns(s tidegate.Schema) error {
-	seen := make(map[string]string, len(s))
-	for _, c := range s {
-		f := sqltext.Fold(c.Name)
-		if first, ok := seen[f]; ok {
-			return columnFault(c.Name, fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first), "rename one of the two")
-		}
-		seen[f] = c.Name
-	}
-	return nil
-}

@@ -34,7 +34,7 @@ type loadPlan struct {
 }
 
 func (w *Warehouse) planLoad(into *table, l warehouse.Load, rows tidegate.Schema) (*loadPlan, error) {
-	if err := distinctColumns(rows); err != nil {
+	if err := sqltext.CheckDistinct(rows); err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 {
@@ -48,7 +48,7 @@ func (w *Warehouse) planLoad(into *table, l warehouse.Load, rows tidegate.Schema
 	schema := schemaOf(into.columns)
 	var quoted []sqltext.Text
 	for _, c := range rows {
-		at := indexFold(schema, c.Name)
+		at := sqltext.IndexFold(schema, c.Name)
 		if at < 0 {
 			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
 		}
@@ -63,7 +63,7 @@ func (w *Warehouse) planLoad(into *table, l warehouse.Load, rows tidegate.Schema
 	}
 	p.insert = string("INSERT INTO " + name + " (" + sqltext.Join(quoted, ", ") + ") FORMAT Native")
 	for _, k := range l.Key {
-		at := indexFold(rows, k)
+		at := sqltext.IndexFold(rows, k)
 		if at < 0 {
 			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
 		}
@@ -312,7 +312,7 @@ func (u *unit) mergesBy(ctx context.Context, p *loadPlan) error {
 		return err
 	}
 	for i, c := range p.columns { // the key takes no NULL any more
-		if at := indexFold(schemaOf(fresh.columns), c.name); at >= 0 {
+		if at := sqltext.IndexFold(schemaOf(fresh.columns), c.name); at >= 0 {
 			p.columns[i] = fresh.columns[at]
 		}
 	}

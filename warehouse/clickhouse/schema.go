@@ -104,7 +104,7 @@ func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, want tidegate
 const ensureRounds = 5
 
 func (w *Warehouse) ensure(ctx context.Context, t warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	if _, err := w.dialect.Table(t.Schema, t.Name); err != nil {
@@ -216,7 +216,7 @@ func (w *Warehouse) change(have *table, want tidegate.Schema) (change, error) {
 	var c change
 	schema := schemaOf(have.columns)
 	for _, col := range want {
-		at := indexFold(schema, col.Name)
+		at := sqltext.IndexFold(schema, col.Name)
 		if at < 0 {
 			def, err := definition(w.dialect, col, false)
 			if err != nil {

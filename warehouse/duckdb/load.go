@@ -115,7 +115,7 @@ type loadPlan struct {
 }
 
 func planLoad(d sqltext.Dialect, l warehouse.Load, have []*column, rows tidegate.Schema) (*loadPlan, error) {
-	if err := distinctColumns(rows); err != nil {
+	if err := sqltext.CheckDistinct(rows); err != nil {
 		return nil, err
 	}
 	table, err := d.Table(l.Table.Schema, l.Table.Name)
@@ -125,7 +125,7 @@ func planLoad(d sqltext.Dialect, l warehouse.Load, have []*column, rows tidegate
 	p := &loadPlan{Load: l, table: table, isKey: make([]bool, len(rows))}
 	schema := schemaOf(have)
 	for _, c := range rows {
-		at := indexFold(schema, c.Name)
+		at := sqltext.IndexFold(schema, c.Name)
 		if at < 0 {
 			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
 		}
@@ -138,7 +138,7 @@ func planLoad(d sqltext.Dialect, l warehouse.Load, have []*column, rows tidegate
 		p.quoted = append(p.quoted, name)
 	}
 	for _, k := range l.Key {
-		at := indexFold(rows, k)
+		at := sqltext.IndexFold(rows, k)
 		if at < 0 {
 			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
 		}

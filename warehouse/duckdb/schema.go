@@ -123,7 +123,7 @@ func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 }
 
 func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	columns, err := t.s.describe(ctx, t.w.dialect, table)
@@ -195,7 +195,7 @@ func (t *tx) alteration(have tidegate.Schema, c tidegate.Column) (sqltext.Text, 
 	if err != nil {
 		return "", err
 	}
-	at := indexFold(have, c.Name)
+	at := sqltext.IndexFold(have, c.Name)
 	if at < 0 {
 		typ, err := t.w.dialect.Type(c.Type)
 		if err != nil {
@@ -219,34 +219,6 @@ func (t *tx) alteration(have tidegate.Schema, c tidegate.Column) (sqltext.Text, 
 		return "ALTER COLUMN " + name + " TYPE " + typ + " USING rtrim(rtrim(" + name + "::VARCHAR, '0'), '.')", nil
 	}
 	return "ALTER COLUMN " + name + " TYPE " + typ, nil
-}
-
-// indexFold finds a column as the engine does, which folds case.
-func indexFold(s tidegate.Schema, name string) int {
-	for i := range s {
-		if sqltext.Same(s[i].Name, name) {
-			return i
-		}
-	}
-	return -1
-}
-
-func distinctColumns(s tidegate.Schema) error {
-	seen := make(map[string]string, len(s))
-	for _, c := range s {
-		f := sqltext.Fold(c.Name)
-		if first, ok := seen[f]; ok {
-			return &tidegate.Fault{
-				Action:  tidegate.Halt,
-				Code:    "warehouse.columns",
-				Subject: fmt.Sprintf("column %q", c.Name),
-				Message: fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first),
-				Hint:    "rename one of the two",
-			}
-		}
-		seen[f] = c.Name
-	}
-	return nil
 }
 
 // Tables implements warehouse.Lister.

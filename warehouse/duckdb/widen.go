@@ -29,7 +29,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 		return err
 	}
 	have := schemaOf(columns)
-	at := indexFold(have, c.Name)
+	at := sqltext.IndexFold(have, c.Name)
 	switch {
 	case at < 0:
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.no_column", Subject: fmt.Sprintf("column %q of %s", c.Name, table), Message: "there is no such column"}

@@ -98,11 +98,11 @@ func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Sc
 
 // suffices says whether Ensure has nothing to do, from what Describe says.
 func (w *Warehouse) suffices(have, want tidegate.Schema) bool {
-	if distinctColumns(want) != nil {
+	if sqltext.CheckDistinct(want) != nil {
 		return false // Ensure tells
 	}
 	for _, c := range want {
-		at := indexFold(have, c.Name)
+		at := sqltext.IndexFold(have, c.Name)
 		if at < 0 || have[at].Type != c.Type && warehouse.Widened(have[at].Type, c.Type) != have[at].Type {
 			return false
 		}
@@ -123,7 +123,7 @@ func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 }
 
 func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	columns, err := t.s.glance(ctx, table)
@@ -259,7 +259,7 @@ func (t *tx) change(have []column, want tidegate.Schema) (change, error) {
 		if err != nil {
 			return change{}, err
 		}
-		at := indexFold(schema, col.Name)
+		at := sqltext.IndexFold(schema, col.Name)
 		if at < 0 {
 			typ, err := t.w.dialect.Type(col.Type)
 			if err != nil {
@@ -345,30 +345,4 @@ func (c *column) widened(add tidegate.Type) tidegate.Type {
 		return c.typ // holds every number
 	}
 	return warehouse.Widened(c.typ, add)
-}
-
-// indexFold finds a column by any case of its name, as every warehouse here
-// does; of two that differ in case only, the one that is written like name.
-func indexFold(s tidegate.Schema, name string) int {
-	if i := s.Index(name); i >= 0 {
-		return i
-	}
-	for i := range s {
-		if sqltext.Same(s[i].Name, name) {
-			return i
-		}
-	}
-	return -1
-}
-
-func distinctColumns(s tidegate.Schema) error {
-	seen := make(map[string]string, len(s))
-	for _, c := range s {
-		f := sqltext.Fold(c.Name)
-		if first, ok := seen[f]; ok {
-			return columnFault(c.Name, fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first), "rename one of the two")
-		}
-		seen[f] = c.Name
-	}
-	return nil
 }

@@ -33,7 +33,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 		return err
 	}
 	have := schemaOf(columns)
-	at := indexFold(have, c.Name)
+	at := sqltext.IndexFold(have, c.Name)
 	switch {
 	case at < 0:
 		return columnFault(c.Name, "there is no such column in "+table.String(), "look at the table's columns")

@@ -189,7 +189,7 @@ type loadPlan struct {
 }
 
 func (s *session) plan(ctx context.Context, l warehouse.Load, rows tidegate.Schema) (*loadPlan, error) {
-	if err := distinctColumns(rows); err != nil {
+	if err := sqltext.CheckDistinct(rows); err != nil {
 		return nil, err
 	}
 	table, err := s.w.dialect.Table(l.Table.Schema, l.Table.Name)
@@ -206,7 +206,7 @@ func (s *session) plan(ctx context.Context, l warehouse.Load, rows tidegate.Sche
 	p := &loadPlan{Load: l, table: table, staging: "_tidegate_load", isKey: make([]bool, len(rows))}
 	schema := schemaOf(have)
 	for i, c := range rows {
-		at := indexFold(schema, c.Name)
+		at := sqltext.IndexFold(schema, c.Name)
 		if at < 0 {
 			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
 		}
@@ -225,7 +225,7 @@ func (s *session) plan(ctx context.Context, l warehouse.Load, rows tidegate.Sche
 		p.staged = append(p.staged, sqltext.Text("c"+strconv.Itoa(i)))
 	}
 	for _, k := range l.Key {
-		at := indexFold(rows, k)
+		at := sqltext.IndexFold(rows, k)
 		if at < 0 {
 			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
 		}

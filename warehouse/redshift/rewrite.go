@@ -32,7 +32,7 @@ func (t *tx) change(have []column, want tidegate.Schema) (change, error) {
 	c := change{casts: map[int]tidegate.Type{}}
 	schema := schemaOf(have)
 	for _, col := range want {
-		at := indexFold(schema, col.Name)
+		at := sqltext.IndexFold(schema, col.Name)
 		if at < 0 {
 			if _, err := t.w.definition(col, firstLength); err != nil {
 				return change{}, err
@@ -266,7 +266,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 		return err
 	}
 	have := schemaOf(columns)
-	at := indexFold(have, c.Name)
+	at := sqltext.IndexFold(have, c.Name)
 	switch {
 	case at < 0:
 		return columnFault(c.Name, "there is no such column in "+table.String(), "look at the table's columns")

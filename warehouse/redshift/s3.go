@@ -23,6 +23,7 @@ import (
 	"github.com/tidegate/tidegate/internal/egress"
 	"github.com/tidegate/tidegate/internal/pgwire"
 	"github.com/tidegate/tidegate/internal/retry"
+	"github.com/tidegate/tidegate/internal/tlsconf"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -59,14 +60,14 @@ func newBucket(cfg Config, now func() time.Time) (*bucket, error) {
 	}
 	for _, field := range []struct{ name, value string }{{"bucket", cfg.Bucket}, {"region", cfg.Region}, {"access_key_id", cfg.AccessKeyID}, {"secret_access_key", b.keys.SecretAccessKey}} {
 		if field.value == "" {
-			return nil, pgwire.ConfigFault(field.name, "it is missing, and rows are loaded by way of S3", nil)
+			return nil, tlsconf.Fault(field.name, "it is missing, and rows are loaded by way of S3", nil)
 		}
 	}
 	for _, field := range []struct{ name, value string }{{"bucket", b.name}, {"prefix", b.prefix}, {"region", b.region}} {
 		if strings.ContainsFunc(field.value, func(r rune) bool {
 			return r != '-' && r != '.' && r != '/' && r != '_' && r != '=' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 		}) {
-			return nil, pgwire.ConfigFault(field.name, "it holds another character than letters, digits, hyphens, underscores, points and slashes", nil)
+			return nil, tlsconf.Fault(field.name, "it holds another character than letters, digits, hyphens, underscores, points and slashes", nil)
 		}
 	}
 	var err error
@@ -107,7 +108,7 @@ func access(cfg Config) (sqltext.Text, error) {
 // be escaped is refused: no such setting needs it. The value is not shown.
 func literal(field, value string) (sqltext.Text, error) {
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' || r == '\'' || r == '\\' }) {
-		return "", pgwire.ConfigFault(field, "it holds a character that it cannot have", nil)
+		return "", tlsconf.Fault(field, "it holds a character that it cannot have", nil)
 	}
 	return sqltext.Text("'" + value + "'"), nil
 }
@@ -128,7 +129,7 @@ func address(cfg Config) (*url.URL, error) {
 	}
 	base, err := url.Parse(text)
 	if err != nil || base.Host == "" {
-		return nil, pgwire.ConfigFault("endpoint", "it is no address", nil)
+		return nil, tlsconf.Fault("endpoint", "it is no address", nil)
 	}
 	return base, nil
 }

@@ -124,11 +124,11 @@ func (w *Warehouse) ensureOnce(ctx context.Context, t warehouse.Table, want tide
 
 // suffices says whether Ensure has nothing to do, from what Describe says.
 func (w *Warehouse) suffices(have, want tidegate.Schema) bool {
-	if distinctColumns(want) != nil {
+	if sqltext.CheckDistinct(want) != nil {
 		return false // Ensure tells
 	}
 	for _, c := range want {
-		at := indexFold(have, c.Name)
+		at := sqltext.IndexFold(have, c.Name)
 		if at < 0 || have[at].Type != c.Type && warehouse.Widened(have[at].Type, c.Type) != have[at].Type {
 			return false
 		}
@@ -149,7 +149,7 @@ func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 }
 
 func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	columns, err := t.s.describe(ctx, table)
@@ -251,7 +251,7 @@ func varchar(length int) sqltext.Text {
 // other tables the server finds out.
 func eventKeys(s tidegate.Schema) (keys sqltext.Text) {
 	is := func(name string, k tidegate.Kind) bool {
-		at := indexFold(s, name)
+		at := sqltext.IndexFold(s, name)
 		return at >= 0 && s[at].Type.Kind == k
 	}
 	if !is("received_at", tidegate.Timestamp) {
@@ -281,30 +281,4 @@ func (t *tx) createSchema(ctx context.Context, name string) error {
 		return err
 	}
 	return t.ifAny(ctx, share)
-}
-
-// indexFold finds a column by any case of its name, as every warehouse here
-// does; of two that differ in case only, the one that is written like name.
-func indexFold(s tidegate.Schema, name string) int {
-	if i := s.Index(name); i >= 0 {
-		return i
-	}
-	for i := range s {
-		if sqltext.Same(s[i].Name, name) {
-			return i
-		}
-	}
-	return -1
-}
-
-func distinctColumns(s tidegate.Schema) error {
-	seen := make(map[string]string, len(s))
-	for _, c := range s {
-		f := sqltext.Fold(c.Name)
-		if first, ok := seen[f]; ok {
-			return columnFault(c.Name, fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first), "rename one of the two")
-		}
-		seen[f] = c.Name
-	}
-	return nil
 }

@@ -102,7 +102,7 @@ func (w *Warehouse) ensure(ctx context.Context, o on, t warehouse.Table, want ti
 }
 
 func (w *Warehouse) checkSchema(t warehouse.Table, want tidegate.Schema) error {
-	if err := distinctColumns(want); err != nil {
+	if err := sqltext.CheckDistinct(want); err != nil {
 		return err
 	}
 	if _, err := w.dialect.Table(t.Schema, t.Name); err != nil {
@@ -159,7 +159,7 @@ func changeOf(have []column, want tidegate.Schema) change {
 	c := change{widen: make(map[int]tidegate.Type)}
 	schema := schemaOf(have)
 	for _, col := range want {
-		at := indexFold(schema, col.Name)
+		at := sqltext.IndexFold(schema, col.Name)
 		if at < 0 {
 			c.add = append(c.add, col)
 			continue

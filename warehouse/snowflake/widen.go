@@ -1,11 +1,8 @@
 package snowflake
 
 import (
-	"fmt"
-
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
-	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // widened is the type that a column needs to hold values of type add as well.
@@ -26,29 +23,4 @@ func declared(t tidegate.Type) tidegate.Type {
 		t.Precision = max(t.Precision, intDigits+1)
 	}
 	return t
-}
-
-// indexFold finds a column by any case of its name, as our names are made.
-func indexFold(s tidegate.Schema, name string) int {
-	if i := s.Index(name); i >= 0 {
-		return i
-	}
-	for i := range s {
-		if sqltext.Same(s[i].Name, name) {
-			return i
-		}
-	}
-	return -1
-}
-
-func distinctColumns(s tidegate.Schema) error {
-	seen := make(map[string]string, len(s))
-	for _, c := range s {
-		f := sqltext.Fold(c.Name)
-		if first, ok := seen[f]; ok {
-			return columnFault(c.Name, fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first), "rename one of the two")
-		}
-		seen[f] = c.Name
-	}
-	return nil
 }

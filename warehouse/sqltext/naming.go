@@ -3,9 +3,12 @@ package sqltext
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tidegate/tidegate"
 )
 
 // hashDigits is how much of a name's hash a shortened name carries: 40 bits,
@@ -118,4 +121,35 @@ func fold(name string) string {
 		}
 	}
 	return strings.Clone(name)
+}
+
+// IndexFold finds a column by any case of its name, as every warehouse here
+// does; of two that differ in case only, the one that is written like name. It is -1 when there is none.
+func IndexFold(s tidegate.Schema, name string) int {
+	if i := s.Index(name); i >= 0 {
+		return i
+	}
+	for i := range s {
+		if Same(s[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// CheckDistinct refuses (Halt, code "warehouse.columns") a schema in which two columns have one name.
+func CheckDistinct(s tidegate.Schema) error {
+	seen := make(map[string]string, len(s))
+	for _, c := range s {
+		f := Fold(c.Name)
+		if first, ok := seen[f]; ok {
+			return &tidegate.Fault{
+				Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", c.Name),
+				Message: fmt.Sprintf("the name is the same as %q, for the case of letters does not tell columns apart", first),
+				Hint:    "rename one of the two",
+			}
+		}
+		seen[f] = c.Name
+	}
+	return nil
 }

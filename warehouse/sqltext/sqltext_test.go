@@ -210,3 +210,20 @@ func TestDistinctProperties(t *testing.T) {
 		})
 	}
 }
+
+func TestColumnsByName(t *testing.T) {
+	t.Parallel()
+	two := tidegate.Schema{{Name: "email"}, {Name: "Email"}, {Name: "ID"}}
+	for name, want := range map[string]int{"email": 0, "Email": 1, "EMAIL": 0, "id": 2, "none": -1} {
+		if got := sqltext.IndexFold(two, name); got != want {
+			t.Errorf("%q is at %d, want %d", name, got, want)
+		}
+	}
+	f := tidegate.FaultOf(sqltext.CheckDistinct(two))
+	if f == nil || f.Code != "warehouse.columns" || f.Action != tidegate.Halt || f.Subject != `column "Email"` {
+		t.Errorf("%v", f)
+	}
+	if err := sqltext.CheckDistinct(two[1:]); err != nil {
+		t.Error(err)
+	}
+}
