@@ -82,7 +82,7 @@ func (s eventSchema) widen(ctx context.Context, req api.WidenRequest, by string)
 		}
 	}
 	if req.DryRun {
-		return evolve.Plan(ctx, s.warehouse, r)
+		return schemaLog.Plan(ctx, s.warehouse, r)
 	}
 	var result evolve.WidenResult
 	err = s.between(ctx, func(ctx context.Context) (err error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
@@ -64,4 +65,14 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, big)); d != "" {
 		t.Errorf("after a deletion: -duckdb +bigquery: %s", d)
 	}
+}
+
+// TestWidens: a widening that is cut short is brought to its end by the next.
+func TestWidens(t *testing.T) {
+	t.Parallel()
+	loadertest.Widens(t, func(tb testing.TB) evolve.Warehouse {
+		tb.Helper()
+		cfg, _ := config(tb)
+		return open(tb, cfg)
+	})
 }

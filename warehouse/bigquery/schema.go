@@ -315,7 +315,7 @@ func (w *Warehouse) rewrite(ctx context.Context, name warehouse.Table, c change)
 		}
 		values[i] = column
 		if typ, ok := c.widen[i]; ok && from.typ != typ {
-			wide[i].Type, values[i] = typ, cast(column, from.typ.Kind, typ)
+			wide[i].Type, values[i] = typ, from.cast(column, typ)
 		}
 	}
 	defs, err := w.dialect.Columns(wide)
@@ -357,27 +357,4 @@ func (t *table) foreign() string {
 		}
 	}
 	return ""
-}
-
-// cast turns a column into another type so that its values are those that the nouns would carry there.
-func cast(name sqltext.Text, from tidegate.Kind, to tidegate.Type) sqltext.Text {
-	switch {
-	case to.Kind == tidegate.String && from == tidegate.Bytes:
-		return "TO_BASE64(" + name + ")"
-	case to.Kind == tidegate.String:
-		return "CAST(" + name + " AS STRING)"
-	case to.Kind == tidegate.Timestamp:
-		return "TIMESTAMP(" + name + ")"
-	case to.Kind == tidegate.Decimal:
-		return "CAST(" + name + " AS " + bareDecimal(to) + ")"
-	}
-	return "CAST(" + name + " AS FLOAT64)"
-}
-
-// bareDecimal is the type of a decimal without its digits, which only columns have.
-func bareDecimal(t tidegate.Type) sqltext.Text {
-	if t.Scale <= 9 && t.Precision-t.Scale <= 29 {
-		return "NUMERIC"
-	}
-	return "BIGNUMERIC"
 }

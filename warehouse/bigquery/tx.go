@@ -289,34 +289,42 @@ func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 	return have, nil
 }
 
-func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
+func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (have tidegate.Schema, err error) {
 	if err := sqltext.CheckDistinct(want); err != nil {
 		return nil, err
 	}
 	if have, err := t.w.describe(ctx, table); err == nil && changeOf(have.columns, want).none() {
 		return schemaOf(have.columns), nil
 	}
+	err = t.apart(ctx, func() error {
+		have, err = t.w.ensure(ctx, table, want)
+		return err
+	})
+	return have, err
+}
+
+// apart does what BigQuery does outside of transactions only.
+func (t *tx) apart(ctx context.Context, change func() error) error {
 	if t.log.lost {
-		return nil, &tidegate.Fault{
+		return &tidegate.Fault{
 			Action: tidegate.Halt, Code: "warehouse.order", Message: "a table cannot be changed in a transaction that has written this much",
 			Hint: "call Ensure before the transaction's first load",
 		}
 	}
 	if err := t.rollback(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	held := t.release()
-	have, err := t.w.ensure(ctx, table, want)
-	if err != nil {
-		return nil, err
+	if err := change(); err != nil {
+		return err
 	}
 	for _, table := range held {
 		if err := t.hold(ctx, table); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := t.begin(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	before := t.log
 	t.log = log{}
@@ -326,10 +334,10 @@ func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 			err = &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "another transaction changed rows while a table was changed for this one"}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("repeating a statement: %w", err)
+			return fmt.Errorf("repeating a statement: %w", err)
 		}
 	}
-	return have, nil
+	return nil
 }
 
 // hold keeps a table from being rewritten until the transaction is over.

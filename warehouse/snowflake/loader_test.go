@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/snowflake/sftest"
@@ -69,4 +70,14 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if lost.Load() == 0 {
 		t.Error("no answer was lost")
 	}
+}
+
+// TestWidens: a widening that is cut short is brought to its end by the next.
+func TestWidens(t *testing.T) {
+	t.Parallel()
+	loadertest.Widens(t, func(tb testing.TB) evolve.Warehouse {
+		tb.Helper()
+		cfg, _ := config(tb)
+		return open(tb, cfg)
+	})
 }

@@ -320,25 +320,3 @@ func (w *Warehouse) foreign(ctx context.Context, o on, t *table) (cluster sqltex
 	}
 	return cluster, "", nil
 }
-
-// cast turns a column into another type so that its values are those that the nouns would carry there.
-func cast(c *column, to tidegate.Type) sqltext.Text {
-	name := c.quoted()
-	switch {
-	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Bytes:
-		return "BASE64_ENCODE(" + name + ")"
-	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Decimal && c.scale > 0:
-		return "RTRIM(RTRIM(CAST(" + name + " AS VARCHAR), '0'), '.')"
-	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Date:
-		return "TO_VARCHAR(" + name + ", 'YYYY-MM-DD')"
-	case to.Kind == tidegate.String && c.typ.Kind == tidegate.Timestamp:
-		return "TO_VARCHAR(CAST(" + name + " AS TIMESTAMP_NTZ), 'YYYY-MM-DD HH24:MI:SS.FF6') || '+00'"
-	case to.Kind == tidegate.String:
-		return "CAST(" + name + " AS VARCHAR)"
-	case to.Kind == tidegate.Timestamp:
-		return "CAST(CAST(" + name + " AS TIMESTAMP_NTZ) AS TIMESTAMP_TZ)"
-	case to.Kind == tidegate.Decimal:
-		return sqltext.Text(fmt.Sprintf("CAST(%s AS NUMBER(%d,%d))", name, to.Precision, to.Scale))
-	}
-	return "CAST(" + name + " AS FLOAT)"
-}

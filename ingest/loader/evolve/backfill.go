@@ -3,6 +3,7 @@ package evolve
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
@@ -40,9 +41,17 @@ func (w *widening) names() (n names, err error) {
 	return n, err
 }
 
-// staging is the table of restored values. It never outlives the transaction.
+// staging is the table of restored values, one for each type. It has rows inside of a transaction only,
+// and is dropped behind it, for not every engine drops tables in one.
 func (w *widening) staging() warehouse.Table {
-	return warehouse.Table{Schema: w.log.Schema, Name: "widening"}
+	return warehouse.Table{Schema: w.log.Schema, Name: "widening_" + strings.NewReplacer("(", "_", ",", "_", ")", "").Replace(w.to.String())}
+}
+
+// unstage drops the table of restored values. Where it cannot, the table is empty and there for the next widening.
+func (w *widening) unstage(ctx context.Context, wh Warehouse) {
+	if name, err := w.d.Table(w.staging().Schema, w.staging().Name); err == nil && w.staged {
+		_, _ = wh.Exec(ctx, string("DROP TABLE IF EXISTS "+name))
+	}
 }
 
 func (w *widening) stagingSchema() tidegate.Schema {
@@ -55,6 +64,7 @@ func (w *widening) backfill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.staged = true
 	if _, err := w.tx.Ensure(ctx, w.staging(), w.stagingSchema()); err != nil {
 		return err
 	}
@@ -69,8 +79,8 @@ func (w *widening) backfill(ctx context.Context) error {
 	if err := w.put(ctx, n); err != nil {
 		return err
 	}
-	if _, err := w.tx.Exec(ctx, string("DROP TABLE "+n.staging)); err != nil {
-		return fmt.Errorf("dropping the staged values: %w", err)
+	if _, err := w.tx.Exec(ctx, string("DELETE FROM "+n.staging+" WHERE row_id IS NOT NULL")); err != nil {
+		return fmt.Errorf("removing the staged values: %w", err)
 	}
 	return nil
 }
@@ -101,7 +111,7 @@ func (w *widening) stage(ctx context.Context, what string, next func(last string
 // rounds says whether the column held some values less exactly than they were sent, and
 // now has room for them.
 func (w *widening) rounds() bool {
-	return (w.from.Kind == tidegate.Float || w.from.Kind == tidegate.Timestamp) && (w.to.Kind == tidegate.String || w.to.Kind == tidegate.JSON)
+	return (w.was.Kind == tidegate.Float || w.was.Kind == tidegate.Timestamp) && (w.to.Kind == tidegate.String || w.to.Kind == tidegate.JSON)
 }
 
 // sharpen reads the next part of the values that the column held less exactly than they
@@ -111,14 +121,14 @@ func (w *widening) sharpen(ctx context.Context, n names, last string) (rows []ti
 	bytes := 0
 	next = last
 	err = each(ctx, w.tx, string("SELECT t.id, t."+n.unmapped+", t."+n.column+" FROM "+n.table+" AS t WHERE t.id > "+p(1)+" AND t."+n.unmapped+" IS NOT NULL AND t."+n.column+
-		" IS NOT NULL ORDER BY t.id LIMIT "+p(2)), []any{last, int64(partRows)}, func(row tidegate.Row) error {
+		" IS NOT NULL ORDER BY t.id LIMIT "+number(partRows)), []any{last}, func(row tidegate.Row) error {
 		if bytes >= partBytes {
 			return nil
 		}
 		next = str(row[0])
 		unmapped, _ := row[1].(tidegate.JSONText)
 		bytes += len(unmapped)
-		if r, ok := shape.Sharpen(w.from, w.to, w.column, []byte(unmapped), fmt.Sprint(row[2])); ok {
+		if r, ok := shape.Sharpen(w.was, w.to, w.column, []byte(unmapped), fmt.Sprint(row[2])); ok {
 			rows = append(rows, staged(next, nil, r))
 		}
 		return nil
@@ -145,8 +155,8 @@ func (w *widening) restore(ctx context.Context, n names, last string) (rows []ti
 	bytes := 0
 	next = last
 	err = each(ctx, w.tx, string("SELECT d.row_id, d.column_value, d.value_type, t."+n.unmapped+" FROM "+n.discards+" AS d JOIN "+n.table+" AS t ON t.id = d.row_id WHERE d.table_name = "+p(1)+
-		" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+" AND d.row_id > "+p(3)+" AND t."+n.column+" IS NULL ORDER BY d.row_id, d.column_value LIMIT "+p(4)),
-		[]any{w.table.Name, w.column, last, int64(partRows)}, func(row tidegate.Row) error {
+		" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+" AND d.row_id > "+p(3)+" AND t."+n.column+" IS NULL ORDER BY d.row_id, d.column_value LIMIT "+number(partRows)),
+		[]any{w.table.Name, w.column, last}, func(row tidegate.Row) error {
 			if bytes >= partBytes {
 				return nil // the rest of the part is read again
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -31,7 +32,13 @@ func (l Log) collisions() warehouse.Table {
 	return warehouse.Table{Schema: l.Schema, Name: "collisions"}
 }
 
-// Tables lists the tables.
+// widenings are those under way, for where a table is not changed in a transaction: one that was cut
+// short behind the change is brought to its end by the next request for its column.
+func (l Log) widenings() warehouse.Table {
+	return warehouse.Table{Schema: l.Schema, Name: "widenings"}
+}
+
+// Tables lists the tables of what has been.
 func (l Log) Tables() []warehouse.Table { return []warehouse.Table{l.history(), l.collisions()} }
 
 // What happened to a column.
@@ -76,6 +83,10 @@ func historySchema() tidegate.Schema {
 func collisionsSchema() tidegate.Schema {
 	return schemaOf("noticed_at", tidegate.Timestamp, "source", tidegate.String, "table_schema", tidegate.String, "table_name", tidegate.String,
 		"column_name", tidegate.String, "kept", tidegate.String, "other", tidegate.String, "message_id", tidegate.String, "journal_offset", tidegate.String)
+}
+
+func wideningsSchema() tidegate.Schema {
+	return schemaOf("table_schema", tidegate.String, "table_name", tidegate.String, "column_name", tidegate.String, "old_type", tidegate.String)
 }
 
 // Prepare makes sure of the tables of the history.
@@ -152,7 +163,7 @@ func (l Log) Collisions(ctx context.Context, wh Warehouse, limit int) ([]NameCol
 	}
 	var all []NameCollision
 	err = each(ctx, wh, string("SELECT min(noticed_at), table_schema, table_name, coalesce(column_name, ''), kept, other FROM "+table+
-		" GROUP BY 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 LIMIT "+d.Placeholder(1)), []any{int64(limit)}, func(row tidegate.Row) error {
+		" GROUP BY 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 LIMIT "+number(limit)), nil, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
 		all = append(all, NameCollision{at, str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5])})
 		return nil
@@ -189,10 +200,9 @@ func (l Log) History(ctx context.Context, wh Warehouse, schema, table string, li
 		}
 		where += joint + f.column + " = " + d.Placeholder(len(args))
 	}
-	args = append(args, int64(limit))
 	var all []ColumnChange
 	err = each(ctx, wh, string("SELECT changed_at, table_schema, table_name, column_name, change, old_type, new_type, source, raw_name, message_id, journal_offset, changed_by, backfilled FROM "+
-		from+where+" ORDER BY changed_at DESC, table_schema, table_name, column_name LIMIT "+d.Placeholder(len(args))), args, func(row tidegate.Row) error {
+		from+where+" ORDER BY changed_at DESC, table_schema, table_name, column_name LIMIT "+number(limit)), args, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
 		n, _ := row[12].(int64)
 		all = append(all, ColumnChange{
@@ -214,6 +224,9 @@ func dialectOf(wh Warehouse) (sqltext.Dialect, error) {
 	}
 	return d, nil
 }
+
+// number is n in SQL: not every engine takes a parameter behind LIMIT.
+func number(n int) sqltext.Text { return sqltext.Text(strconv.Itoa(n)) }
 
 func str(v any) string {
 	s, _ := v.(string)

@@ -59,7 +59,7 @@ func TestWhatCannotBeWidened(t *testing.T) {
 			t.Errorf("%s.%s to %s: %v, want %s", c.table, c.column, c.to, err, c.code)
 		}
 	}
-	plan, err := evolve.Plan(t.Context(), wh, evolve.Request{Table: warehouse.Table{Schema: "web", Name: "e"}, Column: "n", To: tidegate.Type{Kind: tidegate.JSON}})
+	plan, err := (evolve.Log{Schema: loader.BooksSchema}).Plan(t.Context(), wh, evolve.Request{Table: warehouse.Table{Schema: "web", Name: "e"}, Column: "n", To: tidegate.Type{Kind: tidegate.JSON}})
 	if want := (evolve.WidenResult{Schema: "web", Table: "e", Column: "n", OldType: "int", NewType: "json"}); err != nil || plan != want {
 		t.Errorf("%+v, %v", plan, err)
 	}

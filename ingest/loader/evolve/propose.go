@@ -91,7 +91,7 @@ func propose(ctx context.Context, q Warehouse, t warehouse.Table, c tidegate.Col
 	var e evidence
 	err = each(ctx, q, string("SELECT DISTINCT value_type, CASE WHEN value_type IN ('int', 'float', 'number') THEN column_value ELSE '' END FROM "+from+
 		" WHERE table_name = "+d.Placeholder(1)+" AND column_name = "+d.Placeholder(2)+" AND reason IN "+bothReasons+
-		" LIMIT "+d.Placeholder(3)), []any{t.Name, c.Name, int64(maxEvidence)}, func(row tidegate.Row) error {
+		" LIMIT "+number(maxEvidence)), []any{t.Name, c.Name}, func(row tidegate.Row) error {
 		e.add(str(row[0]), str(row[1]))
 		return nil
 	})

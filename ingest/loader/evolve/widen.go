@@ -40,8 +40,8 @@ type WidenResult struct {
 }
 
 // Plan says what Widen would do, and changes nothing. Backfilled is not known before.
-func Plan(ctx context.Context, wh Warehouse, r Request) (WidenResult, error) {
-	w, err := prepare(ctx, wh, r)
+func (l Log) Plan(ctx context.Context, wh Warehouse, r Request) (WidenResult, error) {
+	w, err := l.prepare(ctx, wh, r)
 	if err != nil {
 		return WidenResult{}, err
 	}
@@ -49,26 +49,32 @@ func Plan(ctx context.Context, wh Warehouse, r Request) (WidenResult, error) {
 }
 
 // Widen gives a column a type that has room for what was set aside and puts that into its
-// rows, in one transaction. Widening again is fine: what is left is tried again.
+// rows, in one transaction. Where the type is not a part of the transaction (Snowflake, BigQuery), a
+// widening that is cut short leaves the column with it, and everything else undone. Widening again is
+// fine: what is left is tried again.
 func (l Log) Widen(ctx context.Context, wh Warehouse, r Request) (WidenResult, error) {
-	w, err := prepare(ctx, wh, r)
+	w, err := l.prepare(ctx, wh, r)
 	if err != nil {
 		return WidenResult{}, err
 	}
-	w.log = l
-	tx, err := wh.Begin(ctx)
-	if err != nil {
-		return WidenResult{}, fmt.Errorf("beginning to widen %s.%s: %w", w.table, w.column, err)
-	}
-	w.tx = tx
-	if err := w.run(ctx); err != nil {
-		return WidenResult{}, errors.Join(fmt.Errorf("widening %s.%s: %w", w.table, w.column, err), tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil { // Invariant 3
+	fail := func(err error) (WidenResult, error) {
 		return WidenResult{}, fmt.Errorf("widening %s.%s: %w", w.table, w.column, err)
+	}
+	if err := w.begin(ctx, wh); err != nil {
+		return fail(err)
+	}
+	if w.tx, err = wh.Begin(ctx); err != nil {
+		return fail(err)
+	}
+	if err := w.run(ctx); err != nil {
+		return fail(errors.Join(err, w.tx.Rollback()))
+	}
+	if err := w.tx.Commit(); err != nil { // Invariant 3
+		return fail(err)
 	}
 	w.result.Left = w.result.Values - w.result.Backfilled
 	w.result.Done = true
+	w.unstage(ctx, wh)
 	return w.result, nil
 }
 
@@ -80,21 +86,23 @@ type widening struct {
 	request Request
 	table   warehouse.Table
 	column  string        // as the table has it
-	from    tidegate.Type // of the column so far
+	from    tidegate.Type // of the column
+	was     tidegate.Type // of the column before this widening, also when it was cut short once
 	to      tidegate.Type
 	users   bool // the table is merged into users, which has the column too
 	result  WidenResult
 
 	sharpened int64 // values that are exact now
+	staged    bool  // the table of restored values may be there
 }
 
 // prepare checks a request against the tables as they are.
-func prepare(ctx context.Context, wh Warehouse, r Request) (*widening, error) {
+func (l Log) prepare(ctx context.Context, wh Warehouse, r Request) (*widening, error) {
 	d, err := dialectOf(wh)
 	if err != nil {
 		return nil, err
 	}
-	w := &widening{d: d, request: r, table: r.Table, to: r.To}
+	w := &widening{d: d, log: l, request: r, table: r.Table, to: r.To}
 	if shape.Own(r.Column) {
 		return nil, &tidegate.Fault{
 			Action: tidegate.Halt, Code: "schema.own_column", Subject: r.Table.String() + "." + r.Column,
@@ -111,6 +119,9 @@ func prepare(ctx context.Context, wh Warehouse, r Request) (*widening, error) {
 		return nil, err
 	}
 	w.column, w.from = c.Name, c.Type
+	if w.was, err = w.cutShort(ctx, wh); err != nil {
+		return nil, err
+	}
 	merged, ok, err := usersColumn(ctx, wh, w.table, c.Name)
 	if err != nil {
 		return nil, err
@@ -129,7 +140,7 @@ func prepare(ctx context.Context, wh Warehouse, r Request) (*widening, error) {
 	if err := w.exact(ctx, wh); err != nil {
 		return nil, err
 	}
-	w.result = WidenResult{Schema: w.table.Schema, Table: w.table.Name, Column: w.column, OldType: w.from.String(), NewType: w.to.String()}
+	w.result = WidenResult{Schema: w.table.Schema, Table: w.table.Name, Column: w.column, OldType: w.was.String(), NewType: w.to.String()}
 	return w, w.count(ctx, wh)
 }
 
@@ -198,10 +209,52 @@ func (w *widening) count(ctx context.Context, wh Warehouse) error {
 	return nil
 }
 
+// cutShort is the type that the column had before a widening that was cut short, or the one that it has.
+func (w *widening) cutShort(ctx context.Context, wh Warehouse) (tidegate.Type, error) {
+	was := w.from
+	if _, err := wh.Describe(ctx, w.log.widenings()); errors.Is(err, warehouse.ErrNoTable) {
+		return was, nil
+	}
+	name, err := w.d.Table(w.log.Schema, w.log.widenings().Name)
+	if err != nil {
+		return was, err
+	}
+	where, args := w.itself()
+	err = each(ctx, wh, string("SELECT old_type FROM "+name+where), args, func(row tidegate.Row) (err error) {
+		was, err = ParseType(str(row[0]))
+		return err
+	})
+	if err != nil {
+		return was, fmt.Errorf("looking for a widening that was cut short: %w", err)
+	}
+	return was, nil
+}
+
+// itself finds the column among the widenings under way.
+func (w *widening) itself() (where sqltext.Text, args []any) {
+	p := w.d.Placeholder
+	return " WHERE table_schema = " + p(1) + " AND table_name = " + p(2) + " AND column_name = " + p(3), []any{w.table.Schema, w.table.Name, w.column}
+}
+
+// begin writes down that the widening is under way, when it changes a type.
+func (w *widening) begin(ctx context.Context, wh Warehouse) error {
+	if w.from == w.to {
+		return nil
+	}
+	if _, err := wh.Ensure(ctx, w.log.widenings(), wideningsSchema()); err != nil {
+		return fmt.Errorf("making sure of the list of widenings: %w", err)
+	}
+	l := warehouse.Load{ID: w.id() + " from " + w.from.String(), Table: w.log.widenings(), Key: []string{"table_schema", "table_name", "column_name"}, KeepExisting: true}
+	if _, err := wh.Load(ctx, l, tidegate.Rows(wideningsSchema(), tidegate.Row{w.table.Schema, w.table.Name, w.column, w.was.String()})); err != nil {
+		return fmt.Errorf("writing down that it is under way: %w", err)
+	}
+	return nil
+}
+
 // run does everything inside the transaction. Tables are altered before anything is
 // written, which is how an engine may want it.
 func (w *widening) run(ctx context.Context) error {
-	changes := []ColumnChange{w.change(w.table, w.from)}
+	changes := []ColumnChange{w.change(w.table, w.was)}
 	if w.from != w.to || w.users {
 		widener, ok := w.tx.(warehouse.Widener)
 		if !ok {
@@ -210,7 +263,7 @@ func (w *widening) run(ctx context.Context) error {
 		tables := []warehouse.Table{w.table}
 		if w.users {
 			tables = append(tables, warehouse.Table{Schema: w.table.Schema, Name: shape.UsersTable})
-			changes = append(changes, w.change(tables[1], w.from))
+			changes = append(changes, w.change(tables[1], w.was))
 		}
 		for _, t := range tables {
 			if err := widener.Widen(ctx, t, tidegate.Column{Name: w.column, Type: w.to}); err != nil {
@@ -223,14 +276,28 @@ func (w *widening) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.from == w.to && w.result.Backfilled == 0 {
+	if w.was == w.to && w.result.Backfilled == 0 {
 		return nil
 	}
 	changes[0].Backfilled = w.result.Backfilled
 	if len(changes) > 1 {
 		changes[1].Backfilled = w.result.Users
 	}
-	return w.log.Record(ctx, w.tx, w.id(), changes)
+	if err := w.log.Record(ctx, w.tx, w.id(), changes); err != nil {
+		return err
+	}
+	if w.was == w.to {
+		return nil
+	}
+	name, err := w.d.Table(w.log.Schema, w.log.widenings().Name)
+	if err != nil {
+		return err
+	}
+	where, args := w.itself()
+	if _, err := w.tx.Exec(ctx, string("DELETE FROM "+name+where), args...); err != nil {
+		return fmt.Errorf("writing down that it is done: %w", err)
+	}
+	return nil
 }
 
 func (w *widening) change(t warehouse.Table, from tidegate.Type) ColumnChange {

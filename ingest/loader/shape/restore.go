@@ -73,6 +73,13 @@ func Sharpen(from, to tidegate.Type, column string, unmapped []byte, cell string
 		if !ok {
 			continue
 		}
+		if from.Kind == tidegate.Float && m.Value[0] == '"' { // where JSON has no such number, its digits are a text
+			digits := m.Value[1 : len(m.Value)-1]
+			if _, ok := DigitsOf(string(digits)); !ok {
+				continue
+			}
+			exact = inferLiteral(digits)
+		}
 		held, reason := fit(from, exact)
 		if reason != "" || !held.rounded || !held.is(cell) {
 			continue

@@ -16,6 +16,7 @@ var macros = []string{
 	`CREATE MACRO main.parse_json(t) AS CAST(t AS JSON)`,
 	`CREATE MACRO main.bq_string(v) AS CASE WHEN typeof(v) LIKE 'DECIMAL%' AND CAST(v AS VARCHAR) LIKE '%.%' THEN rtrim(rtrim(CAST(v AS VARCHAR), '0'), '.') ELSE CAST(v AS VARCHAR) END`,
 	`CREATE MACRO main.bq_timestamp(v) AS CAST(v AS TIMESTAMPTZ)`,
+	`CREATE MACRO main.format_timestamp(f, v, z) AS strftime(v AT TIME ZONE z, replace(f, '%E6S', '%S.%f'))`,
 	`CREATE MACRO main.timestamp_trunc(v, p) AS date_trunc(p, v)`,
 	`CREATE MACRO main.unix_seconds(v) AS CAST(floor(epoch(v)) AS BIGINT)`,
 	`CREATE MACRO main.safe_divide(a, b) AS a / nullif(b, 0)`,
@@ -125,7 +126,7 @@ func (w *rewriter) one(ts []token, i int) int {
 	case t.is("except") && call && i > 0 && ts[i-1].is("*"):
 		w.out.WriteString("EXCLUDE")
 		return i + 1
-	case t.is(",") && next(1).is("wide_number_mode"):
+	case t.is(",") && next(1).is("wide_number_mode", "stringify_wide_numbers"):
 		return i + 5 // , wide_number_mode = > 'round'
 	case w.ddl && i > 0 && (ts[i-1].kind == name || ts[i-1].is("type")):
 		if typ, n := w.typeAt(ts, i); n > 0 {

@@ -19,7 +19,10 @@ var macros = []string{
 	`CREATE MACRO main.to_timestamp_tz(t, f) AS CAST(replace(t, ' +', '+') AS TIMESTAMPTZ)`,
 	`CREATE MACRO main.to_timestamp_ltz(t, f) AS CAST(replace(t, ' +', '+') AS TIMESTAMPTZ)`,
 	`CREATE MACRO main.parse_json(t) AS CAST(t AS JSON)`,
-	`CREATE MACRO main.to_varchar(v, f) AS CASE WHEN f LIKE '%FF6' THEN strftime(CAST(v AS TIMESTAMP), '%Y-%m-%d %H:%M:%S.%f') ELSE CAST(v AS VARCHAR) END`,
+	`CREATE MACRO main.to_varchar(v, f) AS CASE f WHEN 'YYYY-MM-DD"T"HH24:MI:SS.FF6"Z"' THEN strftime(CAST(v AS TIMESTAMP), '%Y-%m-%dT%H:%M:%S.%fZ') WHEN 'YYYY-MM-DD' THEN CAST(v AS VARCHAR) ELSE error('the double does not know this format') END`,
+	`CREATE MACRO main.sf_text(v) AS CASE WHEN typeof(v) = 'DOUBLE' THEN regexp_replace(CAST(v AS VARCHAR), '[.]0$', '') ELSE CAST(v AS VARCHAR) END`,
+	`CREATE MACRO main.convert_timezone(z, v) AS v`, // a moment has no zone there
+	`CREATE MACRO main.to_variant(v) AS CASE WHEN v IS NOT NULL THEN to_json(v) END`,
 	`CREATE MACRO main.base64_encode(v) AS to_base64(v)`,
 	`CREATE MACRO main.current_warehouse() AS 'COMPUTE'`,
 	`CREATE MACRO main.sf_role() AS 'LOADER'`,
@@ -118,6 +121,11 @@ func (w *rewriter) one(ts []token, i int) int {
 	case t.is("table") && next(1).is("(") && next(2).is("flatten", "generator"):
 		if end := closing(ts, i+1); end > 0 {
 			w.function(ts[i+2 : end])
+			return end + 1
+		}
+	case t.is("cast") && next(1).is("("):
+		if end := closing(ts, i+1); end > i+4 && ts[end-2].is("as") && ts[end-1].is("varchar") && !ts[end-3].is("]") { // an element is a text already
+			w.out.WriteString("sf_text(" + w.sub(ts[i+2:end-2]) + ")")
 			return end + 1
 		}
 	case t.is("current_role") && next(1).is("("):
