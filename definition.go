@@ -290,7 +290,7 @@ type DriftCheck struct {
 
 // LedgerSettings say what a sync remembers and where.
 type LedgerSettings struct {
-	// Placement is the model's own warehouse, or a database of the hub's where that warehouse is read-only to it. When empty it is the warehouse, but for ClickHouse and BigQuery: there runs work in the hub's database, and `warehouse` publishes what they leave.
+	// Placement is the model's own warehouse, or a database of the hub's where that warehouse is read-only to it. When empty it is the warehouse, but for ClickHouse, BigQuery, Redshift and Snowflake: there runs work in the hub's database, and `warehouse` publishes what they leave.
 	Placement string `json:"placement,omitempty" enum:"warehouse,local"`
 	// Payloads is `full` when empty; `hash` keeps fingerprints only: no before-images, so no undo and no values in plans.
 	Payloads string `json:"payloads,omitempty" enum:"full,hash"`

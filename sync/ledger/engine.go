@@ -6,7 +6,7 @@ import (
 )
 
 // engine is the part of the ledger's SQL that differs from engine to engine; a
-// dialect without one cannot hold a ledger. All else is in sql.go.
+// dialect without one cannot hold a ledger. All else is in sql.go, and how rows are hashed is the dialect's.
 type engine interface {
 	// keyText is a key column as the text that its hash is taken of. It is the
 	// same on every engine, so that a ledger can move.
@@ -14,12 +14,6 @@ type engine interface {
 	words() words
 	// keyHashes are the two halves of the MD5 of a text, 63 bits each.
 	keyHashes(text sqltext.Text) (hash, check sqltext.Text)
-	// hashed is a column as fingerprint takes it.
-	hashed(col sqltext.Text, kind tidegate.Kind) sqltext.Text
-	// fingerprint hashes cells to 63 bits; it may differ from engine to engine.
-	fingerprint(version int64, cells []sqltext.Text) sqltext.Text
-	// hashProbe is a query of one number that changes when fingerprint does.
-	hashProbe() string
 	// settings are for the transaction that compares; they end with it.
 	settings() []string
 	// sumsFirst: scratch needs the checksum of the model.
@@ -42,14 +36,14 @@ type words struct {
 	indexes sqltext.Text
 }
 
+// engines are those that ledgers are worked on, by the names of their dialects.
+func engines() map[string]engine {
+	return map[string]engine{"duckdb": duckdbEngine{}, "postgres": postgresEngine{}}
+}
+
 func engineOf(d sqltext.Dialect) (engine, bool) {
-	switch d.Name() {
-	case "duckdb":
-		return duckdbEngine{}, true
-	case "postgres":
-		return postgresEngine{}, true
-	}
-	return nil, false
+	e, ok := engines()[d.Name()]
+	return e, ok
 }
 
 // scratchTable and the others are temporary: each transaction has its own.

@@ -33,20 +33,9 @@ func (duckdbEngine) keyHashes(text sqltext.Text) (hash, check sqltext.Text) {
 	return "CAST((md5_number(" + text + ")" + bits, "CAST(((md5_number(" + text + ") >> 64)" + bits
 }
 
-func (duckdbEngine) hashed(col sqltext.Text, _ tidegate.Kind) sqltext.Text { return col }
-
 func (duckdbEngine) settings() []string { return nil }
 
 func (duckdbEngine) sumsFirst() bool { return false }
-
-func (duckdbEngine) fingerprint(version int64, cells []sqltext.Text) sqltext.Text {
-	return "CAST(hash(CAST(" + number(version) + " AS BIGINT), " + sqltext.Join(cells, ", ") + ") >> 1 AS BIGINT)"
-}
-
-// hashProbe is a fixed vector through the engine's hash function.
-func (duckdbEngine) hashProbe() string {
-	return `SELECT (hash(1::BIGINT, 'tidegate', true, 1.5::DOUBLE, 12.34::DECIMAL(18,2), DATE '2024-02-29', TIMESTAMP '2024-02-29 12:00:00', '\x00a'::BLOB, NULL) >> 1)::BIGINT`
-}
 
 // scratch reads the model once. All unchanged rows fall into one group, which
 // only counts them: that is how one pass gives both the changed rows and exact

@@ -52,54 +52,6 @@ func halves(digest sqltext.Text) (first, second sqltext.Text) {
 	return half(0), half(8)
 }
 
-// hashed is the bytes of a value where the engine's own hash of its type is not one of
-// all of it: whole numbers and times are folded to 32 bits, numerics are equal whatever
-// their scale, texts may have a collation that takes different ones for equal.
-func (postgresEngine) hashed(col sqltext.Text, kind tidegate.Kind) sqltext.Text {
-	switch kind {
-	case tidegate.Int:
-		return "int8send(CAST(" + col + " AS bigint))"
-	case tidegate.Float:
-		return "float8send(CAST(" + col + " AS double precision))"
-	case tidegate.Decimal:
-		return "numeric_send(CAST(" + col + " AS numeric))"
-	case tidegate.Timestamp:
-		return "timestamptz_send(CAST(" + col + " AS timestamptz))"
-	case tidegate.Bool, tidegate.Bytes, tidegate.Date:
-		return col
-	default:
-		return "CAST(" + col + ` AS text) COLLATE "C"`
-	}
-}
-
-// fingerprint hashes the hash again: the first one adds the hashes of the cells up, and a
-// checksum of such sums would hardly see two rows that exchange a value.
-func (postgresEngine) fingerprint(version int64, cells []sqltext.Text) sqltext.Text {
-	seed := number(version)
-	return "(hash_record_extended(ROW(int8send(hash_record_extended(ROW(" + sqltext.Join(cells, ", ") + "), " + seed + "))), " + seed + ") & 9223372036854775807)"
-}
-
-func (e postgresEngine) hashProbe() string {
-	var cells []sqltext.Text
-	for _, c := range []struct {
-		value sqltext.Text
-		kind  tidegate.Kind
-	}{
-		{"1", tidegate.Int},
-		{"'tidegate'", tidegate.String},
-		{"true", tidegate.Bool},
-		{"1.5", tidegate.Float},
-		{"12.34", tidegate.Decimal},
-		{"DATE '2024-02-29'", tidegate.Date},
-		{"TIMESTAMPTZ '2024-02-29 12:00:00Z'", tidegate.Timestamp},
-		{"'\\x0061'::bytea", tidegate.Bytes},
-		{"NULL", tidegate.String},
-	} {
-		cells = append(cells, e.hashed(c.value, c.kind))
-	}
-	return string("SELECT " + e.fingerprint(7, cells))
-}
-
 // settings give a comparison the memory to keep the ledger's fingerprints at hand, and
 // let workers take part: the engine expects half of the rows to be open, and to pay for
 // handing each of them over.

@@ -19,37 +19,11 @@ type Home interface {
 	Dialect() string
 }
 
-// homeEngine is what the SQL of a home needs beside its dialect.
-type homeEngine interface {
-	// fingerprint hashes cells to 63 bits.
-	fingerprint(version int64, cells []sqltext.Text) sqltext.Text
-	// hashProbe is a query of one number that changes when fingerprint does.
-	hashProbe() string
-	// xor is the aggregate of that name; it passes over NULL.
-	xor(x sqltext.Text) sqltext.Text
-	// low are the lower 32 bits of a number.
-	low(x sqltext.Text) sqltext.Text
-}
-
-func homeEngineOf(d sqltext.Dialect) (homeEngine, bool) {
-	switch d.Name() {
-	case "clickhouse":
-		return clickhouseHome{}, true
-	case "bigquery":
-		return bigqueryHome{}, true
-	}
-	return nil, false
-}
-
 // Keeps says whether a warehouse of the dialect can be the home of a ledger
-// (Options.Home): one that Speaks is none.
+// (Options.Home): every one that does not Speak.
 func Keeps(dialect string) bool {
-	d, ok := sqltext.Find(dialect)
-	if !ok {
-		return false
-	}
-	_, ok = homeEngineOf(d)
-	return ok
+	_, ok := sqltext.Find(dialect)
+	return ok && !Speaks(dialect)
 }
 
 // home is the ledger as a warehouse without cheap transactions keeps it.
@@ -80,8 +54,9 @@ type home struct {
 	wh Home
 	d  sqltext.Dialect
 	n  names
-	e  homeEngine
 	s  statements // for naming tables in d; it has no engine
+	// integer and texts are what the types of ints and texts are called.
+	integer, texts sqltext.Text
 	// most is how many publications may stand on one base.
 	most int64
 }
@@ -94,8 +69,7 @@ func homeOf(wh Home, workspace, sync string) (*home, error) {
 	if !ok {
 		return nil, fmt.Errorf("no dialect is called %q", wh.Dialect())
 	}
-	e, ok := homeEngineOf(d)
-	if !ok {
+	if !Keeps(d.Name()) {
 		return nil, &tidegate.Fault{
 			Action: tidegate.Halt, Code: "ledger.placement", Subject: "sync " + sync, Message: fmt.Sprintf("a ledger cannot be published to a warehouse of the kind %s", d.Name()),
 			Hint: "set ledger.placement: local on the sync",
@@ -105,7 +79,15 @@ func homeOf(wh Home, workspace, sync string) (*home, error) {
 	if err := d.Check(n.of("manifest").Name); err != nil {
 		return nil, err
 	}
-	return &home{wh: wh, d: d, n: n, e: e, s: statements{d: d, n: n}, most: publications}, nil
+	integer, err := d.Type(tidegate.Type{Kind: tidegate.Int})
+	if err != nil {
+		return nil, err
+	}
+	texts, err := d.Type(tidegate.Type{Kind: tidegate.String})
+	if err != nil {
+		return nil, err
+	}
+	return &home{wh: wh, d: d, n: n, integer: integer, texts: texts, s: statements{d: d, n: n}, most: publications}, nil
 }
 
 const (
@@ -211,10 +193,15 @@ func (h *home) latest(columns ...string) sqltext.Text {
 // the columns' names: engines differ in which of the two a word means.
 func (h *home) sums() sqltext.Text {
 	confirmed := sqltext.Text("CASE WHEN t.acked THEN t.fingerprint END")
-	whole := func(x sqltext.Text) sqltext.Text { return "coalesce(" + x + ", 0)" }
-	return "SELECT count(*), " + whole("sum(CASE WHEN t.acked THEN 1 ELSE 0 END)") + ", " + whole(h.e.xor("t.key_hash")) + ", " + whole(h.e.xor(confirmed)) + ", " + whole("sum("+h.e.low(confirmed)+")") +
-		", " + whole("sum(CASE WHEN t.recorded THEN 1 ELSE 0 END)") + ", " + whole(h.e.xor("CASE WHEN t.recorded THEN t.key_hash END")) +
+	hash := h.d.Hash()
+	return "SELECT count(*), " + h.whole("sum(CASE WHEN t.acked THEN 1 ELSE 0 END)") + ", " + h.whole(hash.Xor("t.key_hash")) + ", " + h.whole(hash.Xor(confirmed)) + ", " + h.whole("sum("+hash.Low(confirmed)+")") +
+		", " + h.whole("sum(CASE WHEN t.recorded THEN 1 ELSE 0 END)") + ", " + h.whole(hash.Xor("CASE WHEN t.recorded THEN t.key_hash END")) +
 		" FROM (" + h.latest("key_hash", "fingerprint", "acked", "recorded", "gone") + ") AS t WHERE NOT t.gone"
+}
+
+// whole is an aggregate as an int, which it is not in every engine; none is 0.
+func (h *home) whole(x sqltext.Text) sqltext.Text {
+	return "CAST(coalesce(" + x + ", 0) AS " + h.integer + ")"
 }
 
 // intact says whether what is visible adds up to the checksum.

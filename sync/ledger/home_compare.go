@@ -92,16 +92,17 @@ func (a *atHome) prepare(src source) error {
 			q = "CAST(" + q + " AS " + typ + ")"
 		default:
 		}
-		hashed, cells = append(hashed, q), append(cells, q+" AS "+cell(i))
+		hashed, cells = append(hashed, a.h.d.Hash().Cell(q, c.Type.Kind)), append(cells, q+" AS "+cell(i))
 		a.cells = append(a.cells, tidegate.Column{Name: string(cell(i)), Type: c.Type})
 	}
-	a.rows = "SELECT true AS present, " + a.h.e.fingerprint(src.version, hashed) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
+	a.rows = "SELECT true AS present, " + a.h.d.Hash().Row(src.version, hashed) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
 	return nil
 }
 
 // quick is the checksum of the model's rows.
 func (a *atHome) quick(ctx context.Context, sums *checksums) error {
-	sql := "SELECT count(*), coalesce(" + a.h.e.xor("m.fingerprint") + ", 0), coalesce(sum(" + a.h.e.low("m.fingerprint") + "), 0) FROM (" + a.rows + ") AS m"
+	hash := a.h.d.Hash()
+	sql := "SELECT count(*), " + a.h.whole(hash.Xor("m.fingerprint")) + ", " + a.h.whole("sum("+hash.Low("m.fingerprint")+")") + " FROM (" + a.rows + ") AS m"
 	return a.h.one(ctx, string(sql), a.args, &sums.rows, &sums.xor, &sums.sum)
 }
 

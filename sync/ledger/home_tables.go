@@ -66,6 +66,7 @@ type publishedTables struct{ workspace, sync, manifest, state, log, runs string 
 // from the manifest, so that no text of a definition is written into a statement.
 func (h *home) viewsOf(all []publishedTables) ([]string, error) {
 	var runs, log, snapshot []sqltext.Text
+	whose := "SELECT " + h.text("f.workspace") + " AS workspace, " + h.text("f.sync") + " AS sync, "
 	for _, p := range all {
 		names := make([]sqltext.Text, 0, 4)
 		for _, name := range []string{p.manifest, p.state, p.log, p.runs} {
@@ -77,19 +78,23 @@ func (h *home) viewsOf(all []publishedTables) ([]string, error) {
 		}
 		named := " CROSS JOIN (SELECT max(workspace) AS workspace, max(sync) AS sync FROM " + names[0] + ") AS f"
 		rows := func(table, columns sqltext.Text) sqltext.Text {
-			return "SELECT f.workspace AS workspace, f.sync AS sync, " + columns + " FROM (SELECT * FROM " + table + " WHERE " + h.visible(names[0]) + ") AS t" + named
+			return whose + columns + " FROM (SELECT * FROM " + table + " WHERE " + h.visible(names[0]) + ") AS t" + named
 		}
-		runs = append(runs, rows(names[3], aliased("t", "run_id", "kind", "state", "started_at", "finished_at", "changes", "summary", "counts")))
-		log = append(log, rows(names[2], aliased("t", "run_id", "ordinal", "key", "op", "disposition", "identifier", "destination_id", "before", "after", "fault_action", "fault_code", "fault_subject",
+		runs = append(runs, rows(names[3], h.shown(runsSchema(), "run_id", "kind", "state", "started_at", "finished_at", "changes", "summary", "counts")))
+		log = append(log, rows(names[2], h.shown(logSchema(), "run_id", "ordinal", "key", "op", "disposition", "identifier", "destination_id", "before", "after", "fault_action", "fault_code", "fault_subject",
 			"fault_message", "fault_hint", "cluster", "next_attempt_at", "recorded_at")))
 		raw := []string{
 			"gone", "r_key", "r_identifier", "r_destination_id", "r_payload", "r_confirmed_at", "r_run_id", "a_key", "a_state", "a_identifier", "a_destination_id", "a_payload",
 			"a_attempts", "a_first_failed_at", "a_next_attempt_at", "a_fault_code", "a_fault_message",
 		}
-		snapshot = append(snapshot, "SELECT f.workspace AS workspace, f.sync AS sync, coalesce(t.r_key, t.a_key) AS key, coalesce(t.a_state, 'acked') AS state, coalesce(t.r_identifier, t.a_identifier) AS identifier"+
-			", coalesce(t.r_destination_id, t.a_destination_id) AS destination_id, t.r_payload AS confirmed, t.r_confirmed_at AS confirmed_at, t.r_run_id AS confirmed_by, t.a_payload AS attempted"+
-			", t.a_attempts AS attempts, t.a_first_failed_at AS first_failed_at, t.a_next_attempt_at AS next_attempt_at, t.a_fault_code AS fault_code, t.a_fault_message AS fault_message FROM ("+
-			h.current(names[1], names[0], raw)+") AS t"+named+" WHERE NOT t.gone")
+		either := func(column string) sqltext.Text {
+			return ", " + h.text(sqltext.Text("coalesce(t.r_"+column+", t.a_"+column+")")) + " AS " + sqltext.Text(column)
+		}
+		text := func(column, as sqltext.Text) sqltext.Text { return ", " + h.text("t."+column) + " AS " + as }
+		snapshot = append(snapshot, whose+h.text("coalesce(t.r_key, t.a_key)")+" AS key, "+h.text("coalesce(t.a_state, 'acked')")+" AS state"+either("identifier")+either("destination_id")+
+			text("r_payload", "confirmed")+", t.r_confirmed_at AS confirmed_at"+text("r_run_id", "confirmed_by")+text("a_payload", "attempted")+
+			", t.a_attempts AS attempts, t.a_first_failed_at AS first_failed_at, t.a_next_attempt_at AS next_attempt_at"+text("a_fault_code", "fault_code")+text("a_fault_message", "fault_message")+
+			" FROM ("+h.current(names[1], names[0], raw)+") AS t"+named+" WHERE NOT t.gone")
 	}
 	var out []string
 	for _, v := range []struct {
@@ -98,17 +103,28 @@ func (h *home) viewsOf(all []publishedTables) ([]string, error) {
 	}{{runsView, runs}, {logView, log}, {snapshotView, snapshot}} {
 		sql := "DROP VIEW IF EXISTS " + h.s.shared(v.name)
 		if len(v.parts) > 0 {
-			sql = "CREATE OR REPLACE VIEW " + h.s.shared(v.name) + " AS " + sqltext.Join(v.parts, " UNION ALL ")
+			sql = h.d.View(h.s.shared(v.name), sqltext.Join(v.parts, " UNION ALL "))
 		}
 		out = append(out, string(sql))
 	}
 	return out, nil
 }
 
-func aliased(alias sqltext.Text, columns ...string) sqltext.Text {
+// text is a text of the type that every one has: a view that is made anew has the
+// same columns then, however long the texts of its tables have become.
+func (h *home) text(x sqltext.Text) sqltext.Text {
+	return "CAST(" + x + " AS " + h.texts + ")"
+}
+
+// shown are columns of the table t in a view.
+func (h *home) shown(schema tidegate.Schema, columns ...string) sqltext.Text {
 	list := make([]sqltext.Text, len(columns))
 	for i, c := range columns {
-		list[i] = alias + "." + sqltext.Text(c) + " AS " + sqltext.Text(c)
+		x := "t." + sqltext.Text(c)
+		if schema[schema.Index(c)].Type.Kind == tidegate.String {
+			x = h.text(x)
+		}
+		list[i] = x + " AS " + sqltext.Text(c)
 	}
 	return sqltext.Join(list, ", ")
 }

@@ -18,6 +18,10 @@ import (
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
 	"github.com/tidegate/tidegate/warehouse/clickhouse"
 	"github.com/tidegate/tidegate/warehouse/clickhouse/chdbtest"
+	"github.com/tidegate/tidegate/warehouse/redshift"
+	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
+	"github.com/tidegate/tidegate/warehouse/snowflake"
+	"github.com/tidegate/tidegate/warehouse/snowflake/sftest"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
@@ -26,9 +30,11 @@ import (
 const (
 	inClickHouse = "published to ClickHouse"
 	inBigQuery   = "published to BigQuery"
+	inRedshift   = "published to Redshift"
+	inSnowflake  = "published to Snowflake"
 )
 
-func homes() []string { return []string{inClickHouse, inBigQuery} }
+func homes() []string { return []string{inClickHouse, inBigQuery, inRedshift, inSnowflake} }
 
 // someHome is for what does not depend on the home's engine; all of them with TIDEGATE_LONG.
 func someHome() []string {
@@ -48,8 +54,7 @@ func rounds(place string) int {
 
 // few is n where a schedule costs little.
 func few(place string, n int) int {
-	switch place {
-	case inClickHouse, inBigQuery:
+	if slices.Contains(homes(), place) {
 		return 1
 	}
 	return n
@@ -61,10 +66,22 @@ func openHome(w *world, place string) engineUnderTest {
 	env := warehouse.Env{Log: slog.New(slog.DiscardHandler), Now: w.clock}
 	var wh warehouse.Warehouse
 	var err error
-	if place == inClickHouse {
+	switch place {
+	case inClickHouse:
 		s := chdbtest.Get(w.t, warehousetest.Missing)
 		wh, err = clickhouse.Open(w.ctx, clickhouse.Config{Host: s.Host, Port: s.Port, User: chdbtest.User, Password: secret.New(chdbtest.Password)}, env)
-	} else {
+	case inRedshift:
+		c := rstest.New(w.t, shared.Get(w.t, warehousetest.Missing))
+		wh, err = redshift.Open(w.ctx, redshift.Config{
+			Host: c.Host, Port: c.Port, Database: c.Database, User: c.User, TLS: "disable",
+			Bucket: rstest.Bucket, Region: rstest.Region, AccessKeyID: rstest.AccessKey, SecretAccessKey: secret.New(rstest.SecretKey), IAMRole: rstest.Role, Endpoint: c.S3.URL,
+		}, env)
+	case inSnowflake:
+		env.Dir = w.t.TempDir()
+		wh, err = snowflake.Open(w.ctx, snowflake.Config{
+			Account: "acme-test", User: sftest.User, Password: secret.New(sftest.Password), Database: "analytics", Warehouse: "compute", Role: "loader", Endpoint: sftest.New(w.t).URL,
+		}, env)
+	default:
 		wh, err = bigquery.Open(w.ctx, bigquery.Config{Project: bqtest.Project, Endpoint: bqtest.New(w.t).URL}, env)
 	}
 	if err != nil {

@@ -76,7 +76,7 @@ func Exists(ctx context.Context, wh interface {
 		return false, nil
 	}
 	kind := "fence"
-	if _, keeps := homeEngineOf(d); keeps {
+	if Keeps(d.Name()) {
 		kind = "manifest"
 	}
 	_, err := wh.Describe(ctx, namesOf(d, workspace, sync).of(kind))

@@ -329,9 +329,9 @@ func (p *planner) source(ctx context.Context, tx warehouse.Tx) error {
 		p.src.columns = append(p.src.columns, p.req.Model.Schema[at])
 	}
 	var probe int64
-	ask := func() error { return one(ctx, tx, p.w.sql.e.hashProbe(), nil, &probe) }
+	ask := func() error { return one(ctx, tx, string(p.w.sql.d.Hash().Probe), nil, &probe) }
 	if p.home != nil {
-		ask = func() error { return p.home.h.one(ctx, p.home.h.e.hashProbe(), nil, &probe) }
+		ask = func() error { return p.home.h.one(ctx, string(p.home.h.d.Hash().Probe), nil, &probe) }
 	}
 	if err := ask(); err != nil {
 		return fmt.Errorf("probing the engine's hash function: %w", err)

@@ -72,7 +72,7 @@ func (s statements) compare(src source) (comparison, error) {
 		if err != nil {
 			return c, err
 		}
-		all = append(all, s.e.hashed("q."+q, column.Type.Kind))
+		all = append(all, s.d.Hash().Cell("q."+q, column.Type.Kind))
 		cells = append(cells, "q."+q+" AS "+cell(i))
 		if i >= src.keys {
 			continue
@@ -94,7 +94,7 @@ func (s statements) compare(src source) (comparison, error) {
 	hash, check := s.e.keyHashes(parts)
 	c.text = "CASE WHEN NOT (" + noKey + ") THEN " + parts + " END"
 	c.hash, c.check = "CASE WHEN NOT ("+noKey+") THEN "+hash+" END", check
-	c.rows = "SELECT true AS present, " + s.e.fingerprint(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
+	c.rows = "SELECT true AS present, " + s.d.Hash().Row(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
 	return c, nil
 }
 

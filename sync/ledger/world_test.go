@@ -59,12 +59,13 @@ func placements() []string { return []string{inDuckDB, inLocal, inPostgres} }
 // newWorldAt is newWorld with the ledger somewhere else.
 func newWorldAt(tb testing.TB, place string) *world {
 	tb.Helper()
-	switch place {
-	case inClickHouse, inBigQuery:
+	if slices.Contains(homes(), place) {
 		w := emptyWorld(tb)
 		w.wh = openHome(w, place)
 		w.beside()
 		return w
+	}
+	switch place {
 	case inPostgres:
 	default:
 		w := newWorld(tb)

@@ -248,3 +248,34 @@ func TestForeignTables(t *testing.T) {
 		t.Error(err, d)
 	}
 }
+
+// TestHashesOfTheDouble holds the double to the examples of Redshift's documentation, and to FarmHash's own numbers for the lengths that it
+// treats each in its way.
+func TestHashesOfTheDouble(t *testing.T) {
+	t.Parallel()
+	cfg, _ := config(t)
+	w := open(t, cfg)
+	defer w.Close()
+	for sql, want := range map[string]int64{
+		"SELECT FARMFINGERPRINT64('Amazon Redshift')":                  8085098817162212970,
+		"SELECT FARMFINGERPRINT64(CAST('Amazon Redshift' AS VARBYTE))": 8085098817162212970,
+		"SELECT FNV_HASH(1)":                                                       -5968735742475085980,
+		"SELECT FNV_HASH('Amazon Redshift')":                                       7783490368944507294,
+		"SELECT FNV_HASH('Amazon Redshift', FNV_HASH(1))":                          -2202602717770968555,
+		"SELECT FNV_HASH('cd', FNV_HASH('ab'))":                                    -281581062704388899,
+		"SELECT FARMFINGERPRINT64(CAST(CAST('' AS VARCHAR) AS VARBYTE))":           -7286425919675154353,
+		"SELECT CAST(JSON_SERIALIZE_TO_VARBYTE(JSON_PARSE('[1]')) IS NULL AS INT)": 0,
+	} {
+		if rows := rowsOf(t, w, sql); rows[0][0] != want {
+			t.Errorf("%s is %v, want %d", sql, rows[0][0], want)
+		}
+	}
+	for n, want := range map[int]int64{
+		1: 1366698271136253306, 3: -8824672173256051715, 4: -797828528184215899, 7: -343606922379908217, 8: 5102859526078303239, 16: 4320848957565769301, 17: -4061352233596342851,
+		32: -5307099777350626718, 33: -981808865693223978, 64: -8304030206579935072, 65: 8330986144681106620, 128: 6548702730867532314, 129: -353075450497946926, 200: 640913882323733241,
+	} {
+		if rows := rowsOf(t, w, "SELECT FARMFINGERPRINT64(SUBSTRING(REPEAT('The quick brown fox jumps over the lazy dog. ', 5), 1, CAST($1 AS INT)))", n); rows[0][0] != want {
+			t.Errorf("the fingerprint of %d bytes is %v, want %d", n, rows[0][0], want)
+		}
+	}
+}

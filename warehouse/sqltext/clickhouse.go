@@ -43,6 +43,7 @@ func ClickHouse() Dialect {
 		hour: func(column Text) Text {
 			return "toInt64(intDiv(toUnixTimestamp64Micro(toDateTime64(" + column + ", 6)), 3600000000))"
 		},
+		hash:        clickHouseHash(),
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

@@ -28,6 +28,7 @@ func DuckDB() Dialect {
 		decimal:     "DECIMAL",
 		maxDecimal:  38,
 		reserved:    duckDBReserved,
+		hash:        duckDBHash(),
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

@@ -30,6 +30,7 @@ func Postgres() Dialect {
 		reserved:    postgresReserved,
 		system:      words("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"),
 		indexes:     true,
+		hash:        postgresHash(),
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

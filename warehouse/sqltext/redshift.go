@@ -40,6 +40,8 @@ func Redshift() Dialect {
 		system:      words("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid", "oid", "insertxid", "deletexid"),
 		illegal:     redshiftIllegal,
 		plain:       redshiftPlain,
+		hash:        redshiftHash(),
+		viewBinding: " WITH NO SCHEMA BINDING",
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

@@ -38,6 +38,8 @@ func Snowflake() Dialect {
 		},
 		maxDecimal:  38,
 		reserved:    snowflakeReserved,
+		hash:        snowflakeHash(),
+		viewGrants:  " COPY GRANTS",
 		placeholder: func(n int) Text { return Text(":" + strconv.Itoa(n)) },
 	}
 }

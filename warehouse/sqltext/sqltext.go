@@ -56,6 +56,11 @@ type Dialect struct {
 	illegal func(what namePart, name string) string
 	// plain turns a name that illegal refuses somewhere into one that it takes everywhere.
 	plain func(name string) (plain string, changed bool)
+	// hash is how rows are hashed.
+	hash Hash
+	// viewGrants stands before the AS of a view that is made anew, so that it keeps its grants; viewBinding
+	// stands at its end, so that it binds no table.
+	viewGrants, viewBinding Text
 	// upper says that names are made in upper case, as the engine makes of those that are not quoted; only
 	// ASCII letters have a case here. An adapter hands them out in lower case.
 	upper bool

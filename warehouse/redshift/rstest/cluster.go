@@ -45,6 +45,7 @@ type Cluster struct {
 	mu         sync.Mutex
 	conns      map[net.Conn]struct{}
 	statements []string
+	views      map[string]string // those that hold on to no table, and how they are made
 	closed     bool
 }
 
@@ -69,8 +70,8 @@ GRANT SELECT ON pg_catalog.rs_attribute, pg_catalog.svv_relation_privileges, pg_
 // New makes an empty database with a bucket of its own; both end with tb.
 func New(tb testing.TB, server *pgtest.Server) *Cluster {
 	tb.Helper()
-	c := &Cluster{Postgres: server, Database: server.Database(tb), User: pgtest.Superuser, S3: NewS3(tb), conns: map[net.Conn]struct{}{}}
-	server.Exec(tb, c.Database, prelude)
+	c := &Cluster{Postgres: server, Database: server.Database(tb), User: pgtest.Superuser, S3: NewS3(tb), conns: map[net.Conn]struct{}{}, views: map[string]string{}}
+	server.Exec(tb, c.Database, prelude+hashes)
 	var err error
 	if c.listener, err = (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0"); err != nil {
 		tb.Fatal(err)

@@ -192,7 +192,7 @@ func (c *Cluster) statement(tokens []token, inTransaction bool) (string, *pgprot
 		}
 		out.WriteString("; COMMENT ON TABLE " + strings.TrimSpace(name.String()) + " IS '" + keys + "'")
 	}
-	return out.String(), nil
+	return c.late(words, out.String()), nil
 }
 
 func refuse(words []token, inTransaction bool) *pgproto3.ErrorResponse {

@@ -69,6 +69,8 @@ func (e *engine) define(ctx context.Context, ts []token) (*outcome, error) {
 		e.s.stages[schema+"."+stage] = true
 		e.s.mu.Unlock()
 		return says("Stage area " + stage + " successfully created."), nil
+	case is("view"):
+		return e.view(ctx, verb, replace, ts[at:])
 	case is("table"):
 		exists := is("if", "not", "exists") || is("if", "exists")
 		schema, table, n := tableAt(ts[at:])
@@ -91,6 +93,30 @@ func (e *engine) define(ctx context.Context, ts []token) (*outcome, error) {
 		}
 	}
 	return nil, syntax(ts[0].line, ts[0].col, ts[0].value)
+}
+
+// view makes a view, or drops it.
+func (e *engine) view(ctx context.Context, verb string, replace bool, ts []token) (*outcome, error) {
+	clause := ""
+	if verb == "drop" && ts[0].is("if") {
+		clause, ts = "IF EXISTS ", ts[2:]
+	}
+	schema, name, n := tableAt(ts)
+	path := quoteName(schema) + "." + quoteName(name)
+	if verb == "drop" {
+		_, err := e.one.conn.ExecContext(ctx, "DROP VIEW "+clause+path)
+		return says("dropped"), err
+	}
+	if replace {
+		clause = "OR REPLACE "
+	}
+	rest := ts[n:]
+	if rest[0].is("copy") && rest[1].is("grants") {
+		rest = rest[2:]
+	}
+	var w rewriter
+	_, err := e.one.conn.ExecContext(ctx, "CREATE "+clause+"VIEW "+path+" "+w.sub(rest))
+	return says("View " + name + " successfully created."), err
 }
 
 func (e *engine) schema(ctx context.Context, verb, id string, exists bool) (*outcome, error) {

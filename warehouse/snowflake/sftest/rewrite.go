@@ -23,6 +23,8 @@ var macros = []string{
 	`CREATE MACRO main.sf_text(v) AS CASE WHEN typeof(v) = 'DOUBLE' THEN regexp_replace(CAST(v AS VARCHAR), '[.]0$', '') ELSE CAST(v AS VARCHAR) END`,
 	`CREATE MACRO main.convert_timezone(z, v) AS v`, // a moment has no zone there
 	`CREATE MACRO main.to_variant(v) AS CASE WHEN v IS NOT NULL THEN to_json(v) END`,
+	`CREATE MACRO main.bitand(a, b) AS a & b`,
+	`CREATE MACRO main.bitxor_agg(v) AS bit_xor(v)`,
 	`CREATE MACRO main.base64_encode(v) AS to_base64(v)`,
 	`CREATE MACRO main.current_warehouse() AS 'COMPUTE'`,
 	`CREATE MACRO main.sf_role() AS 'LOADER'`,
@@ -126,6 +128,11 @@ func (w *rewriter) one(ts []token, i int) int {
 	case t.is("cast") && next(1).is("("):
 		if end := closing(ts, i+1); end > i+4 && ts[end-2].is("as") && ts[end-1].is("varchar") && !ts[end-3].is("]") { // an element is a text already
 			w.out.WriteString("sf_text(" + w.sub(ts[i+2:end-2]) + ")")
+			return end + 1
+		}
+	case t.is("hash") && next(1).is("("):
+		if end := closing(ts, i+1); end > 0 { // signed, and not the same numbers: Snowflake's function is its own
+			w.out.WriteString("CAST(CAST(hash(" + w.sub(ts[i+2:end]) + ") AS HUGEINT) - 9223372036854775808 AS BIGINT)")
 			return end + 1
 		}
 	case t.is("current_role") && next(1).is("("):
