@@ -13,7 +13,8 @@ type Widener interface {
 	// Widen gives the column of t that is called as c the type of c. Where that type does
 	// not hold every value of the old one (see Holds) it is a Halt fault "warehouse.narrows",
 	// and nothing changes. Values become what a row that is loaded later would hold: a
-	// number or a time becomes its text as a string, its scalar as JSON.
+	// number or a time becomes its text as a string, its scalar as JSON. In a unit it is put
+	// off until Commit, as statements are.
 	Widen(ctx context.Context, t Table, c tidegate.Column) error
 }
 

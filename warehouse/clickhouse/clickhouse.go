@@ -128,8 +128,9 @@ func (w *Warehouse) Close() error {
 // exec runs a statement that changes something. It waits until the change is visible
 // everywhere. A call that may be repeated is, when its answer is lost.
 func (w *Warehouse) exec(ctx context.Context, q *call) error {
-	settings := map[string]string{"session_timezone": "UTC", "mutations_sync": "2", "alter_sync": "2", "lightweight_deletes_sync": "2", "async_insert": "0"}
+	settings := map[string]string{"session_timezone": "UTC", "mutations_sync": "2", "alter_sync": "2", "lightweight_deletes_sync": "2", "async_insert": "0", "final": "1", "join_use_nulls": "1"}
 	if w.cluster != "" {
+		settings["allow_nondeterministic_mutations"] = "1" // what they read elsewhere stands still meanwhile
 		settings["distributed_ddl_task_timeout"] = "180"
 		settings["distributed_ddl_output_mode"] = "throw"
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
@@ -82,6 +83,20 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWidens(t *testing.T) {
+	t.Parallel()
+	loadertest.Widens(t, func(tb testing.TB) evolve.Warehouse {
+		tb.Helper()
+		w := open(tb, config(server(tb)))
+		tb.Cleanup(func() {
+			if err := w.Close(); err != nil {
+				tb.Error(err)
+			}
+		})
+		return w
+	})
 }
 
 // BenchmarkEvents carries events from the journal's frames into event tables.

@@ -27,7 +27,7 @@ func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
 		t := warehouse.Table{}
 		t.Schema, _ = row[0].(string)
 		t.Name, _ = row[1].(string)
-		if !strings.HasPrefix(t.Name, ".inner") && !strings.HasPrefix(t.Name, "_tidegate_rewrite_") {
+		if !strings.HasPrefix(t.Name, ".inner") && !strings.HasPrefix(t.Name, "_tidegate_rewrite_") && !strings.HasPrefix(t.Name, "_tidegate_rehearsal_") {
 			tables = append(tables, t)
 		}
 	}

@@ -2,13 +2,16 @@ package clickhouse_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/clickhouse"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 func columns(pairs ...any) tidegate.Schema {
@@ -280,5 +283,141 @@ func TestServerKilled(t *testing.T) {
 	}
 	if d := cmp.Diff(stateAfter, x.state(t, w)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestWideningCutShort ends the life of a process at each request of a commit that widens a
+// column and writes its table. What comes after it finds all of it or nothing.
+func TestWideningCutShort(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	p := between(t, s)
+	through := config(s)
+	through.Port = p.port
+	at := time.Date(2026, 11, 21, 3, 4, 5, 600_000_000, time.UTC)
+	// prepare makes a table of times, and a unit that makes them JSON texts and deletes one by its text.
+	prepare := func(schema string) (*clickhouse.Warehouse, warehouse.Table, warehouse.Tx) {
+		w, table := openSoon(t, through), warehouse.Table{Schema: schema, Name: "times"}
+		s := columns("id", tidegate.Int, "v", tidegate.Timestamp)
+		if _, err := w.Ensure(t.Context(), table, s); err != nil {
+			t.Fatal(err)
+		}
+		rows := tidegate.Rows(s, tidegate.Row{int64(1), at}, tidegate.Row{int64(2), at.Add(time.Hour)}, tidegate.Row{int64(3), nil})
+		if _, err := w.Load(t.Context(), warehouse.Load{ID: "times", Table: table}, rows); err != nil {
+			t.Fatal(err)
+		}
+		tx, err := w.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		widener, ok := tx.(warehouse.Widener)
+		if !ok {
+			t.Fatal("a unit does not widen")
+		}
+		if err := widener.Widen(t.Context(), table, tidegate.Column{Name: "v", Type: tidegate.Type{Kind: tidegate.JSON}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "DELETE FROM "+schema+".times WHERE v = $1", `"2026-11-21T04:04:05.600000Z"`); err != nil {
+			t.Fatal(err)
+		}
+		return w, table, tx
+	}
+	first, _, tx := prepare("whole")
+	p.plan(nil)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	requests := p.count()
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if requests < 12 {
+		t.Fatalf("a commit is %d requests: not every step was seen", requests)
+	}
+	before := []tidegate.Row{{int64(1), at}, {int64(2), at.Add(time.Hour)}, {int64(3), nil}}
+	after := []tidegate.Row{{int64(1), tidegate.JSONText(`"2026-11-21T03:04:05.600000Z"`)}, {int64(3), nil}}
+	ends := map[bool]int{}
+	step := 3
+	if os.Getenv(warehousetest.LongEnv) != "" {
+		step = 1
+	}
+	for n := 1; n <= requests; n += step {
+		for _, cut := range []fate{cutBefore, cutAfter} {
+			p.plan(nil)
+			w, table, tx := prepare(fmt.Sprintf("cut_%d_%d", n, cut))
+			p.plan(func(at int) fate { // from here on nothing gets through
+				switch {
+				case at < n:
+					return pass
+				case at == n:
+					return cut
+				}
+				return cutBefore
+			})
+			if err := tx.Commit(); err == nil {
+				t.Fatalf("%s: the commit was cut short and says that it is done", table)
+			}
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+			next := open(t, config(s)) // another process
+			again, err := next.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := again.Rollback(); err != nil {
+				t.Error(err)
+			}
+			schema, err := next.Describe(t.Context(), table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := schema[1].Type.Kind == tidegate.JSON
+			want := before
+			if done {
+				want = after
+			}
+			if d := cmp.Diff(want, rowsOf(t, next, "SELECT id, v FROM "+table.Schema+".times ORDER BY id")); d != "" || len(schema) != 2 {
+				t.Errorf("%s: %v %s", table, schema, d)
+			}
+			ends[done]++
+			if err := next.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if ends[true] == 0 || ends[false] == 0 {
+		t.Errorf("ends seen: %v; both must come about", ends)
+	}
+}
+
+// TestStatementOfManyBlocks: an INSERT … SELECT in a unit has a name, as all inserts do, and yet all of its
+// blocks arrive.
+func TestStatementOfManyBlocks(t *testing.T) {
+	t.Parallel()
+	w := open(t, config(server(t)))
+	defer w.Close()
+	for _, name := range []string{"from", "into"} {
+		if _, err := w.Ensure(t.Context(), warehouse.Table{Schema: "blocks", Name: name}, columns("n", tidegate.Int)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 { // parts, which are read side by side
+		if _, err := w.Exec(t.Context(), "INSERT INTO blocks.from SELECT 7 FROM numbers(300000)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tx, err := w.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "INSERT INTO blocks.into SELECT n FROM blocks.from"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got := rowsOf(t, w, "SELECT count() FROM blocks.into")[0][0]; got != int64(900_000) {
+		t.Errorf("%v of 900000 rows arrived", got)
 	}
 }

@@ -56,6 +56,11 @@ func checkWiden(t *testing.T, b *bench) {
 				t.Fatal(err)
 			}
 			want := []tidegate.Row{{int64(1), c.becomes}, {int64(2), c.becomes}}
+			write := "UPDATE " + name + " SET v = (SELECT v FROM " + name + " WHERE n = 1) WHERE n = 2"
+			if b.Units { // which do not count, and may do a statement twice
+				want = want[:1]
+				write = "DELETE FROM " + name + " WHERE n = 2"
+			}
 			for range 2 { // and again: idempotent
 				tx := b.begin(t)
 				w, ok := tx.(warehouse.Widener)
@@ -65,7 +70,7 @@ func checkWiden(t *testing.T, b *bench) {
 				if err := w.Widen(t.Context(), table, tidegate.Column{Name: "V", Type: c.to}); err != nil {
 					t.Fatal(err)
 				}
-				if n, err := tx.Exec(t.Context(), string("UPDATE "+name+" SET v = (SELECT v FROM "+name+" WHERE n = 1) WHERE n = 2")); n != 1 || err != nil {
+				if n, err := tx.Exec(t.Context(), string(write)); n != 1 && !b.Units || err != nil {
 					t.Fatalf("writing the table that was widened: %d, %v", n, err)
 				}
 				if err := tx.Commit(); err != nil {

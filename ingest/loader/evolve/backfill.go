@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
@@ -64,17 +65,11 @@ func (w *widening) backfill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.staged = true
-	if _, err := w.tx.Ensure(ctx, w.staging(), w.stagingSchema()); err != nil {
-		return err
+	if w.d.Units() {
+		return w.putAnew(ctx, n)
 	}
-	if err := w.stage(ctx, "discards", func(last string) ([]tidegate.Row, string, error) { return w.restore(ctx, n, last) }, &w.result.Backfilled); err != nil {
+	if err := w.stageAll(ctx, w.tx, n); err != nil {
 		return err
-	}
-	if w.rounds() {
-		if err := w.stage(ctx, "rounded", func(last string) ([]tidegate.Row, string, error) { return w.sharpen(ctx, n, last) }, &w.sharpened); err != nil {
-			return err
-		}
 	}
 	if err := w.put(ctx, n); err != nil {
 		return err
@@ -85,9 +80,30 @@ func (w *widening) backfill(ctx context.Context) error {
 	return nil
 }
 
+// stager is where values are staged, and what they are made of is read: the transaction, or
+// before a unit the warehouse.
+type stager interface {
+	querier
+	Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error)
+	Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error)
+}
+
+// stageAll makes the staging table and fills it.
+func (w *widening) stageAll(ctx context.Context, in stager, n names) error {
+	w.staged = true
+	if _, err := in.Ensure(ctx, w.staging(), w.stagingSchema()); err != nil {
+		return err
+	}
+	err := w.stage(ctx, in, "discards", func(last string) ([]tidegate.Row, string, error) { return w.restore(ctx, in, n, last) }, &w.result.Backfilled)
+	if err == nil && w.rounds() {
+		err = w.stage(ctx, in, "rounded", func(last string) ([]tidegate.Row, string, error) { return w.sharpen(ctx, in, n, last) }, &w.sharpened)
+	}
+	return err
+}
+
 // stage takes part after part of next into the staging table, until next gives the row
 // that it was given, and counts the rows.
-func (w *widening) stage(ctx context.Context, what string, next func(last string) ([]tidegate.Row, string, error), count *int64) error {
+func (w *widening) stage(ctx context.Context, in stager, what string, next func(last string) ([]tidegate.Row, string, error), count *int64) error {
 	last := ""
 	for part := 0; ; part++ {
 		rows, after, err := next(last)
@@ -95,8 +111,8 @@ func (w *widening) stage(ctx context.Context, what string, next func(last string
 			return err
 		}
 		if len(rows) > 0 {
-			load := warehouse.Load{ID: fmt.Sprintf("%s %s %d", w.id(), what, part), Table: w.staging()}
-			if _, err := w.tx.Load(ctx, load, tidegate.Rows(w.stagingSchema(), rows...)); err != nil {
+			load := warehouse.Load{ID: fmt.Sprintf("%s %s %s %d", w.id(), w.attempt, what, part), Table: w.staging()}
+			if _, err := in.Load(ctx, load, tidegate.Rows(w.stagingSchema(), rows...)); err != nil {
 				return fmt.Errorf("staging values: %w", err)
 			}
 		}
@@ -116,11 +132,11 @@ func (w *widening) rounds() bool {
 
 // sharpen reads the next part of the values that the column held less exactly than they
 // were sent; their rows' `_unmapped` has them.
-func (w *widening) sharpen(ctx context.Context, n names, last string) (rows []tidegate.Row, next string, err error) {
+func (w *widening) sharpen(ctx context.Context, in querier, n names, last string) (rows []tidegate.Row, next string, err error) {
 	p := w.d.Placeholder
 	bytes := 0
 	next = last
-	err = each(ctx, w.tx, string("SELECT t.id, t."+n.unmapped+", t."+n.column+" FROM "+n.table+" AS t WHERE t.id > "+p(1)+" AND t."+n.unmapped+" IS NOT NULL AND t."+n.column+
+	err = each(ctx, in, string("SELECT t.id, t."+n.unmapped+", t."+n.column+" FROM "+n.table+" AS t WHERE t.id > "+p(1)+" AND t."+n.unmapped+" IS NOT NULL AND t."+n.column+
 		" IS NOT NULL ORDER BY t.id LIMIT "+number(partRows)), []any{last}, func(row tidegate.Row) error {
 		if bytes >= partBytes {
 			return nil
@@ -128,7 +144,7 @@ func (w *widening) sharpen(ctx context.Context, n names, last string) (rows []ti
 		next = str(row[0])
 		unmapped, _ := row[1].(tidegate.JSONText)
 		bytes += len(unmapped)
-		if r, ok := shape.Sharpen(w.was, w.to, w.column, []byte(unmapped), fmt.Sprint(row[2])); ok {
+		if r, ok := shape.Sharpen(w.was, w.to, w.column, []byte(unmapped), cell(row[2])); ok {
 			rows = append(rows, staged(next, nil, r))
 		}
 		return nil
@@ -150,11 +166,11 @@ func staged(id string, was any, r shape.Restored) tidegate.Row {
 
 // restore reads the next part of what was set aside, after row last. It returns last when
 // there is no more.
-func (w *widening) restore(ctx context.Context, n names, last string) (rows []tidegate.Row, next string, err error) {
+func (w *widening) restore(ctx context.Context, in querier, n names, last string) (rows []tidegate.Row, next string, err error) {
 	p := w.d.Placeholder
 	bytes := 0
 	next = last
-	err = each(ctx, w.tx, string("SELECT d.row_id, d.column_value, d.value_type, t."+n.unmapped+" FROM "+n.discards+" AS d JOIN "+n.table+" AS t ON t.id = d.row_id WHERE d.table_name = "+p(1)+
+	err = each(ctx, in, string("SELECT d.row_id, d.column_value, d.value_type, t."+n.unmapped+" FROM "+n.discards+" AS d JOIN "+n.table+" AS t ON t.id = d.row_id WHERE d.table_name = "+p(1)+
 		" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+" AND d.row_id > "+p(3)+" AND t."+n.column+" IS NULL ORDER BY d.row_id, d.column_value LIMIT "+number(partRows)),
 		[]any{w.table.Name, w.column, last}, func(row tidegate.Row) error {
 			if bytes >= partBytes {
@@ -197,18 +213,28 @@ func (w *widening) put(ctx context.Context, n names) error {
 	if !w.users {
 		return nil
 	}
-	// Of every person whose calls got values the latest one counts, as it does when the
-	// loader merges.
-	only := sqltext.Text("")
-	if w.table.Name == shape.EventsTable {
-		only = "type = 'identify' AND "
-	}
-	w.result.Users, err = w.tx.Exec(ctx, string("UPDATE "+n.users+" AS u SET "+n.column+" = i.value FROM (SELECT user_id, "+n.column+" AS value, "+
-		"row_number() OVER (PARTITION BY user_id ORDER BY received_at DESC, "+w.d.Place(shape.OffsetColumn)+" DESC) AS nth FROM "+n.table+
-		" WHERE "+only+n.column+" IS NOT NULL AND user_id IN (SELECT t.user_id FROM "+n.table+" AS t JOIN "+n.staging+" AS s ON t.id = s.row_id)) AS i "+
-		"WHERE u.id = i.user_id AND i.nth = 1"))
+	w.result.Users, err = w.tx.Exec(ctx, string("UPDATE "+n.users+" AS u SET "+n.column+" = i.value FROM ("+w.latest(n)+") AS i WHERE u.id = i.user_id AND i.nth = 1"))
 	if err != nil {
 		return fmt.Errorf("merging values into users: %w", err)
 	}
 	return nil
+}
+
+// latest is a query of the values of people whose calls got some. The latest has nth 1: it
+// counts, as it does when the loader merges.
+func (w *widening) latest(n names) sqltext.Text {
+	only := sqltext.Text("")
+	if w.table.Name == shape.EventsTable {
+		only = "type = 'identify' AND "
+	}
+	return "SELECT user_id, " + n.column + " AS value, row_number() OVER (PARTITION BY user_id ORDER BY received_at DESC, " + w.d.Place(shape.OffsetColumn) + " DESC) AS nth FROM " + n.table +
+		" WHERE " + only + n.column + " IS NOT NULL AND user_id IN (SELECT t.user_id FROM " + n.table + " AS t JOIN " + n.staging + " AS s ON t.id = s.row_id)"
+}
+
+// cell is a cell as a text that says all of it.
+func cell(v any) string {
+	if at, ok := v.(time.Time); ok {
+		return at.UTC().Format(time.RFC3339Nano)
+	}
+	return fmt.Sprint(v)
 }

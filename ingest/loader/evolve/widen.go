@@ -2,6 +2,7 @@ package evolve
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -58,9 +59,16 @@ func (l Log) Widen(ctx context.Context, wh Warehouse, r Request) (WidenResult, e
 		return WidenResult{}, err
 	}
 	fail := func(err error) (WidenResult, error) {
+		if w.d.Units() {
+			w.unstage(context.WithoutCancel(ctx), wh)
+		}
 		return WidenResult{}, fmt.Errorf("widening %s.%s: %w", w.table, w.column, err)
 	}
-	if err := w.begin(ctx, wh); err != nil {
+	begin := w.begin
+	if w.d.Units() {
+		begin = w.stageAhead
+	}
+	if err := begin(ctx, wh); err != nil {
 		return fail(err)
 	}
 	if w.tx, err = wh.Begin(ctx); err != nil {
@@ -83,6 +91,7 @@ type widening struct {
 	d       sqltext.Dialect
 	log     Log
 	tx      warehouse.Tx
+	wh      Warehouse // of a unit (see unit.go)
 	request Request
 	table   warehouse.Table
 	column  string        // as the table has it
@@ -91,6 +100,7 @@ type widening struct {
 	to      tidegate.Type
 	users   bool // the table is merged into users, which has the column too
 	result  WidenResult
+	attempt string // no load of another try is taken for one of this
 
 	sharpened int64 // values that are exact now
 	staged    bool  // the table of restored values may be there
@@ -102,7 +112,7 @@ func (l Log) prepare(ctx context.Context, wh Warehouse, r Request) (*widening, e
 	if err != nil {
 		return nil, err
 	}
-	w := &widening{d: d, log: l, request: r, table: r.Table, to: r.To}
+	w := &widening{d: d, log: l, request: r, table: r.Table, to: r.To, attempt: rand.Text()}
 	if shape.Own(r.Column) {
 		return nil, &tidegate.Fault{
 			Action: tidegate.Halt, Code: "schema.own_column", Subject: r.Table.String() + "." + r.Column,
@@ -212,6 +222,9 @@ func (w *widening) count(ctx context.Context, wh Warehouse) error {
 // cutShort is the type that the column had before a widening that was cut short, or the one that it has.
 func (w *widening) cutShort(ctx context.Context, wh Warehouse) (tidegate.Type, error) {
 	was := w.from
+	if w.d.Units() { // where the type is a part of the unit
+		return was, nil
+	}
 	if _, err := wh.Describe(ctx, w.log.widenings()); errors.Is(err, warehouse.ErrNoTable) {
 		return was, nil
 	}
@@ -251,6 +264,9 @@ func (w *widening) begin(ctx context.Context, wh Warehouse) error {
 	return nil
 }
 
+// fills says that there may be values to put into rows.
+func (w *widening) fills() bool { return w.result.Values > 0 || w.rounds() }
+
 // run does everything inside the transaction. Tables are altered before anything is
 // written, which is how an engine may want it.
 func (w *widening) run(ctx context.Context) error {
@@ -271,7 +287,7 @@ func (w *widening) run(ctx context.Context) error {
 			}
 		}
 	}
-	if w.result.Values > 0 || w.rounds() {
+	if w.fills() {
 		if err := w.backfill(ctx); err != nil {
 			return err
 		}
@@ -286,7 +302,7 @@ func (w *widening) run(ctx context.Context) error {
 	if err := w.log.Record(ctx, w.tx, w.id(), changes); err != nil {
 		return err
 	}
-	if w.was == w.to {
+	if w.was == w.to || w.d.Units() {
 		return nil
 	}
 	name, err := w.d.Table(w.log.Schema, w.log.widenings().Name)
