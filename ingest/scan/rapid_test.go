@@ -71,3 +71,48 @@ func TestScanAgreesWithTheStandardLibrary(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) { agree(t, document(rt)) })
 }
+
+// batch draws a body whose events often have the context of the one before, or nearly:
+// longer, shorter, damaged, spaced, under another name, twice in an event, or elsewhere.
+func batch(t *rapid.T) []byte {
+	contexts := []string{"null", `{"ip":"0.0.0.0"}`, `{"ip":"1.2.3.4","userAgent":"a"}`}
+	for range rapid.IntRange(1, 2).Draw(t, "contexts") {
+		var b strings.Builder
+		writeObject(t, &b, 4)
+		contexts = append(contexts, strings.TrimSpace(b.String()))
+	}
+	pick := rapid.SampledFrom(contexts)
+	name := rapid.SampledFrom([]string{`"context"`, `"context"`, `"context"`, `"c\u006fntext"`, `"properties"`})
+	last := pick.Draw(t, "first")
+	var b strings.Builder
+	b.WriteString(`{"context":` + last + `,"batch":[`)
+	for i := range rapid.IntRange(1, 6).Draw(t, "events") {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`{"n":` + strconv.Itoa(i))
+		for range rapid.IntRange(0, 2).Draw(t, "of them") {
+			switch rapid.IntRange(0, 9).Draw(t, "change") {
+			case 0:
+				last = pick.Draw(t, "other")
+			case 1:
+				last += rapid.SampledFrom([]string{"}", " ", "0", `"`, "{}"}).Draw(t, "more")
+			case 2:
+				last = last[:len(last)-1]
+			case 3:
+				last = `{"in":` + last + `}`
+			}
+			b.WriteString("," + name.Draw(t, "name") + ":" + spaces.Draw(t, "space") + last + spaces.Draw(t, "space"))
+			if len(last) == 0 {
+				last = pick.Draw(t, "another")
+			}
+		}
+		b.WriteString(`}`)
+	}
+	return []byte(b.String() + `]}`)
+}
+
+func TestRepeatedContextsAreReadAsTheFirst(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) { agree(t, batch(rt)) })
+}

@@ -66,6 +66,10 @@ func TestScanFinds(t *testing.T) {
 		{"names are unescaped once", `{"\\type":1,"\\\\":2,"\\u0074ype":3}`, found{Depth: 1}},
 		{"NUL and lone surrogates pass", `{"userId":"\u0000\ud800"}`, found{UserID: `"\u0000\ud800"`, Depth: 1}},
 		{"a batch inside an event", `{"batch":[{"batch":[{"type":"x"}]}]}`, found{Batch: `[{"batch":[{"type":"x"}]}]`, Items: []item{{Raw: `{"batch":[{"type":"x"}]}`, Depth: 3}}, Depth: 5}},
+		{
+			"depth of a repeated context", `{"batch":[{"context":{"a":[[]]}},{"context":{"a":[[]]}},{}]}`,
+			found{Batch: `[{"context":{"a":[[]]}},{"context":{"a":[[]]}},{}]`, Items: []item{{Raw: `{"context":{"a":[[]]}}`, Depth: 4}, {Raw: `{"context":{"a":[[]]}}`, Depth: 4}, {Raw: `{}`, Depth: 1}}, Depth: 6},
+		},
 		{"depth of one item does not leak into the next", `{"batch":[{"a":[[[]]]},{}]}`, found{Batch: `[{"a":[[[]]]},{}]`, Items: []item{{Raw: `{"a":[[[]]]}`, Depth: 4}, {Raw: `{}`, Depth: 1}}, Depth: 6}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -109,6 +113,8 @@ func TestScanRefuses(t *testing.T) {
 		{`{"batch":[{} {}]}`, "a comma or the end of the array is missing at byte 13"},
 		{`{"a":[1,]}`, "a value is missing at byte 8"},
 		{`{"a":tru}`, "a value is missing at byte 5"},
+		{`{"batch":[{"context":{"a":1}},{"context":{"a":1}1}]}`, "a comma or the end of the object is missing at byte 48"},
+		{`{"batch":[{"context":{"a":1}},{"context":{"a":1`, "the JSON ends early at byte 47"},
 		{`{"a":nul`, "the JSON ends early at byte 8"},
 		{`{"a":True}`, "a value is missing at byte 5"},
 		{`{"a":NaN}`, "a value is missing at byte 5"},
@@ -236,6 +242,9 @@ func agreeWith(t *testing.T, d *Document, body []byte) {
 		}
 	}
 	agreeOnContext(t, &d.Event)
+	if want := depthOf(body); !d.Batch.IsArray() && d.Depth != want { // of a batch each item counts
+		t.Fatalf("%q: depth %d, want %d", body, d.Depth, want)
+	}
 	if text, ok := d.UserID.Text(); ok {
 		var want string
 		if err := json.Unmarshal(d.UserID, &want); err != nil || want != string(text) {
@@ -267,6 +276,9 @@ func agreeOnItems(t *testing.T, d *Document, batch json.RawMessage) {
 			}
 		}
 		agreeOnContext(t, &ev)
+		if want := depthOf(ev.Raw); ev.Raw.IsObject() && ev.Depth != want {
+			t.Fatalf("%q: depth %d, want %d", ev.Raw, ev.Depth, want)
+		}
 		got := fmt.Sprintf("%s|%s|%s|%s|%s|%s", ev.Type, ev.MessageID, ev.UserID, ev.AnonymousID, ev.PreviousID, ev.Name)
 		if want := fmt.Sprintf("%s|%s|%s|%s|%s|%s", fields["type"], fields["messageId"], fields["userId"], fields["anonymousId"], fields["previousId"], fields["event"]); got != want {
 			t.Fatalf("item %d: fields %s, want %s", i, got, want)
@@ -274,15 +286,36 @@ func agreeOnItems(t *testing.T, d *Document, batch json.RawMessage) {
 	}
 }
 
+// depthOf is how many objects and arrays lie inside each other in a valid text.
+func depthOf(text []byte) (deepest int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == '{' || c == '['):
+			depth++
+			deepest = max(deepest, depth)
+		case !quoted && (c == '}' || c == ']'):
+			depth--
+		}
+	}
+	return deepest
+}
+
 // agreeOnContext holds what was found in contexts to encoding/json. A repeated
 // context adds to the one before it, as it does for the loader.
 func agreeOnContext(t *testing.T, ev *Event) {
 	t.Helper()
 	var ip, userAgent json.RawMessage
+	var lastContext Value
 	for name, value := range ev.Raw.Members {
 		if string(name) != "context" || !value.IsObject() {
 			continue
 		}
+		lastContext = value
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal(value, &fields); err != nil {
 			t.Fatal(err)
@@ -293,6 +326,9 @@ func agreeOnContext(t *testing.T, ev *Event) {
 		if v, ok := fields["userAgent"]; ok {
 			userAgent = v
 		}
+	}
+	if place := ev.Raw[ev.ContextFrom:ev.ContextTo]; string(place) != string(lastContext) {
+		t.Fatalf("%q: its context is found at %d, as %q, want %q", ev.Raw, ev.ContextFrom, place, lastContext)
 	}
 	if string(ev.IP) != string(ip) || string(ev.UserAgent) != string(userAgent) {
 		t.Fatalf("%q: context.ip is %q and userAgent %q, want %q and %q", ev.Raw, ev.IP, ev.UserAgent, ip, userAgent)
@@ -314,6 +350,7 @@ func FuzzScan(f *testing.F) {
 		}
 	}
 	f.Add([]byte(`{"context":{"ip":1,"user\u0041gent":"a","ip":{}},"batch":[{"previousId":"p","context":{"ip":"0.0.0.0"},"context":{ },"c\u006fntext":{"userAgent":[]}}]}`))
+	f.Add([]byte(`{"batch":[{"context":{"ip":"1","a":[[]]}},{"context":{"ip":"1","a":[[]]}},{"context":{"ip":"1","a":[[]]},"context":{"userAgent":"b"}},{"context":{"userAgent":"b"}}]}`))
 	f.Add([]byte(`{"user\u0049d":"\ud83d\u0041","batch":[{"type":1},[],null],"batch":[{}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) { agree(t, body) })
 }

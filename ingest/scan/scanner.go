@@ -13,6 +13,7 @@ type scanner struct {
 	b         []byte
 	maxEvents int
 	deepest   int // the deepest nesting met since the caller set it
+	known     context
 	err       error
 }
 
