@@ -27,8 +27,7 @@ type request struct {
 	gzip        *gzip.Reader
 	doc         scan.Document
 	env         envelope.Envelope
-	payload     []byte
-	packed      []byte
+	packer      envelope.Packer
 	answer      []byte
 	reserved    int64 // of the budget
 
@@ -162,6 +161,9 @@ func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
 		return
 	}
 	kept := envelope.Event{Type: typ, Refusal: refusal, Body: t.treat(ev, refusal == "")}
+	if len(kept.Body) == len(ev.Raw) { // most likely as it came, and no more than a hint
+		kept.RepeatFrom, kept.RepeatTo = ev.ContextFrom, ev.ContextTo
+	}
 	if ev.MessageID.Empty() {
 		kept.MessageID = s.newID()
 	}
@@ -176,19 +178,14 @@ func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
 // append makes the envelope durable. Invariant 1: nil is returned only after
 // the journal has said that it is.
 func (s *surface) append(ctx context.Context, req *request) *problem {
-	req.payload = envelope.Append(req.payload[:0], &req.env)
-	frame := envelope.Pack(req.packed, req.payload)
-	if len(frame) != len(req.payload) {
-		req.packed = frame
-	}
-	_, err := s.journal.Append(ctx, frame, len(req.env.Events))
+	_, err := s.journal.Append(ctx, req.packer.Pack(&req.env), len(req.env.Events))
 	if err == nil {
 		if s.refusing.CompareAndSwap(true, false) {
 			s.log.Info("journal takes events again")
 		}
 		return nil
 	}
-	req.payload, req.packed = nil, nil // the journal may still be reading it
+	req.packer = envelope.Packer{} // the journal may still be reading it
 	f := tidegate.FaultOf(err)
 	if ctx.Err() == nil && s.refusing.CompareAndSwap(false, true) {
 		s.log.Warn("journal refuses events", "code", f.Code, "action", f.Action.String(), "error", err)
@@ -215,7 +212,7 @@ func (s *surface) scanProblem(err error) *problem {
 func (s *surface) release(req *request) {
 	s.inFlight.give(req.reserved)
 	req.reserved = 0
-	if cap(req.wire) > keptBuffer || cap(req.plain) > keptBuffer || cap(req.payload) > keptBuffer || cap(req.packed) > keptBuffer {
+	if cap(req.wire) > keptBuffer || cap(req.plain) > keptBuffer || req.packer.Held() > 2*keptBuffer {
 		return // a rare giant: left to the collector, with all that points into it
 	}
 	s.requests.Put(req)

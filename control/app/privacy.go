@@ -446,7 +446,7 @@ func redact(people *privacy.Set, payload []byte, first tidegate.Offset) (changed
 	if kept == 0 { // what the events shared is about their people
 		out.SentAt, out.RequestIP, out.Context, out.Integrations = "", "", nil, nil
 	}
-	return envelope.Pack(nil, envelope.Append(nil, &out)), events, nil
+	return new(envelope.Packer).Pack(&out), events, nil
 }
 
 // ScanPrivacy looks for personal data in the events of the journal, spread evenly over

@@ -8,6 +8,7 @@
 // event that was withheld (tidegate.Withheld) comes out without what its request shared.
 //
 //	packed  := version(4) receivedAt(varint µs) source s2 block of a payload     version 2: without what stands before the block
+//	        |  version(6) receivedAt(varint µs) source size(uvarint, of the payload) s2 block of it folded (fold.go)
 //	payload := version(1, or 3 of a replay) receivedAt(varint µs) source sentAt requestIP context integrations count event*
 //	event   := type(1) messageID refusal body          strings and bytes are uvarint length + bytes
 package envelope
@@ -47,12 +48,33 @@ type Event struct {
 	MessageID string             // empty when the body has one
 	Refusal   string             // empty when accepted
 	Body      []byte
+	// RepeatFrom and RepeatTo are where in Body something lies that the events before or
+	// after it may have too, byte for byte. It is a hint: Packer compares.
+	RepeatFrom, RepeatTo int
 }
 
 var typeCodes = [...]tidegate.EventType{"", tidegate.Track, tidegate.Identify, tidegate.Page, tidegate.Screen, tidegate.Group, tidegate.Alias}
 
 // Append appends the encoding of e to dst and returns the extended slice.
 func Append(dst []byte, e *Envelope) []byte {
+	dst = appendShared(dst, e)
+	for i := range e.Events {
+		ev := &e.Events[i]
+		dst = appendIDs(dst, ev, 0)
+		dst = appendBytes(dst, ev.Body)
+	}
+	return dst
+}
+
+// appendIDs appends what stands before the body of an event.
+func appendIDs(dst []byte, ev *Event, form byte) []byte {
+	dst = append(dst, typeCode(ev.Type)|form)
+	dst = appendString(dst, ev.MessageID)
+	return appendString(dst, ev.Refusal)
+}
+
+// appendShared appends what stands before the first event.
+func appendShared(dst []byte, e *Envelope) []byte {
 	if e.Replayed {
 		dst = append(dst, replayed)
 	} else {
@@ -64,15 +86,7 @@ func Append(dst []byte, e *Envelope) []byte {
 	dst = appendString(dst, e.RequestIP)
 	dst = appendBytes(dst, e.Context)
 	dst = appendBytes(dst, e.Integrations)
-	dst = binary.AppendUvarint(dst, uint64(len(e.Events)))
-	for i := range e.Events {
-		ev := &e.Events[i]
-		dst = append(dst, typeCode(ev.Type))
-		dst = appendString(dst, ev.MessageID)
-		dst = appendString(dst, ev.Refusal)
-		dst = appendBytes(dst, ev.Body)
-	}
-	return dst
+	return binary.AppendUvarint(dst, uint64(len(e.Events)))
 }
 
 func typeCode(t tidegate.EventType) byte {
@@ -154,7 +168,7 @@ func ReadHead(payload []byte) (Head, error) {
 		}
 	}
 	d := decoder{b: payload}
-	if v := d.byte(); d.err == nil && v != version && v != replayed && v != packed {
+	if v := d.byte(); d.err == nil && v != version && v != replayed && v != packed && v != packedFolded {
 		return Head{}, fmt.Errorf("%w: version %d", ErrFormat, v)
 	}
 	received := d.varint()

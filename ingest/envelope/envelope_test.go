@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -52,7 +53,7 @@ func TestPackedIsTheSame(t *testing.T) {
 		e.Events = append(e.Events, sample().Events...)
 	}
 	payload := Append(nil, e)
-	small := Pack(make([]byte, 100), payload)
+	small := new(Packer).Pack(e)
 	if len(small) > len(payload)/4 {
 		t.Errorf("%d bytes packed to %d", len(payload), len(small))
 	}
@@ -97,9 +98,12 @@ func TestPackLeavesWhatDoesNotShrink(t *testing.T) {
 	for i := range random {
 		random[i] = byte(source.Uint32())
 	}
-	for _, payload := range [][]byte{Append(nil, sample()), random} {
-		if got := Pack(nil, payload); &got[0] != &payload[0] || len(got) != len(payload) {
-			t.Errorf("%d bytes became %d", len(payload), len(got))
+	other := append(bytes.Clone(random[:foldFrom]), random[50_000:]...)
+	first, again := Event{Body: random[:50_000], RepeatTo: foldFrom}, Event{Body: other, RepeatTo: foldFrom} // they fold, and are as large still
+	var p Packer
+	for _, e := range []*Envelope{sample(), {Source: "web", Events: []Event{{Body: random}}}, {Source: "web", Events: []Event{first, again}}} {
+		if got, want := p.Pack(e), Append(nil, e); string(got) != string(want) {
+			t.Errorf("%d bytes became %d", len(want), len(got))
 		}
 	}
 }
@@ -108,7 +112,7 @@ func TestPackLeavesWhatDoesNotShrink(t *testing.T) {
 func TestHostilePackedPayloads(t *testing.T) {
 	t.Parallel()
 	huge := s2.Encode(nil, make([]byte, maxPlain+1))
-	again := s2.Encode(nil, Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))
+	again := s2.Encode(nil, new(Packer).Pack(&Envelope{Events: slices.Repeat(sample().Events, 300)}))
 	for _, payload := range [][]byte{
 		append([]byte{packed, 0, 0}, huge...),
 		append([]byte{packed, 0, 0}, again...),
@@ -157,7 +161,7 @@ func TestPackedWithoutAHeadIsRead(t *testing.T) {
 func TestReadingAPackedHeadUnpacksNothing(t *testing.T) {
 	e := sample()
 	e.Events = slices.Repeat(e.Events, 300)
-	small := Pack(nil, Append(nil, e))
+	small := new(Packer).Pack(e)
 	if n := testing.AllocsPerRun(20, func() {
 		if _, err := ReadHead(small); err != nil {
 			t.Fatal(err)
@@ -196,7 +200,9 @@ func TestDecodeRefusesEveryTruncation(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, sample()))
 	f.Add([]byte{1})
-	f.Add(Pack(nil, Append(nil, &Envelope{Events: slices.Repeat(sample().Events, 300)})))
+	f.Add(new(Packer).Pack(&Envelope{Events: slices.Repeat(sample().Events, 300)}))
+	f.Add(new(Packer).Pack(repeating(40)))
+	f.Add(append([]byte{packedFolded, 2, 3, 'w', 'e', 'b', 100}, s2.Encode(nil, foldedOf(repeating(3)))...))
 	f.Add(append([]byte{packedBare}, s2.Encode(nil, Append(nil, sample()))...))
 	f.Add(append([]byte{packed, 2, 3, 'w', 'e', 'b'}, s2.Encode(nil, Append(nil, sample()))...))
 	f.Fuzz(func(t *testing.T, payload []byte) {

@@ -30,6 +30,7 @@ type batch struct {
 	oldest   time.Time // when the first frame was appended
 	chunks   [][]byte  // memory of the payloads
 	used     int       // chunks in use
+	unpacker envelope.Unpacker
 }
 
 const chunkBytes = 1 << 20
@@ -74,7 +75,7 @@ func (b *batch) keep(payload []byte) ([]byte, error) {
 			b.chunks = append(b.chunks, make([]byte, 0, max(chunkBytes, size)))
 		}
 		if c := b.chunks[b.used]; size <= cap(c)-len(c) {
-			whole, err := envelope.AppendPlain(c, payload)
+			whole, err := b.unpacker.Append(c, payload)
 			if err != nil {
 				return nil, err
 			}

@@ -182,7 +182,7 @@ func (r *Replayer) append(ctx context.Context, items []item) (tidegate.Offset, e
 		}
 		e.Events = append(e.Events, copied)
 	}
-	first, err := r.o.Append.Append(ctx, envelope.Pack(nil, envelope.Append(nil, &e)), len(e.Events))
+	first, err := r.o.Append.Append(ctx, new(envelope.Packer).Pack(&e), len(e.Events))
 	if err != nil {
 		return first, fmt.Errorf("appending %d replayed events: %w", len(e.Events), err)
 	}
