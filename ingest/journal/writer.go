@@ -43,10 +43,9 @@ func (w *writer) run() {
 		case <-w.j.closing:
 			closing = true
 		}
-		// Those whom the group before has just answered are about to append
-		// again. Letting them run first costs a lone producer nothing and makes
-		// groups half as large again (measured: 1.5 times the rate at 64).
-		runtime.Gosched()
+		if w.j.lightGroup() {
+			runtime.Gosched()
+		}
 		g := w.take()
 		if g != nil {
 			w.commit(g)
@@ -59,6 +58,22 @@ func (w *writer) run() {
 			w.j.o.Log.Warn("closing a journal segment failed", "path", w.piece.path, "error", err)
 		}
 	}
+}
+
+// lightFrame is how large the frames of a group are on average for which the writer
+// makes way.
+const lightFrame = 4 << 10
+
+// lightGroup says whether the writer should let others run before it takes the group
+// that fills. Those whom the group before has just answered are about to append again;
+// where they append little that costs a lone producer nothing and makes groups half as
+// large again (measured: 1.5 times the rate at 64 producers of 600 bytes). Those who
+// append much have long to work for it, and the disk would wait for them meanwhile and
+// the processors for the disk afterwards (0.87 times the rate of batches of 100).
+func (j *Journal) lightGroup() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return int64(len(j.filling.buf)) < lightFrame*j.filling.frames || j.filling.frames == 0
 }
 
 // take returns the filling group, nil if it is empty, and lets the next fill.
