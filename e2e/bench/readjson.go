@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2" // the engine itself, as the baseline of loading
+
+	"github.com/tidegate/tidegate/internal/loadgen"
 )
 
 // readJSON is the baseline of B2: DuckDB's own reader turns the same events from a file
@@ -59,13 +62,15 @@ func writeEvents(path string, n int) (err error) {
 		return err
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
+	var line []byte
+	o := loadgen.Options{Conns: 16, Batch: 100, Run: "baseline"} // as drain sends them
+	start := time.Date(2026, 11, 21, 2, 54, 57, 309e6, time.UTC)
 	for i := range n {
-		fmt.Fprintf(w, `{"timestamp":"2026-11-21T02:54:57.309Z","integrations":{"Segment.io":true},"event":"Order Completed","type":"track",`+
-			`"properties":{"revenue":12.5,"currency":"EUR","order_id":"ord-0000001234","products":3},`+
-			`"context":{"page":{"path":"/shop/checkout","referrer":"https://www.example.com/","search":"?utm_source=news","title":"Checkout","url":"https://shop.example.com/shop/checkout?utm_source=news"},`+
-			`"userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36","locale":"en-US",`+
-			`"library":{"name":"analytics.js","version":"npm:next-1.84.3"},"campaign":{"source":"news"},"timezone":"UTC"},`+
-			`"messageId":"lg-baseline-0001-%012d","userId":"u%06d","anonymousId":"ca0514ac-3de2-4d21-92dc-59d1061608e3","sentAt":"2026-11-21T02:54:57.361Z"}`+"\n", i, i%10_000)
+		lane, at := i%o.Conns, i/o.Conns
+		line = append(loadgen.AppendTrack(line[:0], &o, lane, int64(at), start, `,"sentAt":"2026-11-21T02:54:57.361Z"`), '\n')
+		if _, err := w.Write(line); err != nil {
+			return errors.Join(err, f.Close())
+		}
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -39,6 +39,7 @@ type Options struct {
 	WriteKey string
 	Conns    int    // connections, each with one request at a time; 1 when zero
 	Batch    int    // events a request; 1 when zero, sent singly to /v1/t, more to /v1/batch
+	Names    int    // how many different events there are, up to 4; 1 when zero
 	Run      string // part of every messageId: up to 8 letters and digits that no other run uses
 
 	// Duration, Events and the context end the run, whichever comes first. One must.
@@ -127,7 +128,7 @@ func (o *Options) complete(ctx context.Context) error {
 }
 
 func report(o *Options, workers []*worker, elapsed time.Duration) *Report {
-	r := &Report{Conns: o.Conns, Batch: o.Batch, Elapsed: elapsed, Acked: &Acked{run: padRun(o.Run)}}
+	r := &Report{Conns: o.Conns, Batch: o.Batch, Elapsed: elapsed, Acked: &Acked{run: padRun(o.Run), batch: o.Batch}}
 	var latencies histogram
 	for _, w := range workers {
 		r.Requests += w.acked

@@ -24,6 +24,7 @@ type worker struct {
 	head    int    // where the body begins
 	ids     []int  // where in request the sequence numbers stand
 	users   []int  // where in request the user numbers stand
+	orders  []int  // where in request the numbers of orders stand
 
 	conn     net.Conn
 	unwatch  func() bool // ends the watch that closes conn when the run is cancelled
