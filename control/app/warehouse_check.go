@@ -91,11 +91,11 @@ func (c *warehouseCheck) run(ctx context.Context, wh loader.Warehouse, dialect s
 	if err != nil {
 		return // Ensure has taken the name
 	}
-	c.step("load", func() (string, error) {
+	appended := c.step("load", func() (string, error) {
 		n, err := wh.Load(ctx, warehouse.Load{ID: "append " + table.Schema, Table: table}, checkReader(schema))
 		return fmt.Sprintf("%d rows", n), err
 	})
-	c.step("load by key", func() (string, error) {
+	replaced := c.step("load by key", func() (string, error) {
 		n, err := wh.Load(ctx, warehouse.Load{ID: "replace " + table.Schema, Table: table, Key: []string{"id"}}, checkReader(schema))
 		return fmt.Sprintf("%d rows", n), err
 	})
@@ -106,7 +106,7 @@ func (c *warehouseCheck) run(ctx context.Context, wh loader.Warehouse, dialect s
 	})
 	c.step("read", func() (string, error) {
 		n, err := countRows(ctx, wh, string("SELECT id, text FROM "+name))
-		if err == nil && n != checkRows {
+		if err == nil && n != checkRows && (appended || replaced) {
 			err = fmt.Errorf("reading the rows back: %d came, %d were loaded", n, checkRows)
 		}
 		return fmt.Sprintf("%d rows", n), err

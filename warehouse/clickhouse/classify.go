@@ -228,7 +228,7 @@ func connectError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("running a statement: %w", cause)
 	}
-	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the connection broke: " + redacted(err), Err: err}
+	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the connection broke: " + redacted(err), Err: err, Hint: "when it does so every time: the port may want TLS, or be that of another program"}
 	var (
 		unknown   x509.UnknownAuthorityError
 		hostname  x509.HostnameError
@@ -241,7 +241,7 @@ func connectError(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &verifying):
 		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "set root_cert to the certificate that the server's comes from, and host to the name in it"
-	case errors.As(err, &header):
+	case errors.As(err, &header), errors.Is(err, http.ErrSchemeMismatch):
 		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "the port speaks no TLS: use the HTTPS port (8443), or set tls: disable where the network is trusted"
 	case errors.As(err, &notFound) && notFound.IsNotFound:
 		f.Hint = "the name of the host is not known: correct it"
