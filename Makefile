@@ -89,13 +89,23 @@ googlesql: require-cc
 	CGO_ENABLED=1 TIDEGATE_BIGQUERY_CORPUS=$(CORPUS) go test -tags '$(TAGS)' -count=1 ./warehouse/bigquery
 	cd e2e/googlesql && GOWORK=off TIDEGATE_BIGQUERY_CORPUS=$(CORPUS) go test -p 1 -count=1 -timeout 30m -v .
 
-## second-opinion: the same, and BigQuery's suite on bqemulator, an emulator by others, from PyPI (minutes; not part of test)
-BQEMU := $(CACHE)/bqemulator
-second-opinion: require-cc googlesql
-	@want="$$(cksum < warehouse/bigquery/testdata/bqemulator-requirements.txt)"; \
-	if [ "$$(cat $(BQEMU)/ready 2>/dev/null)" != "$$want" ]; then rm -rf $(BQEMU) && mkdir -p $(CACHE) && python3 -m venv $(BQEMU) && \
-	  $(BQEMU)/bin/pip install --quiet --disable-pip-version-check -r warehouse/bigquery/testdata/bqemulator-requirements.txt && echo "$$want" > $(BQEMU)/ready; fi
-	CGO_ENABLED=1 TIDEGATE_BQEMULATOR="$(CURDIR)/$(BQEMU)/bin/python" go test -tags '$(TAGS)' -count=1 -timeout 30m -run '^TestSecondOpinion$$/^(load_keys|load_appends_and_replaces|splits_do_not_matter|names_of_case_alone_are_one|tables_are_listed|estimate|describe_knows_what_is_missing)$$' ./warehouse/bigquery
+# emulator NAME,FILE: installs what FILE lists into a folder of its own, once for each content of FILE.
+define emulator
+	@want="$$(cksum < $(2))"; [ "$$(cat $(CACHE)/$(1)/ready 2>/dev/null)" = "$$want" ] || { \
+	  echo "installing $(1) into $(CACHE)/$(1)"; rm -rf $(CACHE)/$(1) && mkdir -p $(CACHE) && python3 -m venv $(CACHE)/$(1) && \
+	  $(CACHE)/$(1)/bin/pip install --quiet --disable-pip-version-check -r $(2) && echo "$$want" > $(CACHE)/$(1)/ready; }
+endef
+
+## second-opinion: the same, and the suites of BigQuery and Snowflake on emulators by others, from PyPI (minutes; not part of test)
+second-opinion: require-cc googlesql fakesnow bqemulator
+
+# What each cannot do is on its adapter's page (docs/warehouses).
+bqemulator: require-cc
+	$(call emulator,bqemulator,warehouse/bigquery/testdata/bqemulator-requirements.txt)
+	CGO_ENABLED=1 TIDEGATE_BQEMULATOR="$(CURDIR)/$(CACHE)/bqemulator/bin/python" go test -tags '$(TAGS)' -count=1 -timeout 30m -run '^TestSecondOpinion$$/^(load_keys|load_appends_and_replaces|splits_do_not_matter|names_of_case_alone_are_one|tables_are_listed|estimate|describe_knows_what_is_missing)$$' ./warehouse/bigquery
+fakesnow: require-cc
+	$(call emulator,fakesnow,warehouse/snowflake/testdata/fakesnow-requirements.txt)
+	CGO_ENABLED=1 TIDEGATE_FAKESNOW="$(CURDIR)/$(CACHE)/fakesnow/bin/python" go test -tags '$(TAGS)' -count=1 -timeout 30m -run '^TestSecondOpinion$$' ./warehouse/snowflake
 
 ## test-cloud: hold adapters to the suite on real accounts, whose credentials are in the environment (docs/warehouses)
 test-cloud: require-cc
@@ -178,4 +188,4 @@ require-cc:
 	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
 	  echo "A C++ compiler is needed to link DuckDB (Debian, Ubuntu: sudo apt-get install build-essential; Fedora: sudo dnf install gcc-c++)."; exit 1; }
 
-.PHONY: googlesql second-opinion test-cloud chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18
+.PHONY: googlesql second-opinion bqemulator fakesnow test-cloud chdb-env help demo build test sdk-js sdk-bundle official-sdks race-core lint bench soak generate fuzz clean dbt-env require-cc postgres18

@@ -51,7 +51,9 @@ func (c *column) asText() sqltext.Text {
 		if c.engine != "timestamp_ntz" {
 			name = "CONVERT_TIMEZONE('UTC', " + name + ")" // others may have written it in another zone
 		}
-		return "REPLACE(TO_VARCHAR(" + name + `, 'YYYY-MM-DD"T"HH24:MI:SS.FF6"Z"'), '.000000Z', 'Z')`
+		return "REPLACE(TO_VARCHAR(" + name + `, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') || 'Z', '.000000Z', 'Z')`
+	case tidegate.Float:
+		return "REGEXP_REPLACE(CAST(" + name + " AS VARCHAR), '[.]0$', '')"
 	default:
 	}
 	return "CAST(" + name + " AS VARCHAR)"

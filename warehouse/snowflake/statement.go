@@ -147,11 +147,35 @@ func checkQuery(sql string) error {
 	switch word {
 	case "":
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
-	case "select", "with", "show", "describe", "desc":
+	case "with":
+		if rest := *t; rest.leadsToWrite() {
+			return refused("the statement is not a query")
+		}
+	case "select", "show", "describe", "desc":
 	default:
 		return refused("the statement is not a query")
 	}
 	return t.oneStatement(true)
+}
+
+// leadsToWrite says whether what WITH names is there for a statement that writes. Snowflake has no
+// such statement yet; other engines do.
+func (t *tokens) leadsToWrite() bool {
+	depth, before := 0, ""
+	for word := t.next(); word != ""; before, word = word, t.next() {
+		switch {
+		case word == "(":
+			depth++
+		case word == ")":
+			depth--
+		case depth > 0 || before != ")":
+		case word == "insert", word == "update", word == "delete", word == "merge":
+			return true
+		case word == "select":
+			return false
+		}
+	}
+	return false
 }
 
 // oneStatement reads the rest of the text and refuses a second statement, also one
