@@ -2,7 +2,7 @@ package warehousetest
 
 import (
 	"bufio"
-	"net/http"
+	"context"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -16,7 +16,7 @@ var listens = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 // returns its address. The program ends with the test.
 func Emulator(tb testing.TB, name string, args ...string) string {
 	tb.Helper()
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), name, args...) // ended below
 	in, err := cmd.StdinPipe() // open as long as it is wanted
 	if err != nil {
 		tb.Fatal(err)
@@ -52,7 +52,6 @@ func Emulator(tb testing.TB, name string, args ...string) string {
 		<-read
 		_ = cmd.Wait()
 		_ = in.Close()
-		http.DefaultClient.CloseIdleConnections()
 	})
 	late := time.NewTimer(2 * time.Minute)
 	defer late.Stop()
