@@ -309,15 +309,18 @@ func BenchmarkDeliver(b *testing.B) {
 		}
 		for first := int64(0); first < rows; first += window {
 			results := make([]Result, 0, window)
+			page := make([]Planned, window)
 			if err := w.l.Intend(w.ctx, id, 1, first, first+window-1); err != nil {
 				b.Fatal(err)
 			}
-			for range window {
-				p, err := r.Next(w.ctx)
+			for len(results) < window {
+				n, err := r.Read(w.ctx, page[len(results):])
 				if err != nil {
 					b.Fatal(err)
 				}
-				results = append(results, Result{Ordinal: p.Ordinal, Outcome: destinations.Outcome{Disposition: destinations.Delivered, DestinationID: "1"}})
+				for _, p := range page[len(results):][:n] {
+					results = append(results, Result{Ordinal: p.Ordinal, Outcome: destinations.Outcome{Disposition: destinations.Delivered, DestinationID: "1"}})
+				}
 			}
 			if err := w.l.Record(w.ctx, id, 1, results); err != nil {
 				b.Fatal(err)

@@ -460,7 +460,8 @@ func TestProgressAndResume(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next, err := r.Next(w.ctx); err != nil || next.Ordinal != 2 {
+	next := make([]Planned, 1)
+	if n, err := r.Read(w.ctx, next); n != 1 || err != nil || next[0].Ordinal != 2 {
 		t.Fatal(next, err)
 	}
 	// Never resumed: the next plan finds 1 confirmed, 0 in doubt and 2 not sent.

@@ -74,7 +74,7 @@ func (l *Ledger) look(ctx context.Context, req PlanRequest, n int) (look Look, e
 		if look.Sample, err = l.sample(ctx, tx, req.RunID, n); err != nil {
 			return err
 		}
-		look.First, err = l.planned(ctx, tx, plannedColumns, req.RunID, nil, "ordinal >= 0 ORDER BY ordinal LIMIT "+number(firstChanges))
+		look.First, err = l.planned(ctx, tx, req.RunID, nil, "ordinal >= 0 ORDER BY ordinal LIMIT "+number(firstChanges))
 		return err
 	})
 	return look, err
@@ -84,7 +84,7 @@ func (l *Ledger) look(ctx context.Context, req PlanRequest, n int) (look Look, e
 func (l *Ledger) sample(ctx context.Context, tx warehouse.Tx, runID string, n int) ([]Preview, error) {
 	var lanes [][]Planned
 	for _, op := range []tidegate.Op{tidegate.Removed, tidegate.Changed, tidegate.Added} {
-		lane, err := l.planned(ctx, tx, plannedColumns, runID, nil, "ordinal >= 0 AND op = $1 ORDER BY ordinal LIMIT "+number(int64(n)), string(op))
+		lane, err := l.planned(ctx, tx, runID, nil, "ordinal >= 0 AND op = $1 ORDER BY ordinal LIMIT "+number(int64(n)), string(op))
 		if err != nil {
 			return nil, err
 		}
@@ -106,9 +106,10 @@ func (l *Ledger) sample(ctx context.Context, tx warehouse.Tx, runID string, n in
 }
 
 // planned appends changes of a plan to list.
-func (l *Ledger) planned(ctx context.Context, tx warehouse.Tx, columns sqltext.Text, runID string, list []Planned, where sqltext.Text, args ...any) ([]Planned, error) {
-	err := each(ctx, tx, string("SELECT "+columns+" FROM "+l.sql.ofRun(runID, "plan")+" WHERE "+where), args, func(row tidegate.Row) error {
-		p, err := plannedOf(row)
+func (l *Ledger) planned(ctx context.Context, tx warehouse.Tx, runID string, list []Planned, where sqltext.Text, args ...any) ([]Planned, error) {
+	err := each(ctx, tx, string("SELECT "+plannedColumns+" FROM "+l.sql.ofRun(runID, "plan")+" WHERE "+where), args, func(row tidegate.Row) error {
+		var p Planned
+		err := plannedOf(row, &p)
 		list = append(list, p)
 		return err
 	})

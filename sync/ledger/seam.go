@@ -2,6 +2,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -73,11 +76,38 @@ type Planned struct {
 	Bytes int
 }
 
-// PlannedReader streams a stored plan in ordinal order; io.EOF ends it.
+// PlannedReader streams a stored plan in ordinal order.
 type PlannedReader interface {
-	Next(ctx context.Context) (Planned, error)
+	// Read puts the next changes into into, which is not empty, and returns how many those are: at least one, or none
+	// and an error, which is io.EOF after the last.
+	Read(ctx context.Context, into []Planned) (int, error)
 	Close() error
 }
+
+// EachPlanned hands what r has left to each, which may keep what a change points to but not the change itself.
+func EachPlanned(ctx context.Context, r PlannedReader, each func(p *Planned) error) error {
+	page := make([]Planned, fewRows)
+	for {
+		n, err := r.Read(ctx, page)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the plan: %w", err)
+		}
+		for i := range page[:n] {
+			if err := each(&page[i]); err != nil {
+				return err
+			}
+		}
+		if n == len(page) && n < manyRows {
+			page = make([]Planned, 4*n)
+		}
+	}
+}
+
+// A page is small for a small plan; manyRows are enough to make a query worth its while.
+const fewRows, manyRows = 64, 4096
 
 // Result is what became of one planned change.
 type Result struct {

@@ -330,11 +330,11 @@ func (w *world) oneRun() error {
 		return err
 	}
 	var results []Result
-	for range 3 {
-		p, err := r.Next(w.ctx)
-		if err != nil {
-			return err
-		}
+	page := make([]Planned, 3)
+	if n, err := r.Read(w.ctx, page); n != len(page) || err != nil {
+		return fmt.Errorf("reading %d changes: %w", n, err)
+	}
+	for _, p := range page {
 		w.hold(p)
 		results = append(results, Result{Ordinal: p.Ordinal, Outcome: destinations.Outcome{Disposition: destinations.Delivered}})
 	}

@@ -2,9 +2,7 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -262,18 +260,18 @@ func (w *world) check(id string, s Summary) {
 	}
 }
 
-// changes are those of a plan; its identities must be the same without payloads.
+// changes are those of a plan; its identities must be a part of the same.
 func (w *world) changes(id string) []Planned {
 	w.t.Helper()
 	all := w.readAll(w.l.Changes(w.ctx, id, 0))
 	bare := slices.Clone(all)
 	for i := range bare {
-		bare[i].Before, bare[i].After, bare[i].Bytes = nil, nil, 0
+		bare[i] = Planned{Ordinal: bare[i].Ordinal, Change: tidegate.Change{Op: bare[i].Op, Key: bare[i].Key}, Identifier: bare[i].Identifier, Fault: bare[i].Fault}
+		if f := bare[i].Fault; f != nil {
+			bare[i].Fault = &tidegate.Fault{Action: f.Action, Code: f.Code}
+		}
 	}
 	identities := w.readAll(w.l.Identities(w.ctx, id))
-	for i := range identities {
-		identities[i].Bytes = 0
-	}
 	if diff := cmp.Diff(bare, identities); diff != "" {
 		w.t.Fatalf("the identities of the plan differ from its changes (-want +got):\n%s", diff)
 	}
@@ -286,16 +284,10 @@ func (w *world) readAll(r PlannedReader, err error) (all []Planned) {
 		w.t.Fatal(err)
 	}
 	defer r.Close()
-	for {
-		p, err := r.Next(w.ctx)
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		all = append(all, p)
+	if err := EachPlanned(w.ctx, r, func(p *Planned) error { all = append(all, *p); return nil }); err != nil {
+		w.t.Fatal(err)
 	}
+	return all
 }
 
 // deliver settles every change of a plan as outcome says; nil leaves it unsettled.

@@ -123,6 +123,7 @@ func (s *step) onOutcomes(b *batch, e BatchAnswered) {
 			delay = max(delay, s.undecided(again, u, o, b.ticket != nil))
 		}
 	}
+	s.flow.used(b.units)
 	if answered {
 		s.alive()
 		s.grow()

@@ -62,7 +62,8 @@ func (s *step) read() {
 		return
 	}
 	s.plan.busy = true
-	s.do(ReadWindow{From: s.plan.next, Max: most})
+	s.do(ReadWindow{From: s.plan.next, Max: most, Into: s.flow.free})
+	s.flow.free = nil
 }
 
 // onWindow makes the intent of a window durable before anything of it may
@@ -98,20 +99,24 @@ func (s *step) onWindow(w WindowRead) {
 // onIntent sorts a window whose intent is durable: what needs no call is
 // settled, the rest is put into batches.
 func (s *step) onIntent() {
-	window := s.plan.pending
+	changes := s.plan.pending
 	s.plan.busy, s.plan.pending = false, nil
 	if s.phase != Delivering {
 		return
 	}
-	for i := range window {
-		p := &window[i]
+	last := changes[len(changes)-1].Ordinal
+	s.flow.windows = append(s.flow.windows, window{changes: changes, left: len(changes) + 1}) // one is this loop's
+	for i := range changes {
+		p := &changes[i]
 		before := p.Ordinal < s.doubtful
 		if before && s.recorded != nil && s.recorded(p.Ordinal) {
+			s.flow.let(p.Ordinal)
 			continue
 		}
 		s.flow.buffered++
 		s.sort(unit{Planned: p, doubt: before})
 	}
+	s.flow.let(last)
 }
 
 func (s *step) sort(u unit) {
@@ -234,12 +239,28 @@ func (s *step) stage(u unit) {
 		}
 	}
 	if o.units == nil {
-		o.units = make([]unit, 0, min(limit.Records, 1024))
+		o.units = s.flow.unitsFor(min(limit.Records, 1024))
 	}
 	o.units, o.size = append(o.units, u), o.size+u.size
 	if len(o.units) >= limit.Records {
 		s.flush(o)
 	}
+}
+
+// unitsFor returns room for n units, used before where there is some.
+func (f *flow) unitsFor(n int) []unit {
+	if last := len(f.spare) - 1; last >= 0 && cap(f.spare[last]) >= n {
+		units := f.spare[last]
+		f.spare = f.spare[:last]
+		return units
+	}
+	return make([]unit, 0, n)
+}
+
+// used takes the units of a batch back that all went on to somewhere else.
+func (f *flow) used(units []unit) {
+	clear(units)
+	f.spare = append(f.spare, units[:0])
 }
 
 // flush makes a batch of what is open, in the order of the plan: so the records of
@@ -427,7 +448,7 @@ func (s *step) settle(u *unit, o destinations.Outcome, next time.Time) {
 		next = s.now
 	}
 	s.canary.settled(u, o.Disposition)
-	s.flow.buffered--
+	s.flow.settled(u.Ordinal)
 	s.results = append(s.results, ledger.Result{Ordinal: u.Ordinal, Outcome: o, NextAttempt: next})
 	s.flow.parked -= len(u.with)
 	for i := range u.with {
@@ -444,6 +465,6 @@ func (s *step) settle(u *unit, o destinations.Outcome, next time.Time) {
 
 func (s *step) exclude(u *unit) {
 	s.counts.Excluded++
-	s.flow.buffered--
+	s.flow.settled(u.Ordinal)
 	s.results = append(s.results, ledger.Result{Ordinal: u.Ordinal, Excluded: true})
 }

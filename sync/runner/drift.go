@@ -294,21 +294,15 @@ func (r *Runner) desired(ctx context.Context, o *Opened, epoch int64, report *Dr
 		return fmt.Errorf("opening the plan: %w", err)
 	}
 	defer func() { err = errors.Join(err, changes.Close()) }()
-	for {
-		p, err := changes.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading the plan: %w", err)
-		}
+	return ledger.EachPlanned(ctx, changes, func(p *ledger.Planned) error {
 		line := at[p.Key]
 		if line == nil || p.Fault != nil {
-			continue
+			return nil
 		}
 		line.Unwanted = p.Op == tidegate.Removed
 		for i := range line.Fields {
 			line.Fields[i].Desired = p.After[line.Fields[i].Field]
 		}
-	}
+		return nil
+	})
 }

@@ -37,6 +37,7 @@ type driver struct {
 
 	reader   ledger.PlannedReader // only ever used by the one ReadWindow under way
 	readerAt int64
+	rowBytes int   // about what a change takes, once one was read
 	changes  int64 // of the plan, once there is one
 }
 
@@ -216,6 +217,9 @@ func (d *driver) plan(ctx context.Context, runID string) (Event, error) {
 // windowBytes ends a window of large records early; two windows are in memory at most.
 const windowBytes = 32 << 20
 
+// firstRows are read before it is known how large they are.
+const firstRows = 4096
+
 // read reads the next window from the one open reader of the plan. A reader that
 // fails is opened again by the next attempt.
 func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, error) {
@@ -229,22 +233,31 @@ func (d *driver) read(ctx context.Context, runID string, e ReadWindow) (Event, e
 		}
 		d.reader, d.readerAt = r, e.From
 	}
-	w := WindowRead{Changes: make([]ledger.Planned, 0, max(0, min(int64(e.Max), d.changes-e.From)))}
-	for size := 0; len(w.Changes) < e.Max && size < windowBytes; {
-		p, err := d.reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			w.End = true
-			break
+	into, most := e.Into, int(max(1, min(int64(e.Max), d.changes-e.From)))
+	if cap(into) < most {
+		into = make([]ledger.Planned, most)
+	}
+	into = into[:most]
+	n, size, end := 0, 0, e.From >= d.changes
+	for n < len(into) && size < windowBytes && !end {
+		ask := min(len(into)-n, firstRows)
+		if d.rowBytes > 0 { // as many as are likely to fit
+			ask = min(len(into)-n, 1+(windowBytes-size)/d.rowBytes)
 		}
-		if err != nil {
+		got, err := d.reader.Read(ctx, into[n:n+ask])
+		if err != nil && !errors.Is(err, io.EOF) {
 			d.closeReader()
 			return nil, fmt.Errorf("reading the plan of run %s from change %d: %w", runID, e.From, err)
 		}
-		w.Changes = append(w.Changes, p)
-		size += cmp.Or(p.Bytes, 1024)
-		d.readerAt = p.Ordinal + 1
+		for i := range into[n : n+got] {
+			size += cmp.Or(into[n+i].Bytes, 1024)
+		}
+		n += got
+		d.rowBytes = size / max(n, 1)
+		d.readerAt += int64(got)
+		end = got == 0 || d.readerAt >= d.changes
 	}
-	return w, nil
+	return WindowRead{Changes: into[:n], End: end}, nil
 }
 
 func (d *driver) closeReader() {

@@ -28,6 +28,8 @@ type (
 	ReadWindow struct {
 		From int64
 		Max  int
+		// Into is room that nobody needs any more, to be filled where it is large enough.
+		Into []ledger.Planned
 	}
 	// StoreIntent makes durable that First..Last may leave. → IntentStored
 	StoreIntent struct{ First, Last int64 }

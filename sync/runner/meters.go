@@ -32,12 +32,14 @@ func newMeters(m metric.Meter) (*meters, error) {
 
 func (m *meters) settled(ctx context.Context, sync string, results []ledger.Result) {
 	of := map[destinations.Disposition]int64{}
-	for i := range results {
+	for i := 0; i < len(results); { // most are as the one before
+		outcome, from := results[i].Disposition, i
 		if results[i].Excluded {
-			of["excluded"]++
-		} else {
-			of[results[i].Disposition]++
+			outcome = "excluded"
 		}
+		for i++; i < len(results) && results[i].Excluded == results[from].Excluded && results[i].Disposition == results[from].Disposition; i++ {
+		}
+		of[outcome] += int64(i - from)
 	}
 	for outcome, n := range of {
 		m.records.Add(ctx, n, metric.WithAttributes(attribute.String("sync", sync), attribute.String("outcome", string(outcome))))

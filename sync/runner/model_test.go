@@ -278,9 +278,10 @@ func (l *modelLedger) Identities(ctx context.Context, runID string) (ledger.Plan
 	if err != nil {
 		return nil, err
 	}
-	bare := slices.Clone(r.(*planReader).changes)
-	for i := range bare {
-		bare[i].Before, bare[i].After = nil, nil
+	changes := r.(*planReader).changes
+	bare := make([]ledger.Planned, len(changes))
+	for i, c := range changes {
+		bare[i] = ledger.Planned{Ordinal: c.Ordinal, Change: tidegate.Change{Op: c.Op, Key: c.Key}, Identifier: c.Identifier, Fault: c.Fault}
 	}
 	return &planReader{changes: bare}, nil
 }
@@ -304,16 +305,16 @@ func (l *modelLedger) Look(_ context.Context, req ledger.PlanRequest, n int) (le
 
 type planReader struct{ changes []ledger.Planned }
 
-func (r *planReader) Next(ctx context.Context) (ledger.Planned, error) {
+func (r *planReader) Read(ctx context.Context, into []ledger.Planned) (int, error) {
 	if err := ctx.Err(); err != nil {
-		return ledger.Planned{}, err
+		return 0, err
 	}
 	if len(r.changes) == 0 {
-		return ledger.Planned{}, io.EOF
+		return 0, io.EOF
 	}
-	c := r.changes[0]
-	r.changes = r.changes[1:]
-	return c, nil
+	n := copy(into, r.changes)
+	r.changes = r.changes[n:]
+	return n, nil
 }
 
 func (r *planReader) Close() error { return nil }

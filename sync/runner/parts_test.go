@@ -319,3 +319,31 @@ func TestEstimate(t *testing.T) {
 		}
 	}
 }
+
+func TestRepeatedHashes(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		// Few values in few parts, those beside a free place among them.
+		all := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) uint64 {
+			return rapid.Uint64Range(0, 3).Draw(t, "part")<<62 | rapid.Uint64Range(0, 40).Draw(t, "value")
+		}), 0, 200).Draw(t, "hashes")
+		var h hashes
+		times, want := map[uint64]int{}, map[uint64]bool{}
+		for _, hash := range all {
+			h.add(hash)
+			if times[hash]++; times[hash] > 1 {
+				want[hash] = true
+			}
+		}
+		got := h.repeated()
+		if times[0] == 1 && times[1] > 0 { // which are taken for one, and looked at more closely
+			delete(got, 0)
+		}
+		if times[1] == 1 && times[0] > 0 {
+			delete(got, 1)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatal(d)
+		}
+	})
+}

@@ -479,16 +479,10 @@ func (w *world) local(r *simRunner, e Effect) (Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := WindowRead{}
-		for len(out.Changes) < e.Max {
-			p, err := reader.Next(ctx)
-			if errors.Is(err, io.EOF) {
-				out.End = true
-				break
-			}
-			out.Changes = append(out.Changes, p)
-		}
-		return out, nil
+		most := min(e.Max, len(reader.(*planReader).changes)+1)
+		into := slices.Grow(e.Into[:0], most)[:most] // whoever still points into it sees other changes
+		n, err := reader.Read(ctx, into)
+		return WindowRead{Changes: into[:n], End: n < e.Max && (err == nil || errors.Is(err, io.EOF))}, nil
 	case StoreIntent:
 		return IntentStored{}, w.led.Intend(ctx, r.runID, r.lease.Epoch, e.First, e.Last)
 	case StoreResults:

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -123,7 +124,10 @@ type flow struct {
 	late     map[int64]*taking // writes that take records over and wait until their removals are read, by ordinal
 	parked   int               // units in late, and removals whose record is being taken over
 	tickets  tickets
-	buffered int // units here, inflight included
+	buffered int              // units here, inflight included
+	windows  []window         // not settled whole, in the order of the plan
+	free     []ledger.Planned // a window that is
+	spare    [][]unit         // of batches that were answered, empty, to be filled again
 
 	lastID    int64
 	window    float64 // calls at once that are worth trying
@@ -131,6 +135,32 @@ type flow struct {
 	answered  int64   // calls that the destination answered record by record
 	down      int     // failed calls since the last answer
 	throttles int     // throttled calls since the last answer
+}
+
+// window is what was read in one go. Its units point into changes until they are settled.
+type window struct {
+	changes []ledger.Planned
+	left    int // units that are not settled
+}
+
+// settled takes note that nobody looks at the change any more.
+func (f *flow) settled(ordinal int64) {
+	f.buffered--
+	f.let(ordinal)
+}
+
+func (f *flow) let(ordinal int64) {
+	for i := range f.windows {
+		w := &f.windows[i]
+		if ordinal > w.changes[len(w.changes)-1].Ordinal {
+			continue
+		}
+		if w.left--; w.left == 0 {
+			f.free = w.changes[:0]
+			f.windows = slices.Delete(f.windows, i, i+1)
+		}
+		return
+	}
 }
 
 type open struct {
@@ -362,7 +392,7 @@ const canceledCode = "run.canceled"
 func (s *State) batchOf(b *batch) destinations.Batch {
 	items := make([]destinations.Item, len(b.units))
 	for i := range b.units {
-		items[i] = s.itemOf(&b.units[i])
+		s.putItem(&items[i], &b.units[i])
 	}
 	call := destinations.Batch{Object: s.cfg.Object, Mode: s.cfg.Mode, IdentifierField: s.cfg.IdentifierField, Items: items}
 	if items[0].Op == tidegate.Removed && s.cfg.Mode == tidegate.Mirror {
@@ -371,11 +401,9 @@ func (s *State) batchOf(b *batch) destinations.Batch {
 	return call
 }
 
-func (s *State) itemOf(u *unit) destinations.Item {
-	item := destinations.Item{
-		Op: u.Op, Key: u.Key, Identifier: u.Identifier, DestinationID: u.DestinationID,
-		Record: u.After, IdempotencyKey: u.IdempotencyKey,
-	}
+func (s *State) putItem(item *destinations.Item, u *unit) {
+	item.Op, item.Key, item.Identifier, item.DestinationID = u.Op, u.Key, u.Identifier, u.DestinationID
+	item.Record, item.IdempotencyKey = u.After, u.IdempotencyKey
 	switch {
 	case u.leaving:
 		item.Op, item.Identifier, item.Record = tidegate.Removed, u.Before[s.cfg.IdentifierField], u.Before
@@ -393,7 +421,6 @@ func (s *State) itemOf(u *unit) destinations.Item {
 			delete(item.Record, field)
 		}
 	}
-	return item
 }
 
 // beforesOf are the confirmed records of a batch, where they are needed.

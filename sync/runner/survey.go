@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -97,21 +96,15 @@ func Survey(ctx context.Context, open func(ctx context.Context) (ledger.PlannedR
 		return nil, nil
 	}
 	seed := maphash.MakeSeed()
-	var hashes []uint64
+	var seen hashes
 	err := eachIdentifier(ctx, open, mode, identifierField, func(id string, _ sharer) error {
-		hashes = append(hashes, maphash.String(seed, id))
+		seen.add(maphash.String(seed, id))
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(hashes)
-	repeated := map[uint64]bool{}
-	for i := 1; i < len(hashes); i++ {
-		if hashes[i] == hashes[i-1] {
-			repeated[hashes[i]] = true
-		}
-	}
+	repeated := seen.repeated()
 	if len(repeated) == 0 {
 		return nil, nil
 	}
@@ -191,17 +184,10 @@ func eachIdentifier(ctx context.Context, open func(ctx context.Context) (ledger.
 		return fmt.Errorf("opening the plan: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	for {
-		p, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading the plan: %w", err)
-		}
-		moves := moved(&p, mode, field)
+	return ledger.EachPlanned(ctx, r, func(p *ledger.Planned) error {
+		moves := moved(p, mode, field)
 		if p.Fault != nil || p.Identifier == nil || !mode.Lets(p.Op) && !moves {
-			continue
+			return nil
 		}
 		s := sharer{ordinal: p.Ordinal, key: p.Key}
 		if p.Op == tidegate.Removed {
@@ -212,11 +198,49 @@ func eachIdentifier(ctx context.Context, open func(ctx context.Context) (ledger.
 		}
 		if moves {
 			s.role = leaves
-			if err := each(identifierText(p.Before[field]), s); err != nil {
-				return err
+			return each(identifierText(p.Before[field]), s)
+		}
+		return nil
+	})
+}
+
+// hashes are kept by their first bits, so that looking for repeats stays in a
+// processor's cache however many there are.
+type hashes [256][]uint64
+
+func (h *hashes) add(hash uint64) {
+	part := &h[hash>>56]
+	*part = append(*part, hash)
+}
+
+// repeated returns those that were added more than once.
+func (h *hashes) repeated() map[uint64]bool {
+	found := map[uint64]bool{}
+	var places []uint64 // an open hash table, at most half full; 0 is a free place
+	for _, part := range h {
+		size := 16
+		for size < 2*len(part) {
+			size *= 2
+		}
+		if cap(places) < size {
+			places = make([]uint64, size)
+		}
+		places = places[:size]
+		clear(places)
+		mask := uint64(size - 1)
+		for _, hash := range part {
+			kept := max(hash, 1) // 0 and 1 are taken for one: who looks closer compares the values
+			at := kept & mask
+			for places[at] != 0 && places[at] != kept {
+				at = (at + 1) & mask
 			}
+			if places[at] == kept {
+				found[hash] = true
+			}
+			places[at] = kept
 		}
 	}
+	return found
 }
 
 // moved says whether p is a member of an audience that is to be known by another
