@@ -123,17 +123,26 @@ func TestAHookIsOpenedByItsSecretOnly(t *testing.T) {
 		if got := status(t, r, "POST", "/v1/hooks/syncs/crm", token); got != want {
 			t.Errorf("token %q: %d, want %d", token, got, want)
 		}
+		if got := statusOf(t, r, "POST", "/v1/hooks/syncs/crm", token, ""); got != want { // as curl -X POST calls
+			t.Errorf("token %q without a body: %d, want %d", token, got, want)
+		}
 	}
 }
 
 func status(t *testing.T, r *rig, method, path, token string) int {
 	t.Helper()
-	path = strings.NewReplacer("{kind}", "source", "{name}", "nobody", "{id}", "nothing").Replace(path)
-	req, err := http.NewRequestWithContext(t.Context(), method, r.server.URL+path, strings.NewReader("{}"))
+	return statusOf(t, r, method, strings.NewReplacer("{kind}", "source", "{name}", "nobody", "{id}", "nothing").Replace(path), token, "{}")
+}
+
+func statusOf(t *testing.T, r *rig, method, path, token, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, r.server.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -493,7 +502,7 @@ func TestSyncVerbs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ctx := t.Context()
-	if plan, err := r.admin.SyncPlan(ctx, "crm", 5, false); err != nil || plan.Sync != "crm" || plan.Summary.Added != 5 || len(plan.Sample) != 1 {
+	if plan, err := r.admin.SyncPlan(ctx, "crm", 5, false); err != nil || plan.Sync != "crm" || plan.Summary.Added != 5 || len(plan.Sample) != 2 || plan.Excluded != 1 || !plan.Sample[0].Excluded {
 		t.Errorf("%+v, %v", plan, err)
 	}
 	if runs, err := r.admin.Runs(ctx, "crm", 10); err != nil || len(runs) != 1 || runs[0].Sync != "crm" {

@@ -275,6 +275,8 @@ type SyncPlan struct {
 	Summary ledger.Summary `json:"summary"`
 	// Held is the guard that would hold the plan, nil when none would.
 	Held *tidegate.RunFault `json:"held,omitempty"`
+	// Excluded counts the changes that the sync's mode does not let through: they are not sent.
+	Excluded int64 `json:"excluded"`
 	// Calls and Seconds estimate the delivery from the destination's limits.
 	Calls   int64   `json:"estimated_calls"`
 	Seconds float64 `json:"estimated_seconds"`
@@ -288,6 +290,8 @@ type SampleChange struct {
 	Op     tidegate.Op   `json:"op" enum:"added,changed,removed"`
 	Key    tidegate.Key  `json:"key"`
 	Fields []SampleField `json:"fields"`
+	// Excluded changes are not let through by the sync's mode.
+	Excluded bool `json:"excluded,omitempty"`
 	// Fault is set when the row cannot be mapped and would be rejected.
 	Fault *tidegate.RunFault `json:"fault,omitempty"`
 }

@@ -23,6 +23,7 @@ type route struct {
 	register     func(api huma.API, op huma.Operation)
 	streams      string // what the lines of an NDJSON answer are
 	bodyOf       reflect.Type
+	bodyOptional bool
 }
 
 // do makes a route of a function from an input to an output.
@@ -42,6 +43,13 @@ func do[I, O any](method, path, id string, p auth.Permission, summary string, ha
 // takes documents the type of a body that the handler reads itself.
 func (r route) takes(body any, limit int64) route {
 	r.bodyOf, r.maxBody = reflect.TypeOf(body), limit
+	return r
+}
+
+// mayTake is takes for a body that may be left out.
+func (r route) mayTake(body any, limit int64) route {
+	r = r.takes(body, limit)
+	r.bodyOptional = true
 	return r
 }
 
@@ -135,7 +143,7 @@ func (s *server) table() []route {
 		do("POST", "/v1/runs/{id}/revert", "revertRun", auth.Operate, "Begins a run that takes back what a finished one delivered", s.revertRun),
 		do("POST", "/v1/runs/{id}/cancel", "cancelRun", auth.Operate, "Stops a run; what was not sent stays to be sent", s.cancelRun),
 
-		do("POST", "/v1/hooks/syncs/{name}", "syncHook", auth.Public, "Starts a sync; the request carries the sync's webhook_secret as a bearer token, or is signed with it", s.syncHook).takes(map[string]any{}, maxHookBytes),
+		do("POST", "/v1/hooks/syncs/{name}", "syncHook", auth.Public, "Starts a sync; the request carries the sync's webhook_secret as a bearer token, or is signed with it", s.syncHook).mayTake(map[string]any{}, maxHookBytes),
 
 		do("GET", "/v1/forwards", "listForwards", auth.Read, "Every forward's status", s.listForwards),
 		do("GET", "/v1/forwards/{name}", "getForward", auth.Read, "One forward's status, and what became of its events", s.getForward),

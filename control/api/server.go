@@ -89,7 +89,11 @@ func (s *server) mount() (*chi.Mux, error) {
 			continue
 		}
 		scoped := humachi.New(mux.With(check), huma.Config{OpenAPI: api.OpenAPI(), Formats: huma.DefaultFormats, DefaultFormat: "application/json", Transformers: []huma.Transformer{transform}})
-		r.register(scoped, s.operation(r, api.OpenAPI().Components.Schemas))
+		op := s.operation(r, api.OpenAPI().Components.Schemas)
+		r.register(scoped, op)
+		if r.bodyOptional {
+			op.RequestBody.Required = false // which registering has set
+		}
 	}
 	for path, service := range s.rpc() {
 		mux.Handle(path+"*", service)

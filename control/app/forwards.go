@@ -329,7 +329,7 @@ func forwardObject(ctx context.Context, dest destinations.Destination, def tideg
 		if !slices.Contains(o.Modes, def.Mode) {
 			return o, &tidegate.Fault{
 				Action: tidegate.Halt, Code: "forward.mode", Subject: forwardPrefix + def.Name + ": mode",
-				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: fmt.Sprintf("use one of %v", o.Modes),
+				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: "use one of " + listed(o.Modes),
 			}
 		}
 		return o, nil

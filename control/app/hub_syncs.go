@@ -132,7 +132,7 @@ func findObject(ctx context.Context, dest destinations.Destination, def tidegate
 		if !slices.Contains(o.Modes, def.Mode) {
 			return o, &tidegate.Fault{
 				Action: tidegate.Halt, Code: "sync.mode", Subject: "sync " + def.Name + ": mode",
-				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: fmt.Sprintf("use one of %v", o.Modes),
+				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: "use one of " + listed(o.Modes),
 			}
 		}
 		return o, nil
@@ -141,6 +141,15 @@ func findObject(ctx context.Context, dest destinations.Destination, def tidegate
 		Action: tidegate.Halt, Code: "sync.object", Subject: "sync " + def.Name + ": object",
 		Message: fmt.Sprintf("destination %s has no object %q", def.Destination, def.Object), Hint: "use one of " + strings.Join(names, ", "),
 	}
+}
+
+// listed is what may be chosen from.
+func listed[T ~string](choices []T) string {
+	texts := make([]string, len(choices))
+	for i, c := range choices {
+		texts[i] = string(c)
+	}
+	return strings.Join(texts, ", ")
 }
 
 func noSync(name string) error {
@@ -328,12 +337,13 @@ func (h *Hub) SyncPlan(ctx context.Context, name string, sample int, fresh bool)
 	if err != nil {
 		return api.SyncPlan{}, err
 	}
-	out := api.SyncPlan{Sync: name, RunID: p.RunID, Beside: p.Beside, Summary: p.Summary, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Sample: []api.SampleChange{}}
+	out := api.SyncPlan{Sync: name, RunID: p.RunID, Beside: p.Beside, Summary: p.Summary, Excluded: p.Excluded, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Sample: []api.SampleChange{}}
 	if p.Hold != nil {
 		out.Held = tidegate.StoredFault(p.Hold)
 	}
+	mode := h.active.Load().syncs[name].Mode
 	for _, c := range p.Sample {
-		change := api.SampleChange{Op: c.Op, Key: c.Key, Fault: c.Fault, Fields: []api.SampleField{}}
+		change := api.SampleChange{Op: c.Op, Excluded: !mode.Lets(c.Op) && p.Excluded > 0, Key: c.Key, Fault: c.Fault, Fields: []api.SampleField{}}
 		for _, f := range c.Fields {
 			change.Fields = append(change.Fields, api.SampleField{Field: f.Field, Before: f.Before, After: f.After})
 		}

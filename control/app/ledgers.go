@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -106,6 +107,7 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 		opts.KeepLog = keep
 	}
 	a := h.active.Load()
+	opts.Target = targetOf(a.syncs[name])
 	wh, err := h.modelWarehouse(ctx, a, a.syncs[name].Model)
 	if err != nil {
 		return nil, err
@@ -115,6 +117,15 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 		return nil, err
 	}
 	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
+}
+
+// targetOf names what a sync writes to.
+func targetOf(def tidegate.Sync) string {
+	target := def.Object + " of " + def.Destination
+	if def.Mode == tidegate.Audience {
+		target = "audience " + cmp.Or(def.Audience, def.Name) + " of " + target
+	}
+	return target
 }
 
 // ledgerForRun opens the ledger of a sync that is about to run, and moves it first

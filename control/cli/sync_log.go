@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/sync/ledger"
-	"github.com/tidegate/tidegate/sync/model"
 )
 
 func (c *command) syncLog() *cobra.Command {
@@ -50,14 +50,11 @@ func (c *command) syncLog() *cobra.Command {
 
 // fieldsThatDiffer is a few of the changed fields: `age 1 → 2`.
 func fieldsThatDiffer(e ledger.LogEntry) string {
-	names := make([]string, 0, len(e.After))
-	for name := range e.After {
-		names = append(names, name)
-	}
+	names := slices.AppendSeq(slices.Collect(maps.Keys(e.Before)), maps.Keys(e.After))
 	slices.Sort(names)
 	var parts []string
-	for _, name := range names {
-		before, after := string(model.AppendJSON(nil, e.Before[name])), string(model.AppendJSON(nil, e.After[name]))
+	for _, name := range slices.Compact(names) {
+		before, after := valueText(e.Before[name]), valueText(e.After[name])
 		if before == after {
 			continue
 		}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -123,7 +125,11 @@ func (c *command) syncPlan() *cobra.Command {
 func (c *command) showSyncPlan(p api.SyncPlan) error {
 	marks := map[tidegate.Op]string{tidegate.Added: "+", tidegate.Changed: "~", tidegate.Removed: "-"}
 	for _, ch := range p.Sample {
-		c.say("%s %s", marks[ch.Op], oneLine(string(ch.Key)))
+		stays := ""
+		if ch.Excluded {
+			stays = " (not sent: the mode leaves it alone)"
+		}
+		c.say("%s %s%s", marks[ch.Op], oneLine(string(ch.Key)), stays)
 		for _, f := range ch.Fields {
 			c.say("    %s: %s → %s", oneLine(f.Field), oneLine(valueText(f.Before)), oneLine(valueText(f.After)))
 		}
@@ -137,6 +143,9 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 	}
 	c.say("%d read: %d unchanged, %d added, %d changed, %d removed%s.", s.Read, s.Unchanged, s.Added, s.Changed, s.Removed,
 		further(s.BadKeys, "with bad keys", s.BadRows, "that cannot be mapped", s.Retries, "tried again"))
+	if p.Excluded > 0 {
+		c.say("The sync's mode leaves %s of these alone.", plural(p.Excluded, "change"))
+	}
 	c.say("About %s and %s.", plural(p.Calls, "call"), time.Duration(p.Seconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, cost := range p.Costs {
 		switch {
@@ -231,7 +240,7 @@ func (c *command) showRun(run tidegate.Run, judge bool) error {
 		n := run.Counts
 		c.say("%s %s: %d read, %d added, %d changed, %d removed; %d delivered%s.", run.ID, run.State, n.Read, n.Added, n.Changed, n.Removed, n.Delivered,
 			further(n.Rejected, "rejected", n.InDoubt, "in doubt", n.Deferred, "deferred", n.Held, "held", n.Excluded, "excluded", n.BadKeys, "with bad keys"))
-		if f := run.Fault; f != nil {
+		if f := run.Fault; f != nil && run.State != tidegate.RunRunning { // what held it is past
 			c.say("  %s: %s", strings.TrimSpace(f.Code+" "+f.Subject), f.Message)
 			if f.Hint != "" {
 				c.say("  %s", f.Hint)
@@ -306,9 +315,9 @@ func (c *command) syncRejections() *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, r := range list {
-				rows[i] = []string{string(r.Key), string(r.Op), r.State, fmt.Sprint(r.Attempts), r.Fault.Code, r.Fault.Message, r.Fault.Hint}
+				rows[i] = []string{string(r.Key), string(r.Op), r.State, fmt.Sprint(r.Attempts), r.Fault.Code, r.Fault.Hint, r.Fault.Message}
 			}
-			return table(c.env.Stdout, []string{"KEY", "OP", "STATE", "ATTEMPTS", "CODE", "MESSAGE", "MEND"}, rows)
+			return table(c.env.Stdout, []string{"KEY", "OP", "STATE", "ATTEMPTS", "CODE", "MEND", "MESSAGE"}, rows)
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
@@ -330,9 +339,32 @@ func (c *command) showCauses(ctx context.Context, client *api.Client, name strin
 		for k, key := range l.Keys {
 			keys[k] = string(key)
 		}
-		rows[i] = []string{fmt.Sprint(l.Count), fmt.Sprint(l.Parked), l.Cluster, l.Fault.Code, l.Fault.Message, l.Fault.Hint, strings.Join(keys, " ")}
+		rows[i] = []string{shortCluster(l.Cluster), fmt.Sprint(l.Count), fmt.Sprint(l.Parked), l.Fault.Code, strings.Join(keys, " "), l.Fault.Hint, l.Fault.Message}
 	}
-	return table(c.env.Stdout, []string{"RECORDS", "PARKED", "CLUSTER", "CODE", "MESSAGE", "MEND", "KEYS"}, rows)
+	return table(c.env.Stdout, []string{"CLUSTER", "RECORDS", "PARKED", "CODE", "KEYS", "MEND", "MESSAGE"}, rows)
+}
+
+// shortCluster is what a cluster is called where its name, the common part of its messages, is too long to be typed.
+func shortCluster(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:4])
+}
+
+// clusterNamed finds the cluster of a sync that somebody names, in short or in full.
+func clusterNamed(ctx context.Context, client *api.Client, sync, name string) (string, error) {
+	list, err := client.Causes(ctx, sync, 1000)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range list {
+		if name == l.Cluster || name == shortCluster(l.Cluster) {
+			return l.Cluster, nil
+		}
+	}
+	return "", &tidegate.Fault{
+		Action: tidegate.Halt, Code: "cluster.not_found", Subject: "sync " + sync,
+		Message: fmt.Sprintf("no rejection is of the cluster %q", name), Hint: "tidegate sync rejections " + sync + " --causes lists them",
+	}
 }
 
 func (c *command) syncRetry() *cobra.Command {
@@ -340,7 +372,14 @@ func (c *command) syncRetry() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "retry NAME", Short: "Let the next run try rejected records again", Args: cobra.ExactArgs(1),
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-			n, err := client.RetryRejections(ctx, args[0], cluster, tidegate.Key(key))
+			cause := cluster
+			if cause != "" {
+				var err error
+				if cause, err = clusterNamed(ctx, client, args[0], cause); err != nil {
+					return err
+				}
+			}
+			n, err := client.RetryRejections(ctx, args[0], cause, tidegate.Key(key))
 			if err != nil {
 				return err
 			}

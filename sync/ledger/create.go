@@ -54,7 +54,7 @@ func (l *Ledger) createIn(ctx context.Context, tx warehouse.Tx) error {
 		return fmt.Errorf("reading the fence: %w", err)
 	}
 	if fences == 0 {
-		if _, err := tx.Exec(ctx, string("INSERT INTO "+l.sql.of("fence")+" VALUES ("+l.sql.text(1)+", "+l.sql.text(2)+", "+number(format)+", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, "+l.sql.text(3)+")"), l.workspace, l.sync, l.payloads()); err != nil {
+		if _, err := tx.Exec(ctx, string("INSERT INTO "+l.sql.of("fence")+" VALUES ("+l.sql.text(1)+", "+l.sql.text(2)+", "+number(format)+", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, "+l.sql.text(3)+", NULL)"), l.workspace, l.sync, l.payloads()); err != nil {
 			return fmt.Errorf("writing the fence: %w", err)
 		}
 	} else if payloads != l.payloads() {
@@ -211,7 +211,7 @@ func (l *Ledger) forget(ctx context.Context) error {
 		if err := l.index(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET format = "+number(format)+", generation = generation + 1, dirty = 0")); err != nil {
+		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET format = "+number(format)+", generation = generation + 1, dirty = 0, target = NULL")); err != nil {
 			return fmt.Errorf("counting the generation: %w", err)
 		}
 		if _, err := tx.Exec(ctx, l.sql.seal()); err != nil {

@@ -120,6 +120,19 @@ func TestBadKeys(t *testing.T) {
 		t.Fatal(d)
 	}
 	w.finish(id)
+	causes := map[string]int64{}
+	clusters, err := w.l.Clusters(w.ctx, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clusters {
+		if causes[c.Cluster] = c.Count; c.Parked != 0 || len(c.Keys) != int(c.Count) || c.Fault.Code != "model.key" {
+			t.Errorf("%+v", c)
+		}
+	}
+	if d := cmp.Diff(map[string]int64{"model.key|null": 1, "model.key|repeated": 3}, causes); d != "" {
+		t.Error(d)
+	}
 	w.exec("DELETE FROM people WHERE note = 'again' OR age = 21 OR id = 5 OR id IS NULL")
 	want(t, w.run(), Summary{Read: 3, Unchanged: 3, LedgerRows: 3})
 	if list, err = w.l.Rejections(w.ctx, 100); err != nil || len(list) != 0 {
@@ -564,5 +577,40 @@ func TestEveryTypeOfColumn(t *testing.T) {
 			t.Fatalf("key %s: %+v", key, s)
 		}
 		w.finish(id)
+	}
+}
+
+// TestAnotherTargetIsNotTakenForThisOne: what one destination confirmed is nothing that another one holds.
+func TestAnotherTargetIsNotTakenForThisOne(t *testing.T) {
+	t.Parallel()
+	for _, place := range placements() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := newWorldAt(t, place)
+			w.exec("CREATE TABLE people (id BIGINT, email VARCHAR, age BIGINT)")
+			w.exec("INSERT INTO people VALUES (1, 'a@x.io', 10), (2, 'b@x.io', 20)")
+			w.run() // by a version that knew no targets
+			w.l.opts.Target = "contacts of crm"
+			want(t, w.run(), Summary{Read: 2, Unchanged: 2, LedgerRows: 2})
+			held, _ := w.plan()
+			w.l.opts.Target = "contacts of other"
+			for name, plan := range map[string]func() error{
+				"a new plan":    func() error { _, err := w.l.Plan(w.ctx, w.request("another")); return err },
+				"a stored plan": func() error { _, err := w.l.Plan(w.ctx, w.request(held)); return err },
+				"a look":        func() error { _, err := w.l.Look(w.ctx, w.request("look"), 1); return err },
+			} {
+				if err := plan(); tidegate.FaultOf(err).Code != "ledger.other_target" || !strings.Contains(err.Error(), "contacts of crm") {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			w.l.opts.Target = "contacts of crm" // taken back
+			want(t, w.run(), Summary{Read: 2, Unchanged: 2, LedgerRows: 2})
+			w.l.opts.Target = "contacts of other"
+			if err := w.l.Resync(w.ctx); err != nil {
+				t.Fatal(err)
+			}
+			want(t, w.run(), Summary{Read: 2, Added: 2})
+			want(t, w.run(), Summary{Read: 2, Unchanged: 2, LedgerRows: 2})
+		})
 	}
 }

@@ -58,6 +58,9 @@ func (l *Ledger) look(ctx context.Context, req PlanRequest, n int) (look Look, e
 		return look, fmt.Errorf("%q cannot be a run ID", req.RunID)
 	}
 	err = l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		if _, err := l.aimed(ctx, tx); err != nil {
+			return err
+		}
 		s, err := l.live(ctx, tx, req.RunID)
 		switch {
 		case errors.Is(err, ErrNoPlan):

@@ -202,8 +202,14 @@ func copyLedger(ctx context.Context, from, to *Ledger, epoch int64, was fence) e
 					return err
 				}
 			}
-			sql := "UPDATE " + to.sql.of("fence") + " SET generation = " + to.sql.int(1) + ", last_read = " + to.sql.int(2)
-			if _, err := tx.Exec(ctx, string(sql), was.generation, was.lastRead); err != nil {
+			var target any // of whom it knows what was confirmed
+			if known, err := from.target(ctx, reading); err != nil {
+				return err
+			} else if known != "" {
+				target = known
+			}
+			sql := "UPDATE " + to.sql.of("fence") + " SET generation = " + to.sql.int(1) + ", last_read = " + to.sql.int(2) + ", target = " + to.sql.text(3)
+			if _, err := tx.Exec(ctx, string(sql), was.generation, was.lastRead, target); err != nil {
 				return fmt.Errorf("carrying the generation over: %w", err)
 			}
 			if _, err := tx.Exec(ctx, to.sql.seal()); err != nil {
@@ -224,7 +230,7 @@ func (l *Ledger) empty(ctx context.Context) error {
 				return fmt.Errorf("emptying %s: %w", l.names.of(kind), err)
 			}
 		}
-		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET generation = 0, dirty = 0, last_read = -1")); err != nil {
+		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET generation = 0, dirty = 0, last_read = -1, target = NULL")); err != nil {
 			return fmt.Errorf("emptying the fence: %w", err)
 		}
 		if _, err := tx.Exec(ctx, l.sql.seal()); err != nil {

@@ -139,7 +139,7 @@ func badKeysSchema() tidegate.Schema {
 // fenceSchema: one row per sync. keys … sum_fingerprint are the checksum of
 // __ledger and __records as the last transaction that changed them left them.
 func fenceSchema() tidegate.Schema {
-	return joined(texts("workspace", "sync"), ints("format", "epoch", "generation", "keys", "acked", "confirmed", "key_xor", "record_xor", "fingerprint_xor", "fingerprint_sum", "dirty", "last_read"), texts("payloads"))
+	return joined(texts("workspace", "sync"), ints("format", "epoch", "generation", "keys", "acked", "confirmed", "key_xor", "record_xor", "fingerprint_xor", "fingerprint_sum", "dirty", "last_read"), texts("payloads", "target"))
 }
 
 // registrySchema is shared by all syncs: the views are built from it.

@@ -74,6 +74,9 @@ func (l *Ledger) plan(ctx context.Context, w planWriter, epoch int64, p producer
 	if !runIDPattern.MatchString(w.runID) {
 		return Summary{}, fmt.Errorf("planning: %q cannot be a run ID", w.runID)
 	}
+	if err := l.aim(ctx); err != nil {
+		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
+	}
 	switch stored, err := l.planOf(ctx, w.runID); {
 	case err == nil && stored.state == runPlanned:
 		return stored.summary, nil

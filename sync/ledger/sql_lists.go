@@ -20,17 +20,21 @@ func (s statements) failures(runID string) sqltext.Text {
 		results + " WHERE l.run_id = $1 AND l.disposition IN ('rejected', 'in_doubt', 'deferred')"
 }
 
-func (s statements) rejections(runID string, limit int) string {
-	bad := "SELECT key, 'added', 'bad_key', 'reject', 'model.key', reason, 'the primary key ' || CASE WHEN reason = 'null' THEN 'is NULL or empty' ELSE 'is repeated' END || ' in ' || rows || ' rows'" +
+// unkeyed are rows without a usable key, as failures are.
+func (s statements) unkeyed() sqltext.Text {
+	return "SELECT key, 'added', 'bad_key', 'reject', 'model.key', reason, 'the primary key ' || CASE WHEN reason = 'null' THEN 'is NULL or empty' ELSE 'is repeated' END || ' in ' || rows || CASE WHEN rows = 1 THEN ' row' ELSE ' rows' END" +
 		", 'give every row a key of its own in the model', 'model.key|' || reason, NULL, 0, NULL, NULL, run_id, recorded_at FROM " + s.of("bad_keys")
-	return string("SELECT " + rejectionColumns + " FROM (" + s.failures(runID) + " UNION ALL " + bad + ") AS f ORDER BY recorded_at DESC, key LIMIT " + number(int64(limit)))
 }
 
-// clusters gives up to keys rows of each of the limit largest clusters, newest first.
+func (s statements) rejections(runID string, limit int) string {
+	return string("SELECT " + rejectionColumns + " FROM (" + s.failures(runID) + " UNION ALL " + s.unkeyed() + ") AS f ORDER BY recorded_at DESC, key LIMIT " + number(int64(limit)))
+}
+
+// clusters groups what rejections lists and gives up to keys rows of each of the limit largest clusters, newest first.
 func (s statements) clusters(runID string, limit, keys int) string {
 	return string("SELECT cluster, n, parked, since, latest, key, fault_action, fault_code, fault_subject, fault_message, fault_hint FROM (SELECT w.*, dense_rank() OVER (ORDER BY n DESC, cluster) AS place FROM (SELECT f.*" +
-		", count(*) OVER (PARTITION BY cluster) AS n, count(*) FILTER (WHERE next_attempt_at IS NULL) OVER (PARTITION BY cluster) AS parked, min(recorded_at) OVER (PARTITION BY cluster) AS since" +
-		", max(recorded_at) OVER (PARTITION BY cluster) AS latest, row_number() OVER (PARTITION BY cluster ORDER BY recorded_at DESC, key) AS nth FROM (" + s.failures(runID) + ") AS f) AS w WHERE nth <= " +
+		", count(*) OVER (PARTITION BY cluster) AS n, count(*) FILTER (WHERE next_attempt_at IS NULL AND state <> '" + stateBadKey + "') OVER (PARTITION BY cluster) AS parked, min(recorded_at) OVER (PARTITION BY cluster) AS since" +
+		", max(recorded_at) OVER (PARTITION BY cluster) AS latest, row_number() OVER (PARTITION BY cluster ORDER BY recorded_at DESC, key) AS nth FROM (" + s.failures(runID) + " UNION ALL " + s.unkeyed() + ") AS f) AS w WHERE nth <= " +
 		number(int64(keys)) + ") AS ranked WHERE place <= " + number(int64(limit)) + " ORDER BY place, nth")
 }
 

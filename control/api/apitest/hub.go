@@ -182,7 +182,7 @@ func (h *Hub) SuggestMapping(_ context.Context, model, destination, object strin
 
 // SyncPlan implements api.Hub.
 func (h *Hub) SyncPlan(_ context.Context, name string, sample int, _ bool) (api.SyncPlan, error) {
-	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample)}, Sample: []api.SampleChange{{Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
+	return api.SyncPlan{Sync: name, Summary: ledger.Summary{Added: int64(sample), Removed: 1}, Excluded: 1, Sample: []api.SampleChange{{Op: tidegate.Removed, Key: `["2"]`, Excluded: true}, {Op: tidegate.Added, Key: `["1"]`, Fields: []api.SampleField{{Field: "email", After: "a@b.c"}}}}}, nil
 }
 
 // StorePlan implements api.Hub.
@@ -265,7 +265,7 @@ func (h *Hub) RetryRejections(_ context.Context, _, cluster string, _ tidegate.K
 
 // SyncLog implements api.Hub.
 func (h *Hub) SyncLog(_ context.Context, _ string, f ledger.LogFilter) ([]ledger.LogEntry, error) {
-	return []ledger.LogEntry{{RunID: "run_1", Key: "[1]", Op: tidegate.Changed, Disposition: "delivered", Before: tidegate.Record{"age": int64(1)}, After: tidegate.Record{"age": int64(2)}}}[:min(1, f.Limit)], nil
+	return []ledger.LogEntry{{RunID: "run_1", Key: "[1]", Op: tidegate.Changed, Disposition: "delivered", Before: tidegate.Record{"age": int64(1), "old": []any{1.5}}, After: tidegate.Record{"age": int64(2), "name": "Ada", "tags": []any{int64(7), nil}}}}[:min(1, f.Limit)], nil
 }
 
 // Resync implements api.Hub.
