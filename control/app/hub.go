@@ -278,5 +278,5 @@ func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path strin
 		h.dbt.lent.Add(-1)
 		h.wakeDbt() // the other program may have been dbt
 	}()
-	return y.Yield(ctx, use)
+	return y.Yield(ctx, fromAnywhere(use))
 }

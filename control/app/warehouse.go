@@ -110,7 +110,19 @@ func LendFile(ctx context.Context, p *project.Project, data string, use func(ctx
 	if !ok {
 		return errors.Join(notLendable(), wh.Close())
 	}
-	return errors.Join(y.Yield(ctx, use), wh.Close())
+	return errors.Join(y.Yield(ctx, fromAnywhere(use)), wh.Close())
+}
+
+// fromAnywhere gives use a path that holds in every folder: a data folder is often named
+// from where the server was started.
+func fromAnywhere(use func(ctx context.Context, path string) error) func(ctx context.Context, path string) error {
+	return func(ctx context.Context, path string) error {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return fmt.Errorf("naming the warehouse's file: %w", err)
+		}
+		return use(ctx, path)
+	}
 }
 
 func notLendable() error {

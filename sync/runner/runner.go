@@ -520,7 +520,12 @@ func (r *Runner) refuse(ctx context.Context, run tidegate.Run) (tidegate.Run, er
 		a.show(run)
 		r.putAway(ctx, run)
 	}
-	if err = errors.Join(err, r.release(ctx, lease)); err != nil {
+	stored := err == nil
+	err = errors.Join(err, r.release(ctx, lease))
+	if stored {
+		r.report(a)
+	}
+	if err != nil {
 		return run, fmt.Errorf("canceling held run %s: %w", run.ID, err)
 	}
 	return run, nil

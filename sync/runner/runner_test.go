@@ -318,6 +318,9 @@ func TestHeldPlanWaitsForApproval(t *testing.T) {
 			if err != nil || run.State != tidegate.RunCanceled || run.Counts.Check() != nil {
 				t.Errorf("the refused run is %s: %+v, %v", run.State, run.Counts, err)
 			}
+			if told := w.ended[len(w.ended)-1]; told.ID != run.ID || told.State != tidegate.RunCanceled {
+				t.Errorf("nobody was told that it is over: %s %s", told.ID, told.State)
+			}
 			if next := w.do(t); next.State != tidegate.RunHeld {
 				t.Errorf("the next run is %s", next.State)
 			}
