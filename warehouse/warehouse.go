@@ -113,6 +113,20 @@ type ArrowTx interface {
 	AppendArrow(ctx context.Context, t Table, rdr array.RecordReader) (int64, error)
 }
 
+// PredicateTx is found on a Tx by assertion where statements can ask the program about
+// numbers, thousands at once.
+type PredicateTx interface {
+	// Predicate lends test to the statements of this Tx until drop, which is called after them:
+	// call(x) is the SQL of a boolean, which is true where test says so of the BIGINT expression x,
+	// and false where x is NULL. test is called by several goroutines at once with values
+	// and as many answers, all false; both are valid until it returns. It is asked about each row
+	// that reaches the call, once. A pure test, whose answer depends on the value alone, may also
+	// be asked early, while a table is read: what it says no to is hardly read at all.
+	Predicate(test func(values []int64, answers []bool), pure bool) (call func(x string) string, drop func())
+	// Memory is how many bytes the engine may take, 0 when that is not known: what test keeps should be far less.
+	Memory() int64
+}
+
 // ArrowQuerier is found by assertion where the engine hands out results as
 // Arrow record batches.
 type ArrowQuerier interface {

@@ -230,10 +230,17 @@ type fence struct {
 	keys, acked, confirmed              int64
 	fingerprintXor, fingerprint         int64
 	sums                                [7]int64 // all of the checksum, in the order of sumColumns
+	more                                int64    // see verifyWith
 }
 
 // verify holds __ledger and __records to the checksum of the fence.
 func (l *Ledger) verify(ctx context.Context, tx warehouse.Tx) (fence, error) {
+	return l.verifyWith(ctx, tx, func(int64) (sqltext.Text, func()) { return "0", func() {} })
+}
+
+// verifyWith verifies, and asks in the same pass for a further number of __ledger's rows,
+// which with returns for the number of keys; it is left in fence.more.
+func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(keys int64) (more sqltext.Text, drop func())) (fence, error) {
 	var f fence
 	var keyXor, recordXor int64
 	columns := sqltext.Text("keys, acked, key_xor, fingerprint_xor, fingerprint_sum, confirmed, record_xor")
@@ -247,7 +254,9 @@ func (l *Ledger) verify(ctx context.Context, tx warehouse.Tx) (fence, error) {
 	}
 	var is, was [7]int64
 	was = [7]int64{f.keys, f.acked, keyXor, f.fingerprintXor, f.fingerprint, f.confirmed, recordXor}
-	if err := one(ctx, tx, string("SELECT "+columns+" FROM ("+l.sql.sums()+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6]); err != nil {
+	more, drop := with(f.keys)
+	defer drop()
+	if err := one(ctx, tx, string("SELECT "+columns+", more FROM ("+l.sql.sums(", "+more+" AS more")+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6], &f.more); err != nil {
 		return f, fmt.Errorf("summing the ledger up: %w", err)
 	}
 	f.sums = was

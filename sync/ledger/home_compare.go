@@ -125,9 +125,9 @@ func (a *atHome) joined(c comparison) sqltext.Text {
 		a.h.latest("key_hash", "key_check", "fingerprint", "acked", "gone") + ") AS t WHERE NOT t.gone) AS n ON m.fingerprint = n.j" + where
 }
 
-// stage brings what is open (or, where c asks for it, all) to the desk and makes c read
+// fetch brings what is open (or, where c asks for it, all) to the desk and makes c read
 // it from there. It returns how many rows of the model stayed at home: the unchanged ones.
-func (p *planner) stage(ctx context.Context, reading warehouse.Tx, c *comparison) (unchanged int64, err error) {
+func (p *planner) fetch(ctx context.Context, reading warehouse.Tx, c *comparison) (unchanged int64, err error) {
 	a := p.home
 	schema := joined(bools("present"), ints("fingerprint"), a.cells, ints("n_hash", "n_check"), bools("n_acked"), ints("total"))
 	if _, err := reading.Ensure(ctx, a.desk, schema); err != nil {

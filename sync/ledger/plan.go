@@ -146,11 +146,13 @@ func (l *Ledger) supersede(ctx context.Context, epoch int64, runID string) error
 type planner struct {
 	req   PlanRequest
 	src   source
-	home  *atHome // nil when the comparison is made here
+	home  *atHome  // nil when the comparison is made here
+	pairs *pairing // nil when the engine compares
 	w     *planWriter
 	fence fence
 	read  int64 // rows of the model
 	bad   []badKey
+	open  int64 // rows and keys that may have changed, about
 	// absent: some key of the ledger is missing in the model.
 	absent bool
 }
@@ -162,7 +164,7 @@ type badKey struct {
 
 func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing warehouse.Tx) (err error) {
 	p.w = w
-	if p.fence, err = w.verify(ctx, reading); err != nil {
+	if err := p.verify(ctx, reading); err != nil {
 		return err
 	}
 	w.sum.LedgerRows, w.sum.LastRead, w.sum.Partial, w.sum.Note = p.fence.confirmed, p.fence.lastRead, p.req.Partial, p.req.Note
@@ -231,7 +233,12 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 			}
 		}
 	}
-	rows, err := reading.Query(ctx, p.w.sql.candidates(len(p.src.columns), p.absent || move))
+	isOpen, drop, err := keysAmong(ctx, reading, scratchTable+" WHERE open", p.open, p.fence.confirmed)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	rows, err := reading.Query(ctx, p.w.sql.candidates(len(p.src.columns), p.absent || move, isOpen))
 	if err != nil {
 		return fmt.Errorf("reading the candidates: %w", err)
 	}
@@ -250,15 +257,18 @@ func (p *planner) baseline() bool {
 func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c *comparison) (bool, error) {
 	f := p.fence
 	hopeless := f.keys == 0 || f.keys != f.acked || f.dirty >= dirtyRuns && f.dirty%dirtyEvery != 0
-	if c.every || c.partial || hopeless && !p.w.sql.e.sumsFirst() {
+	if c.every || c.partial || hopeless && p.pairs == nil && !p.w.sql.e.sumsFirst() {
 		return false, nil
 	}
 	var sums checksums
+	var kept int64
+	more, drop := p.keepModel()
+	defer drop()
 	if p.home != nil {
 		if err := p.home.quick(ctx, &sums); err != nil {
 			return false, err
 		}
-	} else if err := one(ctx, reading, c.quick(), p.src.args, &sums.rows, &sums.xor, &sums.sum); err != nil {
+	} else if err := one(ctx, reading, c.quick(more), p.src.args, &sums.rows, &sums.xor, &sums.sum, &kept); err != nil {
 		return false, err
 	}
 	p.read = sums.rows
@@ -271,37 +281,22 @@ func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c *comparison
 // one key hide among the unchanged: then it compares again, row by row of each key.
 func (p *planner) scratch(ctx context.Context, reading warehouse.Tx, c comparison) error {
 	for again := false; ; again = true {
-		var away int64 // unchanged rows that stay at home
-		if p.home != nil {
-			var err error
-			if away, err = p.stage(ctx, reading, &c); err != nil {
-				return err
-			}
-		}
-		for _, sql := range p.w.sql.e.scratch(c) {
-			var args []any
-			if strings.Contains(sql, string(c.rows)) {
-				args = p.src.args
-			}
-			if _, err := reading.Exec(ctx, sql, args...); err != nil {
-				return err
-			}
-		}
-		if p.home != nil && !c.twins && !c.every {
-			if err := p.countUnchanged(ctx, reading, away); err != nil {
-				return err
-			}
+		if err := p.compared(ctx, reading, &c); err != nil {
+			return err
 		}
 		var rows, unchanged, open, unpaired, absent, twins int64
 		if err := one(ctx, reading, p.w.sql.totals(), nil, &rows, &unchanged, &open, &p.w.sum.BadKeys, &unpaired, &absent); err != nil {
 			return fmt.Errorf("counting: %w", err)
 		}
-		p.absent = absent > 0
+		p.absent, p.open = absent > 0, max(rows-unchanged, 0)+absent
 		if c.twins {
 			if !again || p.home != nil { // a partial read: there is no group of the unchanged that counts them
 				return p.count(ctx, reading, c)
 			}
 			return nil
+		}
+		if p.home == nil && c.staged != "" && rows != c.model.rows {
+			continue // the query returned other rows the second time: the engine compares, in one pass
 		}
 		p.read = rows
 		if unpaired > 0 && p.fence.keys > 0 {
@@ -314,6 +309,40 @@ func (p *planner) scratch(ctx context.Context, reading warehouse.Tx, c compariso
 		}
 		c.twins = true
 	}
+}
+
+// compared fills the scratch table.
+func (p *planner) compared(ctx context.Context, reading warehouse.Tx, c *comparison) error {
+	away, elsewhere, drop, err := p.elsewhere(ctx, reading, c)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	for _, sql := range p.w.sql.e.scratch(*c) {
+		var args []any
+		if strings.Contains(sql, string(c.rows)) {
+			args = p.src.args
+		}
+		if _, err := reading.Exec(ctx, sql, args...); err != nil {
+			return err
+		}
+	}
+	if !elsewhere || c.twins || c.every {
+		return nil
+	}
+	return p.countUnchanged(ctx, reading, away)
+}
+
+// elsewhere makes c read only what is open, until drop, where another than the engine of
+// the ledger compares. away is how many unchanged rows of the model it does not read.
+func (p *planner) elsewhere(ctx context.Context, reading warehouse.Tx, c *comparison) (away int64, is bool, drop func(), err error) {
+	if p.home != nil {
+		away, err = p.fetch(ctx, reading, c)
+		return away, true, func() {}, err
+	}
+	c.staged = ""
+	away, is, drop = p.unpaired(c)
+	return away, is, drop, nil
 }
 
 // count counts a partial read, which is small.

@@ -385,7 +385,12 @@ func (l *Ledger) fold(ctx context.Context, tx warehouse.Tx, s storedPlan, state 
 	if err := l.unpublish(ctx, tx, "SELECT NULL, key_hash, key_check FROM "+touchedTable); err != nil {
 		return err
 	}
-	for i, sql := range l.sql.fold(!l.opts.HashOnly) {
+	isTouched, drop, err := keysAmong(ctx, tx, touchedTable, s.changes, s.summary.LedgerRows)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	for i, sql := range l.sql.fold(s.runID, !l.opts.HashOnly, isTouched) {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("folding results in, step %d: %w", i+1, err)
 		}

@@ -101,22 +101,23 @@ func (s statements) compare(src source) (comparison, error) {
 // checksum sums fingerprints up: count, xor, sum. Equal sets give equal sums.
 const checksum sqltext.Text = "count(*), coalesce(bit_xor(fingerprint), 0), CAST(coalesce(sum(fingerprint & 4294967295), 0) AS BIGINT)"
 
-// quick is the checksum of the model's rows.
-func (c comparison) quick() string {
-	return string("SELECT " + checksum + " FROM (" + c.rows + ") AS m")
+// quick is the checksum of the model's rows, and a further number of them.
+func (c comparison) quick(more sqltext.Text) string {
+	return string("SELECT " + checksum + ", " + more + " FROM (" + c.rows + ") AS m")
 }
 
-// sums is the checksum of __ledger and __records, in the order of fenceSchema.
-func (s statements) sums() sqltext.Text {
+// sums is the checksum of __ledger and __records, in the order of fenceSchema. more are
+// further columns about __ledger, each with a comma before it.
+func (s statements) sums(more sqltext.Text) sqltext.Text {
 	return "SELECT l.*, r.* FROM (SELECT count(*) AS keys, count(*) FILTER (WHERE acked) AS acked, coalesce(bit_xor(key_hash), 0) AS key_xor" +
-		", coalesce(bit_xor(fingerprint) FILTER (WHERE acked), 0) AS fingerprint_xor, CAST(coalesce(sum(fingerprint & 4294967295) FILTER (WHERE acked), 0) AS BIGINT) AS fingerprint_sum FROM " + s.of("ledger") + ") AS l CROSS JOIN " +
+		", coalesce(bit_xor(fingerprint) FILTER (WHERE acked), 0) AS fingerprint_xor, CAST(coalesce(sum(fingerprint & 4294967295) FILTER (WHERE acked), 0) AS BIGINT) AS fingerprint_sum" + more + " FROM " + s.of("ledger") + ") AS l CROSS JOIN " +
 		"(SELECT count(*) AS confirmed, coalesce(bit_xor(key_hash), 0) AS record_xor FROM " + s.of("records") + ") AS r"
 }
 
 // seal stores the checksum in the fence.
 func (s statements) seal() string {
 	return string("UPDATE " + s.of("fence") + " SET keys = x.keys, acked = x.acked, confirmed = x.confirmed, key_xor = x.key_xor, record_xor = x.record_xor" +
-		", fingerprint_xor = x.fingerprint_xor, fingerprint_sum = x.fingerprint_sum FROM (" + s.sums() + ") AS x")
+		", fingerprint_xor = x.fingerprint_xor, fingerprint_sum = x.fingerprint_sum FROM (" + s.sums("") + ") AS x")
 }
 
 // totals sums __scratch up: rows of the model, rows of it that are unchanged,
@@ -171,8 +172,8 @@ func (s statements) owned(all bool) []string {
 // candidates joins what may have changed with what is known of it. Key and
 // identifier of a record are read only where owned was asked before: each column of
 // __records costs a pass over all of it. That table is joined last: what it is joined with
-// is few rows by then, and its own rows are handed on as they are found.
-func (s statements) candidates(columns int, owners bool) string {
+// is few rows by then, and its own rows are handed on as they are found. isOpen(key_hash) is true for the keys that are asked for.
+func (s statements) candidates(columns int, owners bool, isOpen func(x string) string) string {
 	cells := make([]sqltext.Text, columns)
 	for i := range cells {
 		cells[i] = "s." + cell(i)
@@ -188,7 +189,7 @@ func (s statements) candidates(columns int, owners bool) string {
 	}
 	return string("SELECT s.key_hash, s.key_check, s.fingerprint, s.model_rows, s.ledger_rows, " + isOwned + ", " + key + ", r.payload, r.payload_hash, " + identifier + ", r.destination_id" +
 		", a.key, a.state, a.doubted, a.op, a.payload, a.payload_hash, a.fingerprint, a.identifier, a.destination_id, a.idempotency_key, a.attempts, a.first_failed_at, a.next_attempt_at, " +
-		sqltext.Join(cells, ", ") + " FROM " + scratchTable + " AS s LEFT JOIN " + s.of("attempts") + by("a") + join + " LEFT JOIN " + s.of("records") + by("r") +
+		sqltext.Join(cells, ", ") + " FROM " + scratchTable + " AS s LEFT JOIN " + s.of("attempts") + by("a") + join + " LEFT JOIN (SELECT * FROM " + s.of("records") + " WHERE " + sqltext.Text(isOpen("key_hash")) + ")" + by("r") +
 		" WHERE s.open AND s.key_hash IS NOT NULL AND s.model_rows <= 1")
 }
 
@@ -225,9 +226,9 @@ func (s statements) doubt(runID string) string {
 		" AS l WHERE l.run_id = $1 AND l.ordinal = p.ordinal)")
 }
 
-// touch gathers a run's results beside their plan rows.
+// touch gathers a run's results beside what is narrow of their plan rows.
 func (s statements) touch(runID string) string {
-	return string("CREATE TEMP TABLE " + touchedTable + s.e.words().temporary + " AS SELECT p.*, l.run_id, l.disposition, l.recorded_at, coalesce(l.destination_id, p.destination_id) AS new_id, l.next_attempt_at AS next_at" +
+	return string("CREATE TEMP TABLE " + touchedTable + s.e.words().temporary + " AS SELECT p.ordinal, p.op, p.key_hash, p.key_check, p.fingerprint, p.known, l.run_id, l.disposition, l.recorded_at, coalesce(l.destination_id, p.destination_id) AS new_id, l.next_attempt_at AS next_at" +
 		", l.fault_action AS l_action, l.fault_code AS l_code, l.fault_subject AS l_subject, l.fault_message AS l_message, l.fault_hint AS l_hint, l.cluster AS l_cluster" +
 		", l.disposition = 'delivered' AS done, coalesce(a.doubted, false) OR l.disposition = 'in_doubt' AS still_doubted" +
 		" FROM " + s.of("results") + " AS l JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = l.ordinal" +
@@ -236,11 +237,11 @@ func (s statements) touch(runID string) string {
 
 // fold advances the ledger by what touch gathered. A delivered key takes over
 // fingerprint and payload (Invariant 4); any other result leaves both and notes
-// the attempt. full says that payloads are kept.
-func (s statements) fold(full bool) []string {
+// the attempt. full says that payloads are kept, isTouched(key_hash) is true for the keys that touch gathered.
+func (s statements) fold(runID string, full bool, isTouched func(x string) string) []string {
 	ledger, records, attempts := s.of("ledger"), s.of("records"), s.of("attempts")
 	drop := func(t, which sqltext.Text) string {
-		return string("DELETE FROM " + t + " USING " + touchedTable + " AS x WHERE " + which + "x.key_hash = " + t + ".key_hash AND x.key_check = " + t + ".key_check")
+		return string("DELETE FROM " + t + " USING " + touchedTable + " AS x WHERE " + which + "x.key_hash = " + t + ".key_hash AND x.key_check = " + t + ".key_check AND " + sqltext.Text(isTouched(string(t)+".key_hash")))
 	}
 	keep := func(payload sqltext.Text) sqltext.Text {
 		if full {
@@ -249,21 +250,22 @@ func (s statements) fold(full bool) []string {
 		return "CAST(NULL AS VARCHAR)"
 	}
 	const from = " FROM " + touchedTable
+	wide := from + " AS x JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = x.ordinal"
 	return []string{
 		drop(ledger, "x.done AND "),
-		string("INSERT INTO " + ledger + " SELECT key_hash, key_check, fingerprint, true" + from + " WHERE done AND op <> 'removed'"),
+		string("INSERT INTO " + ledger + " SELECT x.key_hash, x.key_check, x.fingerprint, true" + from + " AS x WHERE x.done AND x.op <> 'removed'"),
 		string("UPDATE " + ledger + " SET acked = false" + from + " AS x WHERE NOT x.done AND x.known AND x.key_hash = " + ledger + ".key_hash AND x.key_check = " + ledger + ".key_check"),
 		string("INSERT INTO " + ledger + " SELECT key_hash, key_check, CAST(NULL AS BIGINT), false" + from + " WHERE NOT done AND NOT known"),
 		drop(records, "x.done AND "),
-		string("INSERT INTO " + records + " SELECT key_hash, key_check, key, " + keep("after") + ", after_hash, identifier, new_id, run_id, recorded_at" + from + " WHERE done AND op <> 'removed'"),
+		string("INSERT INTO " + records + " SELECT x.key_hash, x.key_check, p.key, " + keep("p.after") + ", p.after_hash, p.identifier, x.new_id, x.run_id, x.recorded_at" + wide + " WHERE x.done AND x.op <> 'removed'"),
 		drop(attempts, ""),
-		string("INSERT INTO " + attempts + " SELECT key_hash, key_check, key" +
-			", CASE WHEN disposition = 'excluded' THEN 'excluded' WHEN disposition = 'in_doubt' OR (disposition = 'deferred' AND still_doubted) THEN 'in_doubt' ELSE 'failed' END" +
-			", still_doubted, op, " + keep("CASE WHEN op = 'removed' THEN before ELSE after END") + ", after_hash, fingerprint, identifier, new_id, idempotency_key" +
-			", CASE WHEN disposition IN ('rejected', 'in_doubt') THEN attempts + 1 ELSE attempts END, CASE WHEN disposition <> 'excluded' THEN coalesce(first_failed_at, recorded_at) END" +
-			", next_at, l_action, l_code, l_subject, l_message, l_hint, l_cluster, run_id, recorded_at" + from + " WHERE NOT done"),
-		string("INSERT INTO " + s.of("log") + " SELECT run_id, ordinal, key_hash, key_check, key, op, disposition, " + keep("before") + ", " + keep("after") + ", after_hash, identifier, new_id, next_at" +
-			", l_action, l_code, l_subject, l_message, l_hint, l_cluster, recorded_at" + from),
+		string("INSERT INTO " + attempts + " SELECT x.key_hash, x.key_check, p.key" +
+			", CASE WHEN x.disposition = 'excluded' THEN 'excluded' WHEN x.disposition = 'in_doubt' OR (x.disposition = 'deferred' AND x.still_doubted) THEN 'in_doubt' ELSE 'failed' END" +
+			", x.still_doubted, x.op, " + keep("CASE WHEN x.op = 'removed' THEN p.before ELSE p.after END") + ", p.after_hash, x.fingerprint, p.identifier, x.new_id, p.idempotency_key" +
+			", CASE WHEN x.disposition IN ('rejected', 'in_doubt') THEN p.attempts + 1 ELSE p.attempts END, CASE WHEN x.disposition <> 'excluded' THEN coalesce(p.first_failed_at, x.recorded_at) END" +
+			", x.next_at, x.l_action, x.l_code, x.l_subject, x.l_message, x.l_hint, x.l_cluster, x.run_id, x.recorded_at" + wide + " WHERE NOT x.done"),
+		string("INSERT INTO " + s.of("log") + " SELECT x.run_id, x.ordinal, x.key_hash, x.key_check, p.key, x.op, x.disposition, " + keep("p.before") + ", " + keep("p.after") + ", p.after_hash, p.identifier, x.new_id, x.next_at" +
+			", x.l_action, x.l_code, x.l_subject, x.l_message, x.l_hint, x.l_cluster, x.recorded_at" + wide),
 		string("DROP TABLE " + touchedTable),
 		s.seal(),
 	}

@@ -85,6 +85,19 @@ func (t *tracedTx) AppendArrow(ctx context.Context, table warehouse.Table, rows 
 	return into.AppendArrow(ctx, table, rows)
 }
 
+// Predicate implements warehouse.PredicateTx.
+func (t *tracedTx) Predicate(test func(values []int64, answers []bool), pure bool) (call func(x string) string, drop func()) {
+	return t.Tx.(warehouse.PredicateTx).Predicate(test, pure)
+}
+
+// Memory implements warehouse.PredicateTx; 0 keeps the ledger from asking for a predicate.
+func (t *tracedTx) Memory() int64 {
+	if lender, ok := t.Tx.(warehouse.PredicateTx); ok {
+		return lender.Memory()
+	}
+	return 0
+}
+
 type tracedRows struct {
 	tidegate.RowReader
 	s span

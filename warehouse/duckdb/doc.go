@@ -3,7 +3,8 @@
 //
 // It implements warehouse.Warehouse, Execer, Lister, Estimator, Yielder,
 // Recoverer and TableFinder; built with the tag duckdb_arrow also ArrowTx (on
-// its transactions) and ArrowQuerier. It speaks to the engine through the
+// its transactions) and ArrowQuerier. Its transactions are PredicateTx: the engine's own
+// threads then call the program (predicate.go). It speaks to the engine through the
 // official C bindings rather than database/sql, because the results of the
 // latter are materialised before the first row and here they stream, and
 // because rows go in as the engine's own data chunks.

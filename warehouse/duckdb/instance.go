@@ -23,7 +23,8 @@ const maxDefaultMemory = 4 << 30
 
 // instance is one opening of the database file.
 type instance struct {
-	raw bindings.Database
+	raw        bindings.Database
+	predicates *predicates
 
 	mu   sync.Mutex
 	idle []*conn
@@ -83,6 +84,9 @@ func (db *instance) prepare(ctx context.Context, o Options, readOnly bool) error
 		return err
 	}
 	defer c.close()
+	if db.predicates, err = c.lendPredicates(); err != nil {
+		return err
+	}
 	if err := c.attach(ctx, o.Path, readOnly); err != nil {
 		return err
 	}
@@ -189,6 +193,10 @@ func (db *instance) close() error {
 	db.idle = nil
 	if db.raw.Ptr != nil {
 		bindings.Close(&db.raw)
+	}
+	if db.predicates != nil {
+		db.predicates.close()
+		db.predicates = nil
 	}
 	return nil
 }

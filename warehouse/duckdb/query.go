@@ -144,7 +144,7 @@ func refuseFunctions(parsed string) error {
 func changesEngine(function string) bool {
 	switch function {
 	case "query", "json_execute_serialized_sql", "checkpoint", "force_checkpoint", "truncate_duckdb_logs",
-		"write_log", "arrow_scan", "arrow_scan_dumb", "seq_scan", "nextval", "setseed", "sleep_ms", "copy_database":
+		"write_log", askFunction, pureFunction, "arrow_scan", "arrow_scan_dumb", "seq_scan", "nextval", "setseed", "sleep_ms", "copy_database":
 		return true
 	}
 	return strings.HasPrefix(function, "enable_") || strings.HasPrefix(function, "disable_")
