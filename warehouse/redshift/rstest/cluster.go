@@ -72,6 +72,7 @@ func New(tb testing.TB, server *pgtest.Server) *Cluster {
 	tb.Helper()
 	c := &Cluster{Postgres: server, Database: server.Database(tb), User: pgtest.Superuser, S3: NewS3(tb), conns: map[net.Conn]struct{}{}, views: map[string]string{}}
 	server.Exec(tb, c.Database, prelude+hashes)
+	server.Exec(tb, c.Database, `ALTER DATABASE "`+c.Database+`" SET jit = off`) // statements are long here, and run once
 	var err error
 	if c.listener, err = (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0"); err != nil {
 		tb.Fatal(err)

@@ -3,14 +3,19 @@ package rstest
 // hashes are Redshift's hash functions as its documentation has them, whose examples a test holds them to: FNV-1a of 64 bits
 // over the bytes of a value, and FarmHash's Fingerprint64. Ints of PostgreSQL know no overflow, so sums and products go by numerics.
 const hashes = `;
-CREATE FUNCTION pg_catalog.rs_wrap(n numeric) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$
-	SELECT (CASE WHEN m >= 9223372036854775808 THEN m - 18446744073709551616 ELSE m END)::bigint FROM (SELECT mod(mod(n, 18446744073709551616) + 18446744073709551616, 18446744073709551616) AS m) AS w $$;
-CREATE FUNCTION pg_catalog.rs_mul(a bigint, b bigint) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT rs_wrap(a::numeric * b) $$;
-CREATE FUNCTION pg_catalog.rs_add(a bigint, b bigint, c bigint DEFAULT 0, d bigint DEFAULT 0) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT rs_wrap(a::numeric + b + c + d) $$;
-CREATE FUNCTION pg_catalog.rs_rot(x bigint, n integer) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT ((x >> n) & ((1::bigint << (64 - n)) - 1)) | (x << (64 - n)) $$;
-CREATE FUNCTION pg_catalog.rs_shift(x bigint) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT x # ((x >> 47) & 131071) $$;
-CREATE FUNCTION pg_catalog.rs_at(b bytea, at integer, size integer DEFAULT 8) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$
-	SELECT bit_or(get_byte(b, at + i)::bigint << (8 * i)) FROM generate_series(0, size - 1) AS i $$;
+CREATE FUNCTION pg_catalog.rs_wrap(n numeric) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+	BEGIN
+		n := mod(n, 18446744073709551616);
+		IF n >= 9223372036854775808 THEN RETURN n - 18446744073709551616; ELSIF n < -9223372036854775808 THEN RETURN n + 18446744073709551616; END IF;
+		RETURN n;
+	END $$;
+CREATE FUNCTION pg_catalog.rs_mul(a bigint, b bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT rs_wrap(a::numeric * b) $$;
+CREATE FUNCTION pg_catalog.rs_add(a bigint, b bigint, c bigint DEFAULT 0, d bigint DEFAULT 0) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT rs_wrap(a::numeric + b + c + d) $$;
+CREATE FUNCTION pg_catalog.rs_rot(x bigint, n integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$ BEGIN RETURN ((x >> n) & ((1::bigint << (64 - n)) - 1)) | (x << (64 - n)); END $$;
+CREATE FUNCTION pg_catalog.rs_shift(x bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$ BEGIN RETURN x # ((x >> 47) & 131071); END $$;
+CREATE FUNCTION pg_catalog.rs_at4(b bytea, at integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+	BEGIN RETURN get_byte(b, at)::bigint | (get_byte(b, at + 1)::bigint << 8) | (get_byte(b, at + 2)::bigint << 16) | (get_byte(b, at + 3)::bigint << 24); END $$;
+CREATE FUNCTION pg_catalog.rs_at(b bytea, at integer) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$ BEGIN RETURN rs_at4(b, at) | (rs_at4(b, at + 4) << 32); END $$;
 CREATE FUNCTION pg_catalog.rs_len16(u bigint, v bigint, m bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 	BEGIN RETURN rs_mul(rs_shift(rs_mul(v # rs_shift(rs_mul(u # v, m)), m)), m); END $$;
 CREATE FUNCTION pg_catalog.rs_weak(b bytea, at integer, p bigint, q bigint, OUT f bigint, OUT s bigint) LANGUAGE plpgsql IMMUTABLE STRICT AS $$
@@ -31,7 +36,7 @@ CREATE FUNCTION pg_catalog.farmfingerprint64(b bytea) RETURNS bigint LANGUAGE pl
 			y := get_byte(b, 0) + (get_byte(b, len >> 1) << 8); z := len + (get_byte(b, len - 1) << 2);
 			RETURN rs_mul(rs_shift(rs_mul(y, k2) # rs_mul(z, k0)), k2);
 		END IF;
-		IF len < 8 THEN RETURN rs_len16(len + (rs_at(b, 0, 4) << 3), rs_at(b, len - 4, 4), m); END IF;
+		IF len < 8 THEN RETURN rs_len16(len + (rs_at4(b, 0) << 3), rs_at4(b, len - 4), m); END IF;
 		IF len <= 16 THEN
 			p := rs_add(rs_at(b, 0), k2); q := rs_at(b, len - 8);
 			RETURN rs_len16(rs_add(rs_mul(rs_rot(q, 37), m), p), rs_mul(rs_add(rs_rot(p, 25), q), m), m);
@@ -64,7 +69,12 @@ CREATE FUNCTION pg_catalog.rs_fnv(b bytea, h bigint) RETURNS bigint LANGUAGE plp
 		FOR i IN 0 .. length(b) - 1 LOOP h := rs_mul(h # get_byte(b, i), 1099511628211); END LOOP;
 		RETURN h;
 	END $$;
-CREATE FUNCTION pg_catalog.rs_turned(b bytea) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT string_agg(substr(b, i, 1), '' ORDER BY i DESC) FROM generate_series(1, length(b)) AS i $$;
+CREATE FUNCTION pg_catalog.rs_turned(b bytea) RETURNS bytea LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+	DECLARE t bytea := b;
+	BEGIN
+		FOR i IN 0 .. length(b) - 1 LOOP t := set_byte(t, i, get_byte(b, length(b) - 1 - i)); END LOOP;
+		RETURN t;
+	END $$;
 CREATE FUNCTION pg_catalog.fnv_hash(integer, bigint DEFAULT -3750763034362895579) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT rs_fnv(rs_turned(int4send($1)), $2) $$;
 CREATE FUNCTION pg_catalog.fnv_hash(bigint, bigint DEFAULT -3750763034362895579) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT rs_fnv(rs_turned(int8send($1)), $2) $$;
 CREATE FUNCTION pg_catalog.fnv_hash(double precision, bigint DEFAULT -3750763034362895579) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT rs_fnv(rs_turned(float8send($1)), $2) $$;
