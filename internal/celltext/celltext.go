@@ -65,6 +65,17 @@ func AppendDay(dst []byte, d tidegate.CalendarDate) ([]byte, error) {
 	return append(dst, d.String()...), nil
 }
 
+// AppendTime writes a time as a text column holds it, in every warehouse: in UTC,
+// 2026-11-21T03:04:05Z, with six digits of a second where it is no whole one. A column
+// that is widened to texts holds the same.
+func AppendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	if t.Nanosecond() < 1000 {
+		return t.AppendFormat(dst, "2006-01-02T15:04:05Z")
+	}
+	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+}
+
 // SplitDecimal returns the digits of a decimal text before and after its point,
 // without the zeros that say nothing.
 func SplitDecimal(text string) (whole, fraction string, err error) {
@@ -114,7 +125,7 @@ func (t Texts) Append(dst []byte, v any) ([]byte, error) {
 		if Outside(n) {
 			return dst, ErrTimeSpan
 		}
-		return append(n.UTC().AppendFormat(dst, "2006-01-02 15:04:05.999999"), "+00"...), nil
+		return AppendTime(dst, n), nil
 	case tidegate.JSONText:
 		return t.AppendJSON(dst, n)
 	}
@@ -176,7 +187,7 @@ func (t Texts) AppendJSONValue(dst []byte, v any) ([]byte, error) {
 	case tidegate.JSONText:
 		return append(dst, n...), nil
 	case time.Time:
-		return append(append(append(dst, '"'), n.UTC().Format(time.RFC3339Nano)...), '"'), nil
+		return append(AppendTime(append(dst, '"'), n), '"'), nil
 	}
 	text, err := t.Append(nil, v)
 	if err != nil {

@@ -29,7 +29,7 @@ func TestTexts(t *testing.T) {
 		{cell: tidegate.DecimalText("-01.50"), text: "-01.50", json: "-01.50"},
 		{cell: tidegate.DecimalText("1."), textErr: celltext.ErrNotDecimal, jErr: celltext.ErrNotDecimal},
 		{cell: []byte{0, 255}, text: "AP8=", json: `"AP8="`},
-		{cell: at, text: "2026-11-21 12:00:00.123456+00", json: `"2026-11-21T12:00:00.123456Z"`},
+		{cell: at, text: "2026-11-21T12:00:00.123456Z", json: `"2026-11-21T12:00:00.123456Z"`},
 		{cell: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), textErr: celltext.ErrTimeSpan, json: `"10000-01-01T00:00:00Z"`},
 		{cell: tidegate.DateOf(at), text: "2026-11-21", json: `"2026-11-21"`},
 		{cell: tidegate.JSONText(`{"a": [1234, 12345, "\ud83d\ude00\u0000\ud800"]}`), text: `{"a": [1234, "12345", "\ud83d\ude00\ufffd\ufffd"]}`, json: `{"a": [1234, "12345", "\ud83d\ude00\ufffd\ufffd"]}`},

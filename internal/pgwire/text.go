@@ -79,7 +79,7 @@ func AppendText(dst []byte, v any) ([]byte, error) {
 		if Outside(n) {
 			return dst, ErrTimeSpan
 		}
-		return AppendTimestamp(dst, n), nil
+		return celltext.AppendTime(dst, n), nil
 	case tidegate.JSONText:
 		return AppendJSON(dst, n)
 	}
@@ -194,7 +194,7 @@ func AppendJSONValue(dst []byte, v any) ([]byte, error) {
 	case tidegate.JSONText:
 		return append(dst, n...), nil
 	case time.Time:
-		return append(append(append(dst, '"'), n.UTC().Format(time.RFC3339Nano)...), '"'), nil
+		return append(celltext.AppendTime(append(dst, '"'), n), '"'), nil
 	case tidegate.CalendarDate:
 		return append(append(append(dst, '"'), n.String()...), '"'), nil
 	case []byte:

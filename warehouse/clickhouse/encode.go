@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // chunk is rows on their way to one table: columns as they lie in a block.
@@ -266,7 +267,7 @@ func appendText(dst []byte, v any) ([]byte, error) {
 		if outside(n) {
 			return dst, errTimeSpan
 		}
-		return n.UTC().AppendFormat(dst, "2006-01-02 15:04:05.000000"), nil
+		return celltext.AppendTime(dst, n), nil
 	case tidegate.JSONText:
 		return appendJSONText(dst, n)
 	}
@@ -308,7 +309,7 @@ func appendJSON(dst []byte, v any) ([]byte, error) {
 		if outside(n) {
 			return dst, errTimeSpan
 		}
-		return append(n.UTC().AppendFormat(append(dst, '"'), time.RFC3339Nano), '"'), nil
+		return append(celltext.AppendTime(append(dst, '"'), n), '"'), nil
 	}
 	text, err := appendText(nil, v)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // writer puts cells into one column of a chunk.
@@ -283,13 +284,12 @@ func cellString(v any) (string, error) {
 	case tidegate.CalendarDate:
 		return n.String(), nil
 	case time.Time:
-		text := n.UTC().Format("2006-01-02 15:04:05.999999")
-		return text + "+00", nil
+		return string(celltext.AppendTime(nil, n)), nil
 	}
 	return "", unfit(v)
 }
 
-// appendFloat writes a float as the engine's cast to VARCHAR does.
+// appendFloat writes a float as the engine's cast to VARCHAR does, without the .0 of a whole one.
 func appendFloat(dst []byte, f float64) []byte {
 	switch {
 	case math.IsNaN(f):
@@ -299,15 +299,9 @@ func appendFloat(dst []byte, f float64) []byte {
 	case math.IsInf(f, -1):
 		return append(dst, "-inf"...)
 	}
-	start := len(dst)
+	format := byte('f')
 	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e16) {
-		return strconv.AppendFloat(dst, f, 'e', -1, 64)
+		format = 'e'
 	}
-	dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
-	for _, c := range dst[start:] {
-		if c == '.' {
-			return dst
-		}
-	}
-	return append(dst, ".0"...)
+	return strconv.AppendFloat(dst, f, format, -1, 64)
 }

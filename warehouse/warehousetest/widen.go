@@ -1,6 +1,7 @@
 package warehousetest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,13 +16,7 @@ import (
 func checkWiden(t *testing.T, b *bench) {
 	t.Helper()
 	at := time.Date(2026, 11, 21, 3, 4, 5, 600_000_000, time.UTC)
-	cases := []struct {
-		name    string
-		have    tidegate.Type
-		value   any
-		to      tidegate.Type
-		becomes any
-	}{
+	cases := []widening{
 		{"int to float", typ(tidegate.Int), int64(7), typ(tidegate.Float), 7.0},
 		{"int to decimal", typ(tidegate.Int), int64(-7), decimal(25, 3), tidegate.DecimalText("-7")},
 		{"int to string", typ(tidegate.Int), int64(7), typ(tidegate.String), "7"},
@@ -90,6 +85,41 @@ func checkWiden(t *testing.T, b *bench) {
 		})
 	}
 	checkNoNarrowing(t, b)
+	t.Run("as later rows", func(t *testing.T) { checkLoadedAsWidened(t, b, cases) })
+}
+
+// checkLoadedAsWidened: a value that is loaded into a column of texts or JSON is there what widening
+// would have made of it, so that one column does not hold two forms of one value.
+func checkLoadedAsWidened(t *testing.T, b *bench, cases []widening) {
+	t.Helper()
+	table := warehouse.Table{Schema: "widen", Name: "as later rows"}
+	into := map[tidegate.Kind]string{tidegate.String: "s", tidegate.JSON: "j"}
+	b.ensure(t, table, columns("n", tidegate.Int, "s", tidegate.String, "j", tidegate.JSON))
+	for i, c := range cases {
+		name, ok := into[c.to.Kind]
+		if !ok || c.have.Kind == tidegate.JSON {
+			continue
+		}
+		s := columns("n", tidegate.Int, name, c.have)
+		b.load(t, warehouse.Load{ID: c.name, Table: table}, s, tidegate.Row{int64(i), c.value})
+		q, err := b.Dialect.Table(table.Schema, table.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := read(t, b.w, fmt.Sprintf("SELECT %s FROM %s WHERE n = %d", name, q, i))
+		if d := cmp.Diff([]tidegate.Row{{c.becomes}}, got, b.compareJSON()); d != "" {
+			t.Errorf("%s (-widened +loaded):\n%s", c.name, d)
+		}
+	}
+}
+
+// widening is a value of a column and what it becomes in a wider one.
+type widening struct {
+	name    string
+	have    tidegate.Type
+	value   any
+	to      tidegate.Type
+	becomes any
 }
 
 func checkNoNarrowing(t *testing.T, b *bench) {
