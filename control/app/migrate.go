@@ -370,28 +370,23 @@ func (m *migration) ledgers(ctx context.Context, p *project.Project, from string
 
 func (m *migration) ledger(ctx context.Context, s tidegate.Sync) (int64, error) {
 	opts := ledger.Options{Now: m.now, HashOnly: s.Ledger.Payloads == "hash"}
-	open := func(of side) (*ledger.Ledger, database, error) {
+	open := func(of side) (*ledger.Ledger, error) {
 		opts := opts
 		db, err := placeLedger(of.Warehouse, s.Ledger.Placement, &opts, func() (database, error) {
 			return m.desk.open(ctx, m.data, slog.New(slog.DiscardHandler), m.now)
 		})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		l, err := ledger.Open(ctx, db, tidegate.DefaultWorkspace, s.Name, opts)
-		return l, db, err
+		return ledger.Open(ctx, db, tidegate.DefaultWorkspace, s.Name, opts)
 	}
-	had, from, err := open(m.from)
+	had, err := open(m.from)
 	if err != nil {
 		return 0, fmt.Errorf("opening the ledger of sync %s: %w", s.Name, err)
 	}
-	has, to, err := open(m.to)
+	has, err := open(m.to)
 	if err != nil {
 		return 0, fmt.Errorf("opening the new ledger of sync %s: %w", s.Name, err)
-	}
-	if from == to { // the hub's own: the next run publishes it to the new warehouse
-		size, err := has.Size(ctx)
-		return size.Confirmed, err
 	}
 	if err := ledger.Copy(ctx, had, has); err != nil {
 		return 0, err

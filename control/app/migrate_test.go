@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +19,8 @@ import (
 	"github.com/tidegate/tidegate/control/project"
 	destall "github.com/tidegate/tidegate/destinations/all"
 	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
+	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
+	"github.com/tidegate/tidegate/warehouse/snowflake/sftest"
 	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
@@ -126,6 +130,75 @@ func TestMigrate(t *testing.T) {
 	}
 	if run := ran(t, a, "people_to_crm"); run.Counts.Delivered != 1 || run.Counts.Changed != 1 {
 		t.Errorf("one person changed: %+v %+v", run.Counts, run.Fault)
+	}
+	ended(t, a)
+}
+
+// TestMigratePublishedLedger moves a hub whose ledger is published from Redshift to Snowflake, with its own copy of
+// the ledger lost: nothing is sent again, and the new warehouse shows the ledger after the first run.
+func TestMigratePublishedLedger(t *testing.T) {
+	t.Setenv("TIDEGATE_TEST_TOKEN", "token")
+	t.Setenv("TIDEGATE_TEST_KEY", rstest.SecretKey)
+	t.Setenv("TIDEGATE_TEST_PASSWORD", sftest.Password)
+	var shared pgtest.Shared
+	t.Cleanup(shared.Stop)
+	c := rstest.New(t, shared.Get(t, warehousetest.Missing))
+	kind, _ := destall.Find("hubspot")
+	sim, err := kind.Simulate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(sim)
+	t.Cleanup(srv.Close)
+	redshift := fmt.Sprintf(`kind: redshift, config: {host: %q, port: %d, database: %s, user: %s, tls: disable, bucket: %s, region: %s, access_key_id: %s, secret_access_key: "${env:TIDEGATE_TEST_KEY}", iam_role: %q, endpoint: %q}`,
+		c.Host, c.Port, c.Database, c.User, rstest.Bucket, rstest.Region, rstest.AccessKey, rstest.Role, c.S3.URL)
+	snowflake := fmt.Sprintf(`kind: snowflake, config: {account: acme-test, user: %s, password: "${env:TIDEGATE_TEST_PASSWORD}", database: analytics, warehouse: compute, role: loader, endpoint: %q}`, sftest.User, sftest.New(t).URL)
+	definitions := func(warehouse, further string) string {
+		return strings.NewReplacer("URL", srv.URL, "WAREHOUSE", warehouse, "FURTHER", further).Replace(movingProject) + "    ledger: {placement: warehouse}\n"
+	}
+	before := options(t, definitions("{"+redshift+"}", "{name: lake, "+snowflake+"}"))
+	a := started(t, before)
+	for i := range 5 {
+		mustSend(t, a, fmt.Sprintf(`{"type":"identify","messageId":"i%d","userId":"u%d","traits":{"email":"u%d@x.io","plan":"free"}}`, i, i, i))
+	}
+	if err := a.Hub.WaitLoaded(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if run := ran(t, a, "people_to_crm"); run.Counts.Delivered != 5 {
+		t.Fatalf("%+v %+v", run.Counts, run.Fault)
+	}
+	ended(t, a)
+	if err := os.Remove(filepath.Join(before.Data, "ledgers.duckdb")); err != nil {
+		t.Fatal(err)
+	}
+	p, err := project.LoadDir(before.Project, app.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := map[string]api.Migrated{}
+	if err := app.Migrate(t.Context(), p, before.Data, "", "lake", time.Now, func(m api.Migrated) { done[m.Table] = m }); err != nil {
+		t.Fatal(err)
+	}
+	for table, want := range map[string]int64{"web.users": 5, "web.identifies": 5, "ledger of people_to_crm": 5} {
+		if done[table].Rows != want {
+			t.Errorf("%s: %+v, want %d rows", table, done[table], want)
+		}
+	}
+	after := options(t, definitions("{"+snowflake+"}", "{name: old, "+redshift+"}"))
+	after.Data = before.Data
+	a = started(t, after)
+	if run := ran(t, a, "people_to_crm"); run.State != tidegate.RunSucceeded || run.Counts.Delivered != 0 || run.Counts.Unchanged != 5 {
+		t.Errorf("after the move: %+v %+v", run.Counts, run.Fault)
+	}
+	mustSend(t, a, `{"type":"identify","messageId":"i100","userId":"u3","traits":{"plan":"pro"}}`)
+	if err := a.Hub.WaitLoaded(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if run := ran(t, a, "people_to_crm"); run.Counts.Delivered != 1 || run.Counts.Changed != 1 {
+		t.Errorf("one person changed: %+v %+v", run.Counts, run.Fault)
+	}
+	if n := countIn(t, a, "", "SELECT count(*) FROM _tidegate.sync_snapshot WHERE state = 'acked'"); n != 5 {
+		t.Errorf("the new warehouse shows %d keys, want 5", n)
 	}
 	ended(t, a)
 }

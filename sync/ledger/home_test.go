@@ -449,3 +449,48 @@ func TestOnlyChangesLeaveTheWarehouse(t *testing.T) {
 		})
 	}
 }
+
+// TestCopyOfAPublishedLedger: a copy is what the newest publication says, also where the desk is
+// an older one, or new; and another home of the same desk gets the ledger with the next run.
+func TestCopyOfAPublishedLedger(t *testing.T) {
+	t.Parallel()
+	for _, place := range someHome() {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			w := publishedPeople(t, place)
+			w.run()
+			old, home := w.store, w.opts.Home
+			w.anotherDesk()
+			w.people(11, 20, 30, 40)
+			w.run() // which the first hub does not know of
+			same := Summary{Read: 4, Unchanged: 4, LedgerRows: 4}
+			for name, desk := range map[string]warehouse.Execer{"an older desk": old, "a new desk": deskOf(w)} {
+				w.store, w.opts.Home = desk, home
+				w.open()
+				from := w.l
+				w.store, w.opts.Home = deskOf(w), nil
+				w.open()
+				if err := Copy(w.ctx, from, w.l); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				want(t, w.run(), same)
+			}
+			// Another warehouse, of which the model is the same.
+			w.store, w.opts.Home = old, home
+			w.open()
+			from, before := w.l, w.wh
+			other := openHome(w, place)
+			w.wh, w.opts.Model, w.opts.Home = other, other, other
+			w.open()
+			if err := Copy(w.ctx, from, w.l); err != nil {
+				t.Fatal(err)
+			}
+			w.people(11, 20, 30, 40)
+			want(t, w.run(), same)
+			w.publishedIsDesk()
+			if there, err := Exists(w.ctx, before, tidegate.DefaultWorkspace, w.name); err != nil || !there {
+				t.Fatalf("the copied ledger is still where it was: %t, %v", there, err)
+			}
+		})
+	}
+}

@@ -37,6 +37,9 @@ func Move(ctx context.Context, from, to *Ledger) error {
 // Copy brings to up to what from remembers, and leaves from as it is but for waiting
 // plans, which are given up, and runs that sent something, which are folded in. What to
 // held before is forgotten. No run of the sync may be going on.
+//
+// Of a ledger that is published (Options.Home) it is the newest publication, whichever hub made it. Between two ledgers
+// of one desk nothing is copied: the next plan publishes it to the other home.
 func Copy(ctx context.Context, from, to *Ledger) error {
 	if from.sync != to.sync || from.workspace != to.workspace {
 		return fmt.Errorf("copying the ledger of sync %q: the other is of sync %q", from.sync, to.sync)
@@ -48,6 +51,12 @@ func Copy(ctx context.Context, from, to *Ledger) error {
 }
 
 func duplicate(ctx context.Context, from, to *Ledger) error {
+	if err := from.settleHome(ctx); err != nil {
+		return err
+	}
+	if from.wh == to.wh {
+		return to.transact(ctx, to.unpublishAll)
+	}
 	epoch, err := from.settle(ctx)
 	if err != nil {
 		return err
