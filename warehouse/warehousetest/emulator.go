@@ -17,7 +17,7 @@ var listens = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 func Emulator(tb testing.TB, name string, args ...string) string {
 	tb.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), name, args...) // ended below
-	in, err := cmd.StdinPipe() // open as long as it is wanted
+	in, err := cmd.StdinPipe()                                                     // open as long as it is wanted
 	if err != nil {
 		tb.Fatal(err)
 	}
