@@ -84,11 +84,16 @@ const shownFaults = 5
 // withOthers returns f, the first fault inside err, with the messages of the
 // faults that err joins to it.
 func (f *Fault) withOthers(err error) *Fault {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
-		return f
+	var all []error
+	for len(all) < 2 { // one alone was joined to nothing: an error of a Close that went well
+		var joined interface{ Unwrap() []error }
+		if !errors.As(err, &joined) {
+			return f
+		}
+		if all = joined.Unwrap(); len(all) > 0 {
+			err = all[0]
+		}
 	}
-	all := joined.Unwrap()
 	out := *f
 	for i, one := range all {
 		var other *Fault

@@ -119,7 +119,10 @@ func local() cli.Local {
 			if o.State == "" {
 				return nil, nil
 			}
-			return []dbt.Finding{{Code: "dbt.column_dropped", Sync: "crm", Model: "shop.m", Column: "plan", Message: o.State + " had it, " + o.Target + " has not", Hint: "bring it back", Breaks: true}}, nil
+			if !filepath.IsAbs(o.State) || !filepath.IsAbs(o.Target) {
+				return nil, fmt.Errorf("the folders %q and %q hold in the project only", o.State, o.Target)
+			}
+			return []dbt.Finding{{Code: "dbt.column_dropped", Sync: "crm", Model: "shop.m", Column: "plan", Message: filepath.Base(o.State) + " had it, " + filepath.Base(o.Target) + " has not", Hint: "bring it back", Breaks: true}}, nil
 		},
 		CheckWarehouse: func(_ context.Context, p *project.Project, _ string) []api.Finding {
 			return []api.Finding{{Check: "connect", Level: "ok", Detail: p.Warehouse.Kind}, {Check: "load", Level: "error", Detail: "refused", Hint: "GRANT TEMPORARY"}}

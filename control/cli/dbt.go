@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -111,6 +112,19 @@ func (c *command) showDbt(projects []api.DbtStatus, used bool) error {
 	return nil
 }
 
+// fromHere names a folder that somebody typed, who means it from where they are and not from
+// the project; a URL stays.
+func fromHere(folder string) (string, error) {
+	if folder == "" || strings.Contains(folder, "://") {
+		return folder, nil
+	}
+	abs, err := filepath.Abs(folder)
+	if err != nil {
+		return "", fmt.Errorf("naming the folder %s: %w", folder, err)
+	}
+	return abs, nil
+}
+
 func (c *command) dbtCheckCommand() *cobra.Command {
 	var o DbtCheckOptions
 	var prove bool
@@ -129,6 +143,11 @@ tidegate dbt check --project DIR --state PRODUCTION_TARGET --target new`,
 			p, err := c.loadProject(nil)
 			if err != nil {
 				return err
+			}
+			for _, folder := range []*string{&o.Target, &o.State} {
+				if *folder, err = fromHere(*folder); err != nil {
+					return err
+				}
 			}
 			if prove {
 				if err := c.prover(cmd.Context(), p, &o); err != nil {
