@@ -295,13 +295,11 @@ func (r *Runner) desired(ctx context.Context, o *Opened, epoch int64, report *Dr
 	}
 	defer func() { err = errors.Join(err, changes.Close()) }()
 	return ledger.EachPlanned(ctx, changes, func(p *ledger.Planned) error {
-		line := at[p.Key]
-		if line == nil || p.Fault != nil {
-			return nil
-		}
-		line.Unwanted = p.Op == tidegate.Removed
-		for i := range line.Fields {
-			line.Fields[i].Desired = p.After[line.Fields[i].Field]
+		if line := at[p.Key]; line != nil && p.Fault == nil {
+			line.Unwanted = p.Op == tidegate.Removed
+			for i := range line.Fields {
+				line.Fields[i].Desired = p.After[line.Fields[i].Field]
+			}
 		}
 		return nil
 	})

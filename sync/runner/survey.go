@@ -186,7 +186,7 @@ func eachIdentifier(ctx context.Context, open func(ctx context.Context) (ledger.
 	defer func() { err = errors.Join(err, r.Close()) }()
 	return ledger.EachPlanned(ctx, r, func(p *ledger.Planned) error {
 		moves := moved(p, mode, field)
-		if p.Fault != nil || p.Identifier == nil || !mode.Lets(p.Op) && !moves {
+		if mapped := p.Fault == nil && p.Identifier != nil; !mapped || !mode.Lets(p.Op) && !moves {
 			return nil
 		}
 		s := sharer{ordinal: p.Ordinal, key: p.Key}
