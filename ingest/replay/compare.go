@@ -52,6 +52,8 @@ type comparer struct {
 	live, shadow string
 	of           Range
 	whole        bool // nothing was left out
+	// kinds are the types of the columns of the table at hand, by side.
+	kinds map[string]map[string]tidegate.Type
 }
 
 // Compare holds the tables of a shadow against the live ones. whole says that the
@@ -66,7 +68,7 @@ func Compare(ctx context.Context, wh Warehouse, liveSchema, shadow string, of Ra
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)
 	}
-	c := comparer{wh: wh, d: d, live: liveSchema, shadow: shadow, of: of, whole: whole}
+	c := comparer{wh: wh, d: d, live: liveSchema, shadow: shadow, of: of, whole: whole, kinds: map[string]map[string]tidegate.Type{}}
 	var names []string
 	for _, t := range tables {
 		if (t.Schema == shadow || t.Schema == liveSchema) && !slices.Contains(apart, t.Name) && !slices.Contains(names, t.Name) {
@@ -93,9 +95,16 @@ func (c *comparer) describe(ctx context.Context, schema, name string) ([]string,
 		return nil, nil
 	}
 	var columns []string
+	kinds := map[string]tidegate.Type{}
 	for _, col := range s {
 		columns = append(columns, col.Name)
+		kinds[col.Name] = col.Type
 	}
+	side := "l"
+	if schema == c.shadow {
+		side = "s"
+	}
+	c.kinds[side] = kinds
 	return columns, err
 }
 
@@ -163,7 +172,7 @@ func (c *comparer) both(ctx context.Context, name string, liveColumns, shadowCol
 	}
 	diff.Same, diff.Added = matched-diff.Changed, max(diff.Shadow-matched, 0)
 	if c.whole {
-		missing, err := c.count(ctx, "SELECT count(*) FROM "+c.name(c.live, name)+" l WHERE "+c.inRange()+" AND NOT EXISTS (SELECT 1 FROM "+c.name(c.shadow, name)+" s WHERE s.id = l.id)")
+		missing, err := c.count(ctx, "SELECT count(*) FROM "+c.name(c.live, name)+" l LEFT JOIN "+c.name(c.shadow, name)+" s ON s.id = l.id WHERE s.id IS NULL AND "+c.inRange())
 		if err != nil {
 			return err
 		}
@@ -180,7 +189,7 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	conditions := make([]string, len(compared))
 	sums := make([]string, len(compared))
 	for i, col := range compared {
-		conditions[i] = c.text("l", col) + " IS DISTINCT FROM " + c.text("s", col)
+		conditions[i] = differs(c.text("l", col), c.text("s", col))
 		sums[i] = "CAST(coalesce(sum(CASE WHEN " + conditions[i] + " THEN 1 ELSE 0 END), 0) AS " + c.kind(tidegate.Int) + ")"
 	}
 	differ := strings.Join(conditions, " OR ")
@@ -215,17 +224,22 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	})
 }
 
+// differs says that two texts are not the same, in words that every engine has.
+func differs(a, b string) string {
+	return "(" + a + " <> " + b + " OR " + a + " IS NULL AND " + b + " IS NOT NULL OR " + a + " IS NOT NULL AND " + b + " IS NULL)"
+}
+
 // alone adds rows that one side alone has to the sample.
 func (c *comparer) alone(ctx context.Context, name string, diff *TableDiff) error {
 	l, s := c.name(c.live, name), c.name(c.shadow, name)
 	limit := " ORDER BY 1 LIMIT " + strconv.Itoa(sampleRows)
 	if diff.Added > 0 {
-		if err := c.ids(ctx, diff, "added", "SELECT s.id FROM "+s+" s WHERE NOT EXISTS (SELECT 1 FROM "+l+" l WHERE l.id = s.id)"+limit); err != nil {
+		if err := c.ids(ctx, diff, "added", "SELECT s.id FROM "+s+" s LEFT JOIN "+l+" l ON l.id = s.id WHERE l.id IS NULL"+limit); err != nil {
 			return err
 		}
 	}
 	if diff.Missing != nil && *diff.Missing > 0 {
-		return c.ids(ctx, diff, "missing", "SELECT l.id FROM "+l+" l WHERE "+c.inRange()+" AND NOT EXISTS (SELECT 1 FROM "+s+" s WHERE s.id = l.id)"+limit)
+		return c.ids(ctx, diff, "missing", "SELECT l.id FROM "+l+" l LEFT JOIN "+s+" s ON s.id = l.id WHERE s.id IS NULL AND "+c.inRange()+limit)
 	}
 	return nil
 }
@@ -262,7 +276,7 @@ func (c *comparer) text(side, column string) string {
 	if err != nil {
 		return "NULL"
 	}
-	return "CAST(" + side + "." + string(quoted) + " AS " + c.kind(tidegate.String) + ")"
+	return string(c.d.AsText(sqltext.Text(side)+"."+quoted, c.kinds[side][column]))
 }
 
 // kind is a type in the engine's words.

@@ -56,6 +56,9 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if lost.Load() < 5 {
 		t.Errorf("only %d answers were lost", lost.Load())
 	}
+	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, big, list)); d != "" {
+		t.Errorf("the comparison with a shadow: -duckdb +bigquery: %s", d)
+	}
 	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, big)); d != "" {
 		t.Errorf("places: -duckdb +bigquery: %s", d)
 	}

@@ -31,6 +31,7 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if len(want) < 20 {
 		t.Errorf("only %d tables", len(want)/2)
 	}
+	shadow := loadertest.Shadow(t, duck, list)
 	places, books := loadertest.Places(t, duck), loadertest.Forget(t, duck)
 	left := loadertest.Everything(t, duck)
 	for _, broken := range []bool{false, true} {
@@ -56,6 +57,9 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 			defer direct.Close()
 			if d := cmp.Diff(want, loadertest.Everything(t, direct)); d != "" {
 				t.Errorf("-duckdb +clickhouse: %s", d)
+			}
+			if d := cmp.Diff(shadow, loadertest.Shadow(t, direct, list)); !broken && d != "" {
+				t.Errorf("the comparison with a shadow: -duckdb +clickhouse: %s", d)
 			}
 			if d := cmp.Diff(places, loadertest.Places(t, direct)); d != "" {
 				t.Errorf("places: -duckdb +clickhouse: %s", d)

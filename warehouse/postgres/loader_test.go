@@ -51,6 +51,9 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-duckdb +postgres: %s", d)
 	}
+	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, pg, list)); d != "" {
+		t.Errorf("the comparison with a shadow: -duckdb +postgres: %s", d)
+	}
 	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, pg)); d != "" {
 		t.Errorf("places: -duckdb +postgres: %s", d)
 	}

@@ -66,6 +66,9 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff([]tidegate.Row{{"id", true, int64(0)}, {"received_at", false, int64(1)}}, keys); d != "" {
 		t.Error(d)
 	}
+	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, red, list)); d != "" {
+		t.Errorf("the comparison with a shadow: -duckdb +redshift: %s", d)
+	}
 	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, red)); d != "" {
 		t.Errorf("places: -duckdb +redshift: %s", d)
 	}

@@ -58,6 +58,9 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-duckdb +snowflake: %s", d)
 	}
+	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, big, list)); d != "" {
+		t.Errorf("the comparison with a shadow: -duckdb +snowflake: %s", d)
+	}
 	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, big)); d != "" {
 		t.Errorf("places: -duckdb +snowflake: %s", d)
 	}

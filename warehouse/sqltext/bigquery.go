@@ -33,6 +33,7 @@ func BigQuery() Dialect {
 		reserved:   bigQueryReserved,
 		illegal:    bigQueryIllegal,
 		plain:      bigQueryPlain,
+		jsonText:   func(column Text) Text { return "TO_JSON_STRING(" + column + ")" },
 		place: func(column Text) Text {
 			return "CAST(SUBSTR(" + column + ", STRPOS(" + column + ", ':') + 1) AS INT64)"
 		},

@@ -42,6 +42,7 @@ func Redshift() Dialect {
 		plain:       redshiftPlain,
 		hash:        redshiftHash(),
 		viewBinding: " WITH NO SCHEMA BINDING",
+		jsonText:    func(column Text) Text { return "JSON_SERIALIZE(" + column + ")" },
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
 }

@@ -40,6 +40,7 @@ func Snowflake() Dialect {
 		reserved:    snowflakeReserved,
 		hash:        snowflakeHash(),
 		viewGrants:  " COPY GRANTS",
+		jsonText:    func(column Text) Text { return "TO_JSON(" + column + ")" },
 		placeholder: func(n int) Text { return Text(":" + strconv.Itoa(n)) },
 	}
 }

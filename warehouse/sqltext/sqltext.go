@@ -50,6 +50,8 @@ type Dialect struct {
 	placeholder func(n int) Text
 	// place and hour are expressions where the engine has no split_part or no epoch to extract; nil: as in SQL of the others.
 	place, hour func(column Text) Text
+	// jsonText is a document as its text, where a cast does not make it one; nil: it does.
+	jsonText func(column Text) Text
 	// decimalOf names a decimal where not all of them have one name; nil: decimal is the name.
 	decimalOf func(precision, scale int) Text
 	// illegal says why the engine takes a name for none, quoted or not; "" when it takes it. nil: it takes all.
@@ -147,6 +149,14 @@ func (d Dialect) Place(column Text) Text {
 		return d.place(column)
 	}
 	return "CAST(split_part(" + column + ", ':', 2) AS " + d.types[tidegate.Int] + ")"
+}
+
+// AsText is what column, of type t, says as a text.
+func (d Dialect) AsText(column Text, t tidegate.Type) Text {
+	if t.Kind == tidegate.JSON && d.jsonText != nil {
+		return d.jsonText(column)
+	}
+	return "CAST(" + column + " AS " + d.types[tidegate.String] + ")"
 }
 
 // Hour is how many whole hours after 1970 the timestamp in column is, whatever the

@@ -36,13 +36,14 @@ type Tape struct {
 	next   tidegate.Offset
 	at     int
 	grown  chan struct{}
+	source string
 }
 
 func arrived() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
 // NewTape records events, as many in a request as perRequest says.
 func NewTape(events []string, perRequest int) *Tape {
-	tp := &Tape{grown: make(chan struct{})}
+	tp := &Tape{grown: make(chan struct{}), source: "web"}
 	for part := range slices.Chunk(events, perRequest) {
 		tp.Add(part...)
 	}
@@ -53,7 +54,7 @@ func NewTape(events []string, perRequest int) *Tape {
 func (tp *Tape) Add(events ...string) tidegate.Offset {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
-	e := envelope.Envelope{Source: "web", ReceivedAt: arrived().Add(time.Duration(len(tp.frames)) * time.Second), RequestIP: "203.0.113.7"}
+	e := envelope.Envelope{Source: tp.source, ReceivedAt: arrived().Add(time.Duration(len(tp.frames)) * time.Second), RequestIP: "203.0.113.7"}
 	for _, body := range events {
 		e.Events = append(e.Events, envelope.Event{Body: []byte(body)})
 	}
@@ -110,9 +111,14 @@ func (tp *Tape) Commit(context.Context, tidegate.Offset) error { return nil }
 // longer than five minutes.
 func Load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int) {
 	t.Helper()
+	load(t, tp, w, maxEvents, "")
+}
+
+func load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int, books string) {
+	t.Helper()
 	l, err := loader.New(loader.Options{
 		Reader: tp, Warehouse: w, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return arrived().Add(time.Hour) },
-		Linger: time.Millisecond, MaxBackoff: time.Millisecond, MaxEvents: maxEvents,
+		Linger: time.Millisecond, MaxBackoff: time.Millisecond, MaxEvents: maxEvents, Books: books,
 		Shape: shape.Options{Reserved: reserved, MaxName: 63}, // the strictest of all, so that names are equal: they are not the question
 	})
 	if err != nil {
