@@ -235,12 +235,12 @@ type fence struct {
 
 // verify holds __ledger and __records to the checksum of the fence.
 func (l *Ledger) verify(ctx context.Context, tx warehouse.Tx) (fence, error) {
-	return l.verifyWith(ctx, tx, func(int64) (sqltext.Text, func()) { return "0", func() {} })
+	return l.verifyWith(ctx, tx, func(fence) (sqltext.Text, func()) { return "0", func() {} })
 }
 
 // verifyWith verifies, and asks in the same pass for a further number of __ledger's rows,
-// which with returns for the number of keys; it is left in fence.more.
-func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(keys int64) (more sqltext.Text, drop func())) (fence, error) {
+// which with returns for the fence; it is left in fence.more.
+func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(f fence) (more sqltext.Text, drop func())) (fence, error) {
 	var f fence
 	var keyXor, recordXor int64
 	columns := sqltext.Text("keys, acked, key_xor, fingerprint_xor, fingerprint_sum, confirmed, record_xor")
@@ -254,7 +254,7 @@ func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(keys
 	}
 	var is, was [7]int64
 	was = [7]int64{f.keys, f.acked, keyXor, f.fingerprintXor, f.fingerprint, f.confirmed, recordXor}
-	more, drop := with(f.keys)
+	more, drop := with(f)
 	defer drop()
 	if err := one(ctx, tx, string("SELECT "+columns+", more FROM ("+l.sql.sums(", "+more+" AS more")+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6], &f.more); err != nil {
 		return f, fmt.Errorf("summing the ledger up: %w", err)

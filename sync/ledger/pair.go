@@ -28,10 +28,13 @@ const (
 	fewKeys = 20
 )
 
-// pairing prepares for a ledger of keys keys; nil where the engine has to compare.
-func (p *planner) pairing(tx warehouse.Tx, keys int64) *pairing {
+// pairing prepares for a ledger; nil where the engine has to compare. After a plan that found
+// nothing the next is expected to find nothing, and that is what the checksums tell sooner
+// by themselves.
+func (p *planner) pairing(tx warehouse.Tx, f fence) *pairing {
 	lender, ok := tx.(warehouse.PredicateTx)
-	if !ok || keys == 0 || p.w.home != nil || p.req.Mode == tidegate.Full || p.req.Partial {
+	keys := f.keys
+	if !ok || keys == 0 || f.dirty == 0 || p.w.home != nil || p.req.Mode == tidegate.Full || p.req.Partial {
 		return nil
 	}
 	limit := lender.Memory() / pairMemory / pairRow
@@ -43,8 +46,8 @@ func (p *planner) pairing(tx warehouse.Tx, keys int64) *pairing {
 
 // verify holds the ledger to its checksum, and keeps its fingerprints where they are to be paired.
 func (p *planner) verify(ctx context.Context, reading warehouse.Tx) (err error) {
-	p.fence, err = p.w.verifyWith(ctx, reading, func(keys int64) (sqltext.Text, func()) {
-		if p.pairs = p.pairing(reading, keys); p.pairs == nil {
+	p.fence, err = p.w.verifyWith(ctx, reading, func(f fence) (sqltext.Text, func()) {
+		if p.pairs = p.pairing(reading, f); p.pairs == nil {
 			return "0", func() {}
 		}
 		return p.pairs.counted(p.pairs.ledger, "CASE WHEN acked THEN fingerprint END")
