@@ -9,7 +9,7 @@ import (
 
 // trackEvent is shaped like what analytics.js sends, about 780 bytes: the context and a
 // few more repeat themselves in a batch, the rest differs.
-const trackEvent = `{"timestamp":"2026-11-21T02:55:03.%[1]03dZ","integrations":{"Segment.io":true},"event":"%[2]s","type":"track","properties":{"revenue":1%[1]d.5,"currency":"EUR","order_id":"ord-%010[1]d","products":3},"context":{"page":{"path":"/shop/checkout","referrer":"https://www.example.com/","search":"?utm_source=news","title":"Checkout","url":"https://shop.example.com/shop/checkout?utm_source=news"},"userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36","locale":"en-US","library":{"name":"analytics.js","version":"npm:next-1.84.3"},"campaign":{"source":"news"},"timezone":"UTC"},"messageId":"ajs-next-1795229703180-%016[1]d","userId":"u%06[1]d","anonymousId":"ca0514ac-3de2-4d21-92dc-59d1061608e3"}`
+const trackEvent = `{"timestamp":"2026-11-21T02:55:03.%03[1]dZ","integrations":{"Segment.io":true},"event":"%[2]s","type":"track","properties":{"revenue":1%[1]d.5,"currency":"EUR","order_id":"ord-%010[1]d","products":3},"context":{"page":{"path":"/shop/checkout","referrer":"https://www.example.com/","search":"?utm_source=news","title":"Checkout","url":"https://shop.example.com/shop/checkout?utm_source=news"},"userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36","locale":"en-US","library":{"name":"analytics.js","version":"npm:next-1.84.3"},"campaign":{"source":"news"},"timezone":"UTC"},"messageId":"ajs-next-1795229703180-%016[1]d","userId":"u%06[1]d","anonymousId":"ca0514ac-3de2-4d21-92dc-59d1061608e3"}`
 
 func batchOf(n int) []byte {
 	events := make([]string, n)
