@@ -68,7 +68,7 @@ func runBenchmarks(ctx context.Context, pkg, run, benchtime, env string) (lines 
 	}
 	defer os.RemoveAll(dir)
 	binary := filepath.Join(dir, "bench.test")
-	build := exec.CommandContext(ctx, "go", "test", "-tags", "duckdb_arrow", "-c", "-o", binary, pkg)
+	build := exec.CommandContext(ctx, "go", "test", "-tags", "duckdb_arrow,minicore_disabled", "-c", "-o", binary, pkg)
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, 0, fmt.Errorf("%s: %w\n%s", strings.Join(build.Args, " "), err, out)

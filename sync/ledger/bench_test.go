@@ -13,17 +13,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
+	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -39,18 +43,18 @@ func planCases() []planCase {
 
 // measured is what one process found for one case.
 type measured struct {
-	Plan, Finish     float64 // seconds: the plan, and the new state of the ledger
-	Cold             float64 // both, the first time that the process did it
-	Peak             float64 // MiB of the process, read and planned and folded
-	Except, Snapshot float64 // the same diff as EXCEPT both ways, and the full copy that it needs next time
-	Lookup           float64 // seconds a million rows of one lookup a row
+	Plan, Finish      float64 // seconds: the plan, and the new state of the ledger
+	Cold              float64 // both, the first time that the process did it
+	Peak              float64 // MiB of the process, read and planned and folded
+	Except, Snapshot  float64 // the same diff as EXCEPT both ways, and the full copy that it needs next time
+	Lookup, InProcess float64 // seconds a million rows of one lookup a row, in PostgreSQL and in SQLite
 }
 
 // BenchmarkPlan plans over a model of 8 columns with 0 %, 1 % and 100 % of its rows
 // changed, the ledger in place. Beside it, on the same rows: EXCEPT in both
 // directions as one would write it by hand, the copy of the table that this
-// needs for its next time, and one lookup a row in SQLite, as an application
-// would do it (20,000 rows of it, taken to all). Each case runs in a process of its own,
+// needs for its next time, and one lookup a row in PostgreSQL, as an application such as
+// Multiwoven does it, and in SQLite, which asks no server (20,000 rows of each, taken to all). Each case runs in a process of its own,
 // so that its peak of memory is its own; it is measured when the process does it the
 // second time, as a hub that runs for long does, and cold-s is the first time, ledger and
 // plan together. TIDEGATE_BENCH_ROWS sets the rows (1 M), TIDEGATE_BENCH_CASES the cases
@@ -73,7 +77,7 @@ func BenchmarkPlan(b *testing.B) {
 			for range b.N {
 				m := planInChild(b, dir, c.name, rows)
 				sum.Plan, sum.Finish, sum.Except, sum.Snapshot, sum.Lookup = sum.Plan+m.Plan, sum.Finish+m.Finish, sum.Except+m.Except, sum.Snapshot+m.Snapshot, sum.Lookup+m.Lookup
-				sum.Cold += m.Cold
+				sum.Cold, sum.InProcess = sum.Cold+m.Cold, sum.InProcess+m.InProcess
 				sum.Peak = max(sum.Peak, m.Peak)
 			}
 			n := float64(b.N)
@@ -85,10 +89,14 @@ func BenchmarkPlan(b *testing.B) {
 			b.ReportMetric(sum.Peak, "peak-MiB")
 			b.ReportMetric(sum.Except/n, "except-s")
 			b.ReportMetric((sum.Except+sum.Snapshot)/n, "except+copy-s")
-			b.ReportMetric(sum.Lookup*float64(rows)/1e6/n, "lookup-s")
+			if sum.Lookup > 0 {
+				b.ReportMetric(sum.Lookup*float64(rows)/1e6/n, "lookup-s")
+				b.ReportMetric(sum.Lookup*float64(rows)/1e6/ours, "x-lookup")
+			}
+			b.ReportMetric(sum.InProcess*float64(rows)/1e6/n, "lookup-sqlite-s")
 			b.ReportMetric(sum.Except/ours, "x-except")
 			b.ReportMetric((sum.Except+sum.Snapshot)/ours, "x-except+copy")
-			b.ReportMetric(sum.Lookup*float64(rows)/1e6/ours, "x-lookup")
+			b.ReportMetric(sum.InProcess*float64(rows)/1e6/ours, "x-lookup-sqlite")
 		})
 	}
 }
@@ -234,7 +242,7 @@ func measure(t *testing.T, w *world, c planCase, rows int) (m measured) {
 	start = time.Now()
 	w.exec("CREATE OR REPLACE TABLE snapshot AS SELECT * FROM people")
 	m.Snapshot = time.Since(start).Seconds()
-	m.Lookup = lookup(t, w)
+	m.Lookup, m.InProcess = inServer(t, w, rows), inSQLite(t, w, rows)
 	return m
 }
 
@@ -255,36 +263,97 @@ func peak(t *testing.T) float64 {
 	return 0
 }
 
-// lookup is the seconds a million rows take when each is hashed and looked up by
-// its key in SQLite: prepared, in this process, all in memory.
-func lookup(t *testing.T, w *world) float64 {
+// sampled is how many rows are looked up, spread over the model; their time is taken to all.
+const sampled = 20_000
+
+// finder is the fingerprint that is known of a key.
+type finder func(id int64) ([]byte, error)
+
+// lookup is the seconds a million rows take when each is hashed and found by its key,
+// a thread for each finder.
+func lookup(t *testing.T, w *world, rows int, finders ...finder) float64 {
 	t.Helper()
-	const sample = 20_000
+	r := must(w.wh.Query(w.ctx, fmt.Sprintf("SELECT * FROM people WHERE id %% %d = 0", max(rows/sampled, 1))))
+	defer r.Close()
+	all := make(chan []any, 2*sampled) // filled before the clock starts
+	for {
+		row, err := r.Next(w.ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all <- slices.Clone(row)
+	}
+	close(all)
+	n, start := len(all), time.Now()
+	var group errgroup.Group
+	for _, find := range finders {
+		group.Go(func() error {
+			for row := range all {
+				sum := sha1.Sum(must(json.Marshal(row))) //nolint:gosec // the baseline's own hash
+				seen, err := find(row[0].(int64))
+				if err != nil || bytes.Equal(seen, sum[:]) {
+					return fmt.Errorf("looking up %v: %w", row[0], err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start).Seconds() / float64(n) * 1e6
+}
+
+// inSQLite looks rows up in this process, all in memory.
+func inSQLite(t *testing.T, w *world, rows int) float64 {
+	t.Helper()
 	db := must(sql.Open("sqlite", ":memory:"))
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	for _, q := range []string{"CREATE TABLE seen (id INTEGER PRIMARY KEY, fingerprint BLOB)", fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO seen SELECT i, randomblob(20) FROM n", sample)} {
+	for _, q := range []string{
+		"CREATE TABLE seen (id INTEGER PRIMARY KEY, fingerprint BLOB)",
+		fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + %d FROM n WHERE i < %d) INSERT INTO seen SELECT i, randomblob(20) FROM n", max(rows/sampled, 1), rows),
+	} {
 		if _, err := db.Exec(q); err != nil {
 			t.Fatal(err)
 		}
 	}
 	find := must(db.Prepare("SELECT fingerprint FROM seen WHERE id = ?"))
 	defer find.Close()
-	r := must(w.wh.Query(w.ctx, fmt.Sprintf("SELECT * FROM people WHERE id < %d", sample)))
-	defer r.Close()
-	start, n := time.Now(), 0
-	for ; ; n++ {
-		row, err := r.Next(w.ctx)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		sum := sha1.Sum(must(json.Marshal(row))) //nolint:gosec // the baseline's own hash
-		var seen []byte
-		if err := find.QueryRow(row[0]).Scan(&seen); err != nil || bytes.Equal(seen, sum[:]) {
-			t.Fatal(err)
-		}
+	return lookup(t, w, rows, func(id int64) (seen []byte, err error) {
+		return seen, find.QueryRow(id).Scan(&seen)
+	})
+}
+
+// inServer looks rows up as Multiwoven does (its incremental_delta.rb, read 2026-11-21): a
+// SELECT by sync and key in PostgreSQL for each row, by five threads. It is prepared and in
+// Go, and the index has a million keys at most: what it costs there is more. It is 0 without PostgreSQL.
+func inServer(t *testing.T, w *world, rows int) float64 {
+	t.Helper()
+	s, err := pgtest.Start()
+	if err != nil {
+		t.Log("no lookups in PostgreSQL:", err)
+		return 0
 	}
-	return time.Since(start).Seconds() / float64(n) * 1e6
+	defer s.Stop()
+	step := max(rows/1_000_000, 1)
+	if every := max(rows/sampled, 1); every%step != 0 {
+		t.Fatalf("of %d rows every %d is looked up, which are not among every %d", rows, every, step)
+	}
+	s.Exec(t, "postgres", fmt.Sprintf(`CREATE TABLE seen (sync bigint, key text, fingerprint bytea, UNIQUE (sync, key));
+		INSERT INTO seen SELECT 1, i::text, decode(md5(i::text), 'hex') FROM generate_series(0, %d, %d) AS t(i); ANALYZE seen`, rows, step))
+	var finders []finder
+	for range 5 {
+		db := must(pgx.Connect(w.ctx, s.URL(pgtest.Superuser, "postgres")))
+		defer func() { _ = db.Close(w.ctx) }()
+		finders = append(finders, func(id int64) (seen []byte, err error) {
+			return seen, db.QueryRow(w.ctx, "SELECT fingerprint FROM seen WHERE sync = 1 AND key = $1", strconv.FormatInt(id, 10)).Scan(&seen)
+		})
+	}
+	return lookup(t, w, rows, finders...)
 }
 
 // BenchmarkDeliver is what the ledger adds to a delivery: reading the plan,
