@@ -42,14 +42,14 @@ type DbtModelStatus struct {
 	Syncs []string `json:"syncs,omitempty"`
 }
 
-// Lineage is how values travel: source → table → model → sync → field.
+// Lineage is how values travel: source → table → model → sync → field, or from a file.
 type Lineage struct {
 	Edges []LineageEdge `json:"edges"`
 }
 
 // LineageEdge leads from what is read to what is made of it.
 type LineageEdge struct {
-	FromKind string `json:"from_kind" enum:"source,table,dbt_model,model,sync"`
+	FromKind string `json:"from_kind" enum:"source,table,file,dbt_model,model,sync"`
 	From     string `json:"from"`
 	ToKind   string `json:"to_kind" enum:"table,dbt_model,model,sync,field"`
 	To       string `json:"to"`

@@ -135,6 +135,19 @@ func TestTheMappingLanguage(t *testing.T) {
 	if d := cmp.Diff("hot Gold ada@x.io ADA / cold <nil> bob@x.io BOB", contact(sim.Records("contacts"), "ada@x.io")+" / "+contact(sim.Records("contacts"), "bob@x.io")); d != "" {
 		t.Error(d)
 	}
+	lineage, err := a.Hub.Lineage(ctx, "active")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var way []string
+	for _, e := range lineage.Edges {
+		if e.ToKind != "field" {
+			way = append(way, e.FromKind+" "+e.From+" → "+e.ToKind+" "+e.To)
+		}
+	}
+	if d := cmp.Diff([]string{"file people.csv → model people", "model active → sync people_to_crm", "model people → model active"}, way); d != "" {
+		t.Error("the lineage of active: ", d)
+	}
 	write("people.csv", "id,name,email,score,plan_id\n1,Ada,ADA@x.io,90,10\n2,Bob,bob@x.io,99,10\n3,Cy,cy@x.io,5,10\n")
 	if run = ran(t, a, "people_to_crm"); run.State != tidegate.RunSucceeded || run.Counts.Delivered != 1 || run.Counts.Changed != 1 {
 		t.Fatalf("%+v %+v", run, run.Fault)

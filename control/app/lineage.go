@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/sync/dbt"
+	"github.com/tidegate/tidegate/sync/model/file"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -23,6 +24,7 @@ const lineageEvery = time.Minute
 const (
 	lineageSource = "source"
 	lineageTable  = "table"
+	lineageFile   = "file"
 	lineageDbt    = "dbt_model"
 	lineageModel  = "model"
 	lineageSync   = "sync"
@@ -127,7 +129,7 @@ func (h *Hub) lineage(ctx context.Context) ([]api.LineageEdge, error) {
 }
 
 func edgeKey(e api.LineageEdge) string {
-	order := []string{lineageSource, lineageTable, lineageDbt, lineageModel, lineageSync}
+	order := []string{lineageSource, lineageFile, lineageTable, lineageDbt, lineageModel, lineageSync}
 	return fmt.Sprintf("%d %s\x00%s\x00%s", slices.Index(order, e.FromKind), e.From, e.ToKind, e.To)
 }
 
@@ -160,10 +162,11 @@ func (g *graph) ancestors(m *dbt.Manifest, model *dbt.Model) {
 	}
 }
 
-// reads adds the tables that a model reads; one that dbt makes leads on to its ancestors.
+// reads adds the tables that a model reads; one that dbt makes leads on to its ancestors,
+// and one that holds a file is not told: the file is.
 func (g *graph) reads(manifests map[string]*dbt.Manifest, model tidegate.Model, tables []warehouse.Table) {
 	for _, t := range tables {
-		made := false
+		made := t.Schema == file.Schema
 		for _, project := range sortedNames(manifests) {
 			for _, candidate := range manifests[project].Models {
 				if strings.EqualFold(candidate.Table(), t.String()) && candidate.Readable() == nil {
@@ -183,13 +186,23 @@ func (g *graph) reads(manifests map[string]*dbt.Manifest, model tidegate.Model, 
 	}
 }
 
-func (g *graph) sync(def tidegate.Sync, models map[string]tidegate.Model) {
-	for _, used := range models[def.Model].Uses {
-		g.add(lineageModel, used, lineageModel, def.Model, nil)
+// model adds the file and the models that a model is made of. Models do not use each other in circles.
+func (g *graph) model(m tidegate.Model, models map[string]tidegate.Model) {
+	if m.File != "" {
+		g.add(lineageFile, m.File, lineageModel, m.Name, nil)
 	}
+	for _, used := range m.Uses {
+		g.add(lineageModel, used, lineageModel, m.Name, nil)
+		g.model(models[used], models)
+	}
+}
+
+func (g *graph) sync(def tidegate.Sync, models map[string]tidegate.Model) {
+	g.model(models[def.Model], models)
 	g.add(lineageModel, def.Model, lineageSync, def.Name, nil)
 	for _, f := range def.Mapping.Fields {
 		if f.Lookup != nil {
+			g.model(models[f.Lookup.Model], models)
 			g.add(lineageModel, f.Lookup.Model, lineageSync, def.Name, nil)
 		}
 		g.add(lineageSync, def.Name, lineageField, def.Destination+"."+def.Object+"."+f.Field, dbt.MappedColumns(f))
