@@ -84,8 +84,8 @@ func main() {
 	out := flag.String("out", "bench.json", "where the JSON goes")
 	pairs := flag.Int("pairs", 3, "pairs of ours and baseline per workload; the median counts")
 	seconds := flag.Duration("for", 4*time.Second, "length of one measurement")
-	only := flag.String("only", "", "comma-separated parts: ingest,load,fresh,start,packages,warehouses (default: all)")
-	workload := flag.String("workload", "", "of the part ingest only the workloads whose name contains this")
+	only := flag.String("only", "", "comma-separated parts: start,ingest,load,fresh,diffing,packages,warehouses (default: all)")
+	workload := flag.String("workload", "", "of the parts ingest and diffing only the workloads whose name contains this")
 	rows := flag.Int("rows", 10_000_000, "rows of the large diff")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -99,6 +99,7 @@ func main() {
 		run  func(context.Context) error
 	}{
 		{"start", b.start}, {"ingest", b.ingest}, {"load", b.load}, {"fresh", b.fresh},
+		{"diffing", func(ctx context.Context) error { return b.diffing(ctx, *rows) }},
 		{"packages", func(ctx context.Context) error { return b.packages(ctx, *rows) }},
 		{"warehouses", b.warehouses},
 	}
