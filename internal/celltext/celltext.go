@@ -240,7 +240,7 @@ func (t Texts) appendDocument(dst []byte, text string) []byte {
 				}
 				end++
 			}
-			dst = appendJSONString(dst, text[at:end+1])
+			dst = AppendCharacters(dst, text[at:end+1])
 			at = end + 1
 		case c == '-' || c >= '0' && c <= '9':
 			end := at + 1
@@ -261,8 +261,8 @@ func (t Texts) appendDocument(dst []byte, text string) []byte {
 	return dst
 }
 
-// appendJSONString writes a JSON string, with its quotes, and replaces escapes that are no character.
-func appendJSONString(dst []byte, rest string) []byte {
+// AppendCharacters writes valid JSON whose escapes that are no character (NUL, half a surrogate pair) become U+FFFD.
+func AppendCharacters(dst []byte, rest string) []byte {
 	for {
 		at := strings.IndexByte(rest, '\\')
 		if at < 0 {
@@ -273,7 +273,7 @@ func appendJSONString(dst []byte, rest string) []byte {
 			continue
 		}
 		dst = append(dst, rest[:at]...)
-		n := EscapedCharacter(rest[at:])
+		n := escapedCharacter(rest[at:])
 		if n == 0 {
 			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
 			continue
@@ -282,8 +282,8 @@ func appendJSONString(dst []byte, rest string) []byte {
 	}
 }
 
-// EscapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is part of valid JSON.
-func EscapedCharacter(s string) int {
+// escapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is part of valid JSON.
+func escapedCharacter(s string) int {
 	unit := func(s string) uint64 { n, _ := strconv.ParseUint(s[2:6], 16, 16); return n }
 	first := unit(s)
 	switch {

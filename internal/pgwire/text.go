@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -155,24 +154,7 @@ func AppendJSON(dst []byte, text tidegate.JSONText) ([]byte, error) {
 	if !json.Valid([]byte(text)) || !utf8.ValidString(string(text)) {
 		return dst, celltext.ErrNotJSON
 	}
-	rest := string(text)
-	for {
-		at := strings.IndexByte(rest, '\\')
-		if at < 0 {
-			return append(dst, rest...), nil
-		}
-		if rest[at+1] != 'u' {
-			dst, rest = append(dst, rest[:at+2]...), rest[at+2:]
-			continue
-		}
-		dst = append(dst, rest[:at]...)
-		n := celltext.EscapedCharacter(rest[at:])
-		if n == 0 {
-			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
-			continue
-		}
-		dst, rest = append(dst, rest[at:at+n]...), rest[at+n:]
-	}
+	return celltext.AppendCharacters(dst, string(text)), nil
 }
 
 // AppendJSONValue writes a cell as JSON; what JSON has no form for is a string.

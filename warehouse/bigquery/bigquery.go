@@ -21,6 +21,7 @@ import (
 	"github.com/tidegate/tidegate/internal/egress"
 	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/internal/secret"
+	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -37,8 +38,8 @@ type Warehouse struct {
 	reading                    *bq.Client // of queries; the same as api unless there is an account for reading
 	idle                       []func()   // closes connections
 	slots                      chan struct{}
-	tables                     *turns // rewrites and loads
-	altering                   *turns // changes of the catalogue, one at a time per table
+	tables                     turns.Turns[warehouse.Table] // loads run together, a rewrite alone
+	altering                   turns.Turns[warehouse.Table] // changes of the catalogue, one at a time per table
 
 	calls sync.WaitGroup // running calls, readers and transactions
 
@@ -76,7 +77,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	}
 	w := &Warehouse{
 		project: cfg.Project, location: cfg.Location, dataset: cfg.Dataset, cap: cfg.MaxBytesBilled, labels: labels,
-		dialect: sqltext.BigQuery(), log: env.Log, now: env.Now, born: make(map[string]int64), tables: newTurns(), altering: newTurns(),
+		dialect: sqltext.BigQuery(), log: env.Log, now: env.Now, born: make(map[string]int64),
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)

@@ -49,7 +49,7 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	if err := checkLoadID(l.ID); err != nil {
 		return 0, err
 	}
-	done, err := w.tables.load(ctx, l.Table)
+	done, err := w.tables.Together(ctx, l.Table)
 	if err != nil {
 		return 0, fmt.Errorf("waiting for a change of the table: %w", err)
 	}

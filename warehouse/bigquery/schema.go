@@ -83,7 +83,7 @@ func (w *Warehouse) ensure(ctx context.Context, t warehouse.Table, want tidegate
 	if have, err := w.describe(ctx, t); err == nil && changeOf(have.columns, want).none() {
 		return schemaOf(have.columns), nil
 	}
-	done, err := w.altering.rewrite(ctx, t)
+	done, err := w.altering.Alone(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +291,7 @@ func (w *Warehouse) widenInPlace(ctx context.Context, t *table, c change) (refus
 // rewrite writes the table anew, in one statement. Nothing of this process loads
 // into it meanwhile: rows that came between the reading and the replacing would be lost.
 func (w *Warehouse) rewrite(ctx context.Context, name warehouse.Table, c change) error {
-	done, err := w.tables.rewrite(ctx, name)
+	done, err := w.tables.Alone(ctx, name)
 	if err != nil {
 		return fmt.Errorf("waiting for loads of the table: %w", err)
 	}

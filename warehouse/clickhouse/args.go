@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // param is a parameter of a statement as the server takes it: text, read as a type.
@@ -53,7 +54,7 @@ func bindArg(n int, arg any) (param, error) {
 		}
 		p.typ, p.value = "DateTime64(6, 'UTC')", v.UTC().Format("2006-01-02 15:04:05.000000")
 	default:
-		return p, argFault(n, unfit(arg))
+		return p, argFault(n, celltext.Unfit(arg))
 	}
 	return p, nil
 }

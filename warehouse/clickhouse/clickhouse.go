@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -28,7 +29,7 @@ type Warehouse struct {
 	wait time.Duration // before an insert is sent again
 
 	running sync.WaitGroup
-	tables  turns // one writer at a time for each table
+	tables  turns.Turns[warehouse.Table] // one writer at a time for each table
 
 	mu     sync.Mutex
 	closed bool
@@ -212,44 +213,4 @@ func (w *Warehouse) statement(sql string, args []any) (*call, error) {
 	// Blocks of equal content are not dropped as repeats: only loads have names.
 	q.settings = map[string]string{"insert_deduplicate": "0"}
 	return q, nil
-}
-
-// turns lets one writer at a time work on a table.
-type turns struct {
-	mu   sync.Mutex
-	each map[warehouse.Table]*turn
-}
-
-type turn struct {
-	held  chan struct{}
-	users int
-}
-
-// take waits for the turn of a table; the function that it returns gives it back.
-func (t *turns) take(ctx context.Context, table warehouse.Table) (func(), error) {
-	t.mu.Lock()
-	if t.each == nil {
-		t.each = map[warehouse.Table]*turn{}
-	}
-	one := t.each[table]
-	if one == nil {
-		one = &turn{held: make(chan struct{}, 1)}
-		t.each[table] = one
-	}
-	one.users++
-	t.mu.Unlock()
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if one.users--; one.users == 0 {
-			delete(t.each, table)
-		}
-	}
-	select {
-	case one.held <- struct{}{}:
-		return func() { <-one.held; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, fmt.Errorf("waiting for other writers of %s: %w", table, context.Cause(ctx))
-	}
 }

@@ -1,7 +1,6 @@
 package clickhouse
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -165,29 +164,4 @@ func schemaOf(columns []column) tidegate.Schema {
 		s[i] = tidegate.Column{Name: c.name, Type: c.typ}
 	}
 	return s
-}
-
-// unfit says that a Go value is not what the column carries.
-func unfit(v any) error { return fmt.Errorf("a value of type %s does not fit the column", kindName(v)) }
-
-func kindName(v any) string {
-	switch v.(type) {
-	case bool:
-		return "bool"
-	case int64:
-		return "int"
-	case float64:
-		return "float"
-	case tidegate.DecimalText:
-		return "decimal"
-	case string:
-		return "string"
-	case []byte:
-		return "bytes"
-	case tidegate.CalendarDate:
-		return "date"
-	case tidegate.JSONText:
-		return "json"
-	}
-	return fmt.Sprintf("%T", v)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -144,7 +143,7 @@ func (c *cells) appendValue(dst []byte, v any) ([]byte, error) {
 		}
 	case shapeNone, shapeNothing:
 	}
-	return dst, unfit(v)
+	return dst, celltext.Unfit(v)
 }
 
 func (c *cells) appendInteger(dst []byte, n int64) ([]byte, error) {
@@ -229,7 +228,7 @@ func (c *cells) appendTexts(dst []byte, v any) ([]byte, error) {
 	case tidegate.Bytes:
 		b, ok := v.([]byte)
 		if !ok {
-			return dst, unfit(v)
+			return dst, celltext.Unfit(v)
 		}
 		text = b
 	case tidegate.JSON:
@@ -271,7 +270,7 @@ func appendText(dst []byte, v any) ([]byte, error) {
 	case tidegate.JSONText:
 		return appendJSONText(dst, n)
 	}
-	return dst, unfit(v)
+	return dst, celltext.Unfit(v)
 }
 
 // appendFloatText writes a float as the engine does: 7, 0.5, 1e21, nan, -inf.
@@ -300,7 +299,7 @@ func appendJSON(dst []byte, v any) ([]byte, error) {
 		return appendText(dst, n)
 	case float64:
 		if math.IsNaN(n) || math.IsInf(n, 0) {
-			return dst, unfit(v)
+			return dst, celltext.Unfit(v)
 		}
 		return appendFloatText(dst, n), nil
 	case tidegate.DecimalText:
@@ -325,41 +324,5 @@ func appendJSONText(dst []byte, text tidegate.JSONText) ([]byte, error) {
 	if !json.Valid([]byte(text)) || !utf8.ValidString(string(text)) {
 		return dst, errNotJSON
 	}
-	rest := string(text)
-	for {
-		at := strings.IndexByte(rest, '\\')
-		if at < 0 {
-			return append(dst, rest...), nil
-		}
-		if rest[at+1] != 'u' {
-			dst, rest = append(dst, rest[:at+2]...), rest[at+2:]
-			continue
-		}
-		dst = append(dst, rest[:at]...)
-		n := escapedCharacter(rest[at:])
-		if n == 0 {
-			dst, rest = append(dst, `\ufffd`...), rest[at+6:]
-			continue
-		}
-		dst, rest = append(dst, rest[at:at+n]...), rest[at+n:]
-	}
-}
-
-// escapedCharacter returns the length of the escape that s begins with, 0 when it is no character. s is valid JSON.
-func escapedCharacter(s string) int {
-	unit := func(s string) uint64 { n, _ := strconv.ParseUint(s[2:6], 16, 16); return n }
-	first := unit(s)
-	switch {
-	case first == 0, first >= 0xdc00 && first < 0xe000:
-		return 0
-	case first < 0xd800 || first >= 0xe000:
-		return 6
-	}
-	if len(s) < 12 || s[6] != '\\' || s[7] != 'u' {
-		return 0
-	}
-	if second := unit(s[6:]); second < 0xdc00 || second >= 0xe000 {
-		return 0
-	}
-	return 12
+	return celltext.AppendCharacters(dst, string(text)), nil
 }

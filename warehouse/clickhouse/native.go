@@ -18,6 +18,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -237,7 +238,7 @@ func (c *cells) appendScanned(v reflect.Value) error {
 		case v.CanUint():
 			bits = v.Uint()
 		default:
-			return unfit(n)
+			return celltext.Unfit(n)
 		}
 		c.data = append(c.data, binary.LittleEndian.AppendUint64(nil, bits)[:c.width]...)
 	}

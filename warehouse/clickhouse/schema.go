@@ -121,7 +121,7 @@ func (w *Warehouse) ensure(ctx context.Context, t warehouse.Table, want tidegate
 	if err := w.settle(ctx); err != nil { // a unit that waits for its end was made for the columns of its time
 		return nil, err
 	}
-	done, err := w.tables.take(ctx, t)
+	done, err := w.tables.Alone(ctx, t)
 	if err != nil {
 		return nil, err
 	}

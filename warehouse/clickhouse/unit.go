@@ -106,7 +106,7 @@ func (u *unit) fail(err error) error {
 // turn waits until no other unit writes to the table.
 func (u *unit) turn(ctx context.Context, t warehouse.Table) error {
 	if len(u.turns) == 0 && !u.alone {
-		done, err := u.w.tables.take(ctx, warehouse.Table{})
+		done, err := u.w.tables.Alone(ctx, warehouse.Table{})
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (u *unit) turn(ctx context.Context, t warehouse.Table) error {
 	if u.turns[t] != nil {
 		return nil
 	}
-	done, err := u.w.tables.take(ctx, t)
+	done, err := u.w.tables.Alone(ctx, t)
 	if err == nil {
 		u.turns[t] = done
 	}

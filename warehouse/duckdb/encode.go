@@ -134,36 +134,7 @@ func (w *writer) put(row int, v any) error {
 		}
 		return w.putText(row, v)
 	}
-	return unfit(v)
-}
-
-func unfit(v any) error {
-	return fmt.Errorf("a value of type %s does not fit the column", kindName(v))
-}
-
-// kindName names the type of a cell as the nouns do.
-func kindName(v any) string {
-	switch v.(type) {
-	case bool:
-		return "bool"
-	case int64:
-		return "int"
-	case float64:
-		return "float"
-	case tidegate.DecimalText:
-		return "decimal"
-	case string:
-		return "string"
-	case []byte:
-		return "bytes"
-	case tidegate.CalendarDate:
-		return "date"
-	case time.Time:
-		return "timestamp"
-	case tidegate.JSONText:
-		return "json"
-	}
-	return fmt.Sprintf("%T", v)
+	return celltext.Unfit(v)
 }
 
 func (w *writer) putDecimal(row int, v any) error {
@@ -174,7 +145,7 @@ func (w *writer) putDecimal(row int, v any) error {
 	case int64:
 		text = strconv.FormatInt(n, 10)
 	default:
-		return unfit(v)
+		return celltext.Unfit(v)
 	}
 	n, err := parseDecimal(text, w.precision, w.scale)
 	if err != nil {
@@ -286,7 +257,7 @@ func cellString(v any) (string, error) {
 	case time.Time:
 		return string(celltext.AppendTime(nil, n)), nil
 	}
-	return "", unfit(v)
+	return "", celltext.Unfit(v)
 }
 
 // appendFloat writes a float as the engine's cast to VARCHAR does, without the .0 of a whole one.

@@ -29,7 +29,7 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	if err != nil {
 		return 0, err
 	}
-	release, err := w.turns.take(ctx, "load "+w.folderOf(l)) // two that write the same objects
+	release, err := w.turns.Alone(ctx, "load "+w.folderOf(l)) // two that write the same objects
 	if err != nil {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/pgwire"
+	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -30,7 +31,7 @@ type Warehouse struct {
 	reading *pgxpool.Pool // of queries; the same as pool unless there is a user for reading
 	tunnel  *pgwire.Tunnel
 	bucket  *bucket
-	turns   *turns // loads of one name, and schema changes of one table, go one at a time
+	turns   turns.Turns[string] // loads of one name, and schema changes of one table, go one at a time
 
 	closeOnce sync.Once
 	closeErr  error
@@ -52,7 +53,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		return nil, errors.New("opening redshift: Env.Now is missing")
 	}
 	w := &Warehouse{
-		dialect: sqltext.Redshift(), log: env.Log, now: env.Now, user: cfg.User, reader: cfg.User, exact: cfg.CaseSensitive, turns: newTurns(),
+		dialect: sqltext.Redshift(), log: env.Log, now: env.Now, user: cfg.User, reader: cfg.User, exact: cfg.CaseSensitive,
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)

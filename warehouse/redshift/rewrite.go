@@ -290,7 +290,7 @@ var lengths = []int{firstLength, 2048, 8192, maxVarchar}
 // grow makes text columns longer, which the server does in place and outside of transactions only. A column
 // whose encoding forbids that is written anew with its table.
 func (w *Warehouse) grow(ctx context.Context, g *growth) error {
-	release, err := w.turns.take(ctx, "schemas")
+	release, err := w.turns.Alone(ctx, "schemas")
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Sc
 	if have, err := w.Describe(ctx, t); err == nil && w.suffices(have, s) {
 		return have, nil
 	}
-	release, err := w.turns.take(ctx, "schemas")
+	release, err := w.turns.Alone(ctx, "schemas")
 	if err != nil {
 		return nil, err
 	}

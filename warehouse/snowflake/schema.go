@@ -75,7 +75,7 @@ func (w *Warehouse) ensure(ctx context.Context, o on, t warehouse.Table, want ti
 	if have, err := w.describe(ctx, o, t); err == nil && changeOf(have.columns, want).none() {
 		return schemaOf(have.columns), nil
 	}
-	done, err := w.altering.rewrite(ctx, t)
+	done, err := w.altering.Alone(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ func (w *Warehouse) alter(ctx context.Context, o on, t *table, c change) error {
 // rewrite writes the table anew and puts it in the place of the old, in one statement. Nothing of this
 // process loads into it meanwhile: rows that came between the reading and the replacing would be lost.
 func (w *Warehouse) rewrite(ctx context.Context, o on, name warehouse.Table, c change) error {
-	done, err := w.tables.rewrite(ctx, name)
+	done, err := w.tables.Alone(ctx, name)
 	if err != nil {
 		return fmt.Errorf("waiting for loads of the table: %w", err)
 	}

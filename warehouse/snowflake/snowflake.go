@@ -16,6 +16,7 @@ import (
 	sf "github.com/snowflakedb/gosnowflake"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -32,8 +33,8 @@ type Warehouse struct {
 	db               *sql.DB // the pool of sessions
 	reading          *sql.DB // of queries; the same as db unless there is a role for reading
 	idle             []func()
-	tables           *turns // rewrites and loads
-	altering         *turns // changes of the catalogue, one at a time per table
+	tables           turns.Turns[warehouse.Table] // loads run together, a rewrite alone
+	altering         turns.Turns[warehouse.Table] // changes of the catalogue, one at a time per table
 
 	calls sync.WaitGroup // running calls, readers and transactions
 
@@ -63,7 +64,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	}
 	w := &Warehouse{
 		database: cfg.Database, schema: cfg.Schema, tag: cfg.Tag, dialect: sqltext.Snowflake(), log: env.Log, now: env.Now, dir: uploadDir(env.Dir),
-		roles: make(map[*sql.DB]string), tables: newTurns(), altering: newTurns(),
+		roles: make(map[*sql.DB]string),
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)

@@ -285,7 +285,7 @@ func (t *tx) hold(ctx context.Context, table warehouse.Table) error {
 	if t.held[table] != nil {
 		return nil
 	}
-	done, err := t.w.tables.load(ctx, table)
+	done, err := t.w.tables.Together(ctx, table)
 	if err != nil {
 		return fmt.Errorf("waiting for a change of the table: %w", err)
 	}

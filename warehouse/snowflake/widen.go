@@ -32,7 +32,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 		return err
 	}
 	return t.apart(ctx, func(o on) error {
-		done, err := t.w.altering.rewrite(ctx, table)
+		done, err := t.w.altering.Alone(ctx, table)
 		if err != nil {
 			return err
 		}
