@@ -40,7 +40,7 @@ func (b *bench) packages(ctx context.Context, rows int) error {
 // warehouses runs the adapters' benchmarks, each against its engine's own bulk path and
 // driver. An engine that is not there has no rows.
 func (b *bench) warehouses(ctx context.Context) error {
-	for _, name := range []string{"duckdb", "postgres", "clickhouse"} {
+	for _, name := range []string{"duckdb", "postgres", "clickhouse", "redshift", "snowflake"} {
 		lines, _, err := runBenchmarks(ctx, "./warehouse/"+name, "BenchmarkAdapter", "5x", "")
 		if err != nil {
 			return err
@@ -162,6 +162,10 @@ func adapterRow(l benchLine) Row {
 			r.Value = m.value
 		case m.unit == "MB/s":
 			r.Note = join(r.Note, fmt.Sprintf("%.0f MB/s", m.value))
+		case m.unit == "CPU-µs/row":
+			r.Note = join(r.Note, fmt.Sprintf("%.1f µs of processors in the process a row", m.value))
+		case strings.HasSuffix(m.unit, "-CPU-µs/row"):
+			r.Note = join(r.Note, fmt.Sprintf("%s %.1f", strings.TrimSuffix(m.unit, "-CPU-µs/row"), m.value))
 		case m.unit == "peak-MiB":
 			r.Note = join(r.Note, fmt.Sprintf("the process at most %.0f MiB", m.value))
 		}

@@ -55,7 +55,7 @@ func (m Measured) measureLoad(b *testing.B, columns, n int) {
 	defer closed(b, w)
 	source := newRowSource(columns)
 	own := m.Bulk(b, w, func() tidegate.RowReader { return source.reader(n) })
-	var ours, theirs []float64
+	var ours, theirs []spent
 	for i := range b.N {
 		tables := [2]warehouse.Table{{Schema: "bench", Name: fmt.Sprint("ours", i)}, {Schema: "bench", Name: fmt.Sprint("own", i)}}
 		for _, table := range tables {
@@ -87,7 +87,7 @@ func (m Measured) measureRead(b *testing.B, columns, n int) {
 		b.Fatal(err)
 	}
 	own := m.Read(b, w, table, columns)
-	var ours, theirs []float64
+	var ours, theirs []spent
 	for range b.N {
 		ours = append(ours, timed(b, func() {
 			if got := drain(b, w, "SELECT * FROM bench.read", 0, nil); got != n {
@@ -103,27 +103,36 @@ func (m Measured) measureRead(b *testing.B, columns, n int) {
 	report(b, n, source.size(n), ours, theirs, m.ReadName)
 }
 
-// timed returns the seconds that do took.
-func timed(b *testing.B, do func()) float64 {
+// spent is what something took, in seconds: by the clock, and of processors in this process.
+type spent struct{ clock, processor float64 }
+
+func timed(b *testing.B, do func()) spent {
 	b.Helper()
 	runtime.GC() // each begins with a heap of its own
-	begin := b.Elapsed()
+	begin, before := b.Elapsed(), processorTime()
 	do()
-	return (b.Elapsed() - begin).Seconds()
+	return spent{(b.Elapsed() - begin).Seconds(), (processorTime() - before).Seconds()}
 }
 
-func report(b *testing.B, n, size int, ours, theirs []float64, name string) {
+func report(b *testing.B, n, size int, ours, theirs []spent, name string) {
 	b.Helper()
-	middle := func(v []float64) float64 {
+	middle := func(all []spent, of func(spent) float64) float64 {
+		v := make([]float64, len(all))
+		for i, s := range all {
+			v[i] = of(s)
+		}
 		slices.Sort(v)
 		return v[len(v)/2]
 	}
-	a, o := middle(ours), middle(theirs)
+	clock, processor := func(s spent) float64 { return s.clock }, func(s spent) float64 { return s.processor * 1e6 / float64(n) }
+	a, o := middle(ours, clock), middle(theirs, clock)
 	b.ReportMetric(0, "ns/op") // of both, so of nothing
 	b.ReportMetric(float64(n)/a, "rows/s")
 	b.ReportMetric(float64(size)/1e6/a, "MB/s")
 	b.ReportMetric(float64(n)/o, name+"-rows/s")
 	b.ReportMetric(o/a, "ratio")
+	b.ReportMetric(middle(ours, processor), "CPU-µs/row")
+	b.ReportMetric(middle(theirs, processor), name+"-CPU-µs/row")
 	b.ReportMetric(peak(), "peak-MiB")
 }
 

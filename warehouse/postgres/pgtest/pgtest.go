@@ -288,7 +288,7 @@ func (s *Server) Exec(tb testing.TB, database, sql string) {
 // Database makes an empty database, dropped when tb ends, and returns its name.
 func (s *Server) Database(tb testing.TB) string {
 	tb.Helper()
-	name := "test_" + strconv.FormatInt(s.next.Add(1), 10)
+	name := fmt.Sprintf("test_%d_%d", os.Getpid(), s.next.Add(1)) // several processes may share the server
 	s.Exec(tb, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 STRATEGY file_copy")
 	tb.Cleanup(func() { s.Exec(tb, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
 	return name

@@ -107,13 +107,14 @@ func New(tb testing.TB) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, m := range macros {
+	dir := tb.TempDir()
+	for _, m := range append([]string{"SET GLOBAL temp_directory = " + quoteText(filepath.Join(dir, "spilled"))}, macros...) {
 		if _, err := db.ExecContext(tb.Context(), m); err != nil {
 			tb.Fatalf("%s: %v", m, err)
 		}
 	}
 	s := &Server{
-		Patience: 30 * time.Second, db: db, dir: tb.TempDir(), writer: make(chan struct{}, 1), sessions: map[string]*session{}, jobs: map[string]*job{},
+		Patience: 30 * time.Second, db: db, dir: dir, writer: make(chan struct{}, 1), sessions: map[string]*session{}, jobs: map[string]*job{},
 		states: map[string]string{}, stages: map[string]bool{}, copied: map[string]bool{}, lengths: map[string]int64{},
 	}
 	life, end := context.WithCancel(context.Background())
