@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,11 +36,15 @@ func (c *command) serveCommand() *cobra.Command {
 			if c.hasProject() {
 				dir = c.projectDir(nil)
 			}
-			return c.env.Local.Serve(cmd.Context(), ServeOptions{
+			var settling sync.WaitGroup
+			defer settling.Wait()
+			ctx, end := context.WithCancel(cmd.Context())
+			defer end()
+			return c.env.Local.Serve(ctx, ServeOptions{
 				Project: dir, Data: c.data, IngestAddr: ingest, AdminAddr: admin, SDKDir: sdkDir,
 				Log: slog.New(slog.NewJSONHandler(c.env.Stderr, &slog.HandlerOptions{Level: l})),
 				Ready: func(ingestURL, adminURL string) {
-					defer settle()
+					defer settling.Go(func() { settleTwice(ctx, settle) })
 					if c.json {
 						_ = c.printJSON(map[string]string{"ingest_url": ingestURL, "admin_url": adminURL})
 						return
@@ -54,6 +59,22 @@ func (c *command) serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&sdkDir, "sdk-dir", c.env.Getenv("TIDEGATE_SDK_DIR"), "a folder whose analytics.min.js is served to snippets instead of the one in the binary (TIDEGATE_SDK_DIR)")
 	cmd.Flags().StringVar(&level, "log-level", level, "debug, info, warn or error (TIDEGATE_LOG_LEVEL)")
 	return cmd
+}
+
+// settleAgain is when what becoming ready sets off is over: first plans, first looks for
+// what to load, the collector's round that came of it.
+const settleAgain = time.Second
+
+// settleTwice settles now and once more a little later.
+func settleTwice(ctx context.Context, settle func()) {
+	settle()
+	later := time.NewTimer(settleAgain)
+	defer later.Stop()
+	select {
+	case <-later.C:
+		settle()
+	case <-ctx.Done():
+	}
 }
 
 func (c *command) demoCommand() *cobra.Command {

@@ -67,11 +67,9 @@ func runBenchmarks(ctx context.Context, pkg, run, benchtime, env string) (lines 
 		return nil, 0, err
 	}
 	defer os.RemoveAll(dir)
-	binary := filepath.Join(dir, "bench.test")
-	build := exec.CommandContext(ctx, "go", "test", "-tags", "duckdb_arrow,minicore_disabled", "-c", "-o", binary, pkg)
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, 0, fmt.Errorf("%s: %w\n%s", strings.Join(build.Args, " "), err, out)
+	binary, err := testBinary(ctx, dir, pkg)
+	if err != nil {
+		return nil, 0, err
 	}
 	cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", run, "-test.benchtime", benchtime, "-test.timeout", "30m")
 	cmd.Dir = filepath.Join("..", pkg)
@@ -89,6 +87,17 @@ func runBenchmarks(ctx context.Context, pkg, run, benchtime, env string) (lines 
 		}
 	}
 	return lines, peak, nil
+}
+
+// testBinary builds a package's test binary in dir.
+func testBinary(ctx context.Context, dir, pkg string) (string, error) {
+	binary := filepath.Join(dir, "bench.test")
+	build := exec.CommandContext(ctx, "go", "test", "-tags", "duckdb_arrow,minicore_disabled", "-c", "-o", binary, pkg)
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(build.Args, " "), err, out)
+	}
+	return binary, nil
 }
 
 // benchLine is one line of `go test -bench`.

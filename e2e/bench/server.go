@@ -32,7 +32,9 @@ type server struct {
 	env           []string
 }
 
-func (b *bench) newServer() (*server, error) {
+func (b *bench) newServer() (*server, error) { return b.newServerOf(project) }
+
+func (b *bench) newServerOf(project string) (*server, error) {
 	dir, err := os.MkdirTemp("", "tidegate-bench-")
 	if err != nil {
 		return nil, err
