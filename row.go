@@ -2,6 +2,7 @@ package tidegate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -146,3 +147,32 @@ func (m *memoryRows) Next(ctx context.Context) (Row, error) {
 }
 
 func (m *memoryRows) Close() error { m.next = len(m.rows); return nil }
+
+// EachRow hands the rows of r to use, one by one, and closes it. A row is valid until use returns.
+func EachRow(ctx context.Context, r RowReader, use func(Row) error) (err error) {
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for {
+		row, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := use(row); err != nil {
+			return err
+		}
+	}
+}
+
+// AllRows returns the rows of a small result, and closes it.
+func AllRows(ctx context.Context, r RowReader) (all []Row, err error) {
+	err = EachRow(ctx, r, func(row Row) error {
+		all = append(all, append(Row{}, row...))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,13 +50,7 @@ schedule: {after_load: true}
 // over them, changed rows out; through a kill -9 of the binary and one of the engine.
 func TestClickHouse(t *testing.T) {
 	t.Parallel()
-	server := chdbtest.Get(t, func(tb testing.TB, name, why string) {
-		tb.Helper()
-		if slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), name) {
-			tb.Fatalf("TIDEGATE_REQUIRE names %s: %s", name, why)
-		}
-		tb.Skipf("NOT TESTED AGAINST CLICKHOUSE: %s", why)
-	})
+	server := chdbtest.Get(t, missing)
 	crm := freeAddr(t)
 	n := newNode(t, map[string]string{
 		"tidegate.yaml":            fmt.Sprintf(clickhouseProject, server.Host, server.Port, chdbtest.User, crm),

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,13 +21,7 @@ func TestDbtOnPostgres(t *testing.T) {
 	s := newDbtShop(t)
 	var shared pgtest.Shared
 	t.Cleanup(shared.Stop)
-	server := shared.Get(t, func(tb testing.TB, name, why string) {
-		tb.Helper()
-		if slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), name) {
-			tb.Fatalf("TIDEGATE_REQUIRE names %s: %s", name, why)
-		}
-		tb.Skipf("NOT TESTED AGAINST DBT ON POSTGRESQL: %s", why)
-	})
+	server := shared.Get(t, missing)
 	database := server.Database(t)
 	s.edit("tidegate.yaml", "kind: duckdb", fmt.Sprintf("kind: postgres\n  config: {host: %s, port: %d, database: %s, user: %s}", server.Host, server.Port, database, pgtest.Superuser))
 	profile := fmt.Sprintf("shop:\n  target: hub\n  outputs:\n    hub: {type: postgres, host: %s, port: %d, user: %s, password: none, dbname: %s, schema: staging, threads: 2}\n",

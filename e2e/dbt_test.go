@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +25,7 @@ func dbtCommand(t *testing.T) string {
 		_, err = os.Stat(path)
 	}
 	if err != nil {
-		if slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), "dbt") {
+		if required("dbt") {
 			t.Fatalf("TIDEGATE_REQUIRE names dbt and there is none: %v", err)
 		}
 		t.Skipf("NOT TESTED AGAINST DBT: %v; run `make dbt-env`, which needs python3 with venv and PyPI", err)

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,20 @@ sources:
   - name: web
     write_key: WK
 `
+
+// required says whether TIDEGATE_REQUIRE names what a test cannot do without.
+func required(name string) bool {
+	return slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), name)
+}
+
+// missing skips a test for the want of what it needs, unless that is required.
+func missing(tb testing.TB, name, why string) {
+	tb.Helper()
+	if required(name) {
+		tb.Fatalf("TIDEGATE_REQUIRE names %s: %s", name, why)
+	}
+	tb.Skipf("NOT TESTED AGAINST %s: %s", strings.ToUpper(name), why)
+}
 
 // binary returns the path of the binary under test.
 func binary(t testing.TB) string {

@@ -119,7 +119,7 @@ func officialSDKs(t *testing.T) []officialSDK {
 			return path
 		}
 		message := "the official SDKs for " + what + " are left out: " + err.Error() + " (make official-sdks installs them)"
-		if slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), what) {
+		if required(what) {
 			t.Fatal(message)
 		}
 		t.Log("NOT TESTED: " + message)

@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -26,7 +24,7 @@ func nodeSDKs(t *testing.T) []sdk {
 	}
 	if err != nil {
 		message := "sdk-js is left out: " + err.Error() + " (make sdk-js builds it)"
-		if slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), "node") {
+		if required("node") {
 			t.Fatal(message)
 		}
 		t.Log("NOT TESTED: " + message)

@@ -3,8 +3,6 @@ package e2e
 import (
 	"io"
 	"net/http"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -37,7 +35,7 @@ func TestSnippetScript(t *testing.T) {
 	const path = "/analytics.js/v1/WK/analytics.min.js"
 	resp, body := get(path)
 	if strings.Contains(body, "sdk.absent") {
-		if slices.Contains(strings.Split(os.Getenv("TIDEGATE_REQUIRE"), ","), "node") {
+		if required("node") {
 			t.Fatal("the binary was built without the browser SDK: make build")
 		}
 		t.Skip("NOT TESTED: the binary was built without the browser SDK, which needs Node")

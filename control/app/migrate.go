@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -277,7 +276,7 @@ func (s side) days(ctx context.Context, t warehouse.Table) (days, error) {
 		return nil, err
 	}
 	var out days
-	err = s.each(ctx, string("SELECT CAST("+column+" AS DATE), count(*) FROM "+name+" GROUP BY 1 ORDER BY 1"), func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, s, string("SELECT CAST("+column+" AS DATE), count(*) FROM "+name+" GROUP BY 1 ORDER BY 1"), nil, func(row tidegate.Row) error {
 		if len(out) == maxDays {
 			return fmt.Errorf("counting the days: there are more than %d", maxDays)
 		}
@@ -297,30 +296,11 @@ func (s side) count(ctx context.Context, t warehouse.Table) (n int64, err error)
 	if err != nil {
 		return 0, err
 	}
-	err = s.each(ctx, string("SELECT count(*) FROM "+name), func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, s, string("SELECT count(*) FROM "+name), nil, func(row tidegate.Row) error {
 		n, _ = row[0].(int64)
 		return nil
 	})
 	return n, err
-}
-
-func (s side) each(ctx context.Context, sql string, use func(tidegate.Row) error) (err error) {
-	rows, err := s.Query(ctx, sql)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := use(row); err != nil {
-			return err
-		}
-	}
 }
 
 // compare counts both sides when a table is done.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -164,23 +163,17 @@ func hourRows(ctx context.Context, view within, d sqltext.Dialect, name warehous
 	if _, err := view.Describe(ctx, name); errors.Is(err, warehouse.ErrNoTable) {
 		return found, nil // dropped: all its rows are missing
 	}
-	rows, err := view.Query(ctx, "SELECT "+string(d.Hour("received_at"))+", count(*) FROM "+string(quoted)+
-		" WHERE received_at >= "+string(d.Placeholder(1))+" AND received_at < "+string(d.Placeholder(2))+" GROUP BY 1", p.From, p.To)
-	if err != nil {
-		return nil, fmt.Errorf("counting the rows of %s: %w", name, err)
-	}
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return found, rows.Close()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("counting the rows of %s: %w", name, errors.Join(err, rows.Close()))
-		}
+	sql := "SELECT " + d.Hour("received_at") + ", count(*) FROM " + quoted + " WHERE received_at >= " + d.Placeholder(1) + " AND received_at < " + d.Placeholder(2) + " GROUP BY 1"
+	err = warehouse.Each(ctx, view, string(sql), []any{p.From, p.To}, func(row tidegate.Row) error {
 		hour, _ := row[0].(int64)
 		n, _ := row[1].(int64)
 		found[time.Unix(hour*3600, 0).UTC()] = n
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting the rows of %s: %w", name, err)
 	}
+	return found, nil
 }
 
 // accepted returns the teller's counts once it has come as far as the loader, and how

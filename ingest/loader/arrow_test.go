@@ -36,7 +36,7 @@ func (tx arrowTx) AppendArrow(ctx context.Context, t warehouse.Table, rdr array.
 	var n int64
 	for rdr.Next() {
 		r := &recordRows{record: rdr.RecordBatch(), schema: schema}
-		if err := drain(ctx, r, func(row tidegate.Row) error {
+		if err := tidegate.EachRow(ctx, r, func(row tidegate.Row) error {
 			n++
 			_, err := tx.Exec(ctx, insert, row...)
 			return err

@@ -130,7 +130,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 }
 
 func (l *Loader) readCursor(ctx context.Context) (at tidegate.Offset, found bool, err error) {
-	err = l.eachRow(ctx, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE "+partition(l.dialect)+" = 0"), nil, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, l.opts.Warehouse, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE "+partition(l.dialect)+" = 0"), nil, func(row tidegate.Row) error {
 		at.Position, found = asInt(row[0]), true
 		return nil
 	})
@@ -228,19 +228,12 @@ func ReadCounts(ctx context.Context, wh warehouse.Warehouse) ([]Counts, error) {
 	} else if !slices.ContainsFunc(schema, func(c tidegate.Column) bool { return c.Name == "dropped" }) {
 		columns = "0, 0" // no loader of this version was here yet
 	}
-	rows, err := wh.Query(ctx, `SELECT source, accepted, loaded, duplicate, dead, `+columns+` FROM _tidegate.counts ORDER BY source`)
-	if err != nil {
-		return nil, fmt.Errorf("reading the counts: %w", err)
-	}
 	var all []Counts
-	err = drain(ctx, rows, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, wh, `SELECT source, accepted, loaded, duplicate, dead, `+columns+` FROM _tidegate.counts ORDER BY source`, nil, func(row tidegate.Row) error {
 		source, _ := row[0].(string)
 		all = append(all, Counts{source, asInt(row[1]), asInt(row[2]), asInt(row[3]), asInt(row[4]), asInt(row[5]), asInt(row[6])})
 		return nil
 	})
-	if closeErr := rows.Close(); err == nil {
-		err = closeErr
-	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the counts: %w", err)
 	}

@@ -202,13 +202,9 @@ func (l *Loader) compactBooks(ctx context.Context, tx warehouse.Tx) error {
 		if book.name == hourlyRowsName {
 			group += ", table_schema, table_name"
 		}
-		rows, err := tx.Query(ctx, "SELECT "+book.sql+", count(*) FROM "+table+" AS b"+where+group, from, to)
-		if err != nil {
-			return err
-		}
 		var lines [][]any
 		many := false
-		err = drain(ctx, rows, func(row tidegate.Row) error {
+		err := warehouse.Each(ctx, tx, "SELECT "+book.sql+", count(*) FROM "+table+" AS b"+where+group, []any{from, to}, func(row tidegate.Row) error {
 			line := slices.Clone([]any(row[:len(row)-1]))
 			for i, v := range line {
 				if at, ok := v.(time.Time); ok {
@@ -219,7 +215,7 @@ func (l *Loader) compactBooks(ctx context.Context, tx warehouse.Tx) error {
 			lines = append(lines, line)
 			return nil
 		})
-		if err = errors.Join(err, rows.Close()); err != nil {
+		if err != nil {
 			return err
 		}
 		if !many {
@@ -317,13 +313,8 @@ func readBook(ctx context.Context, wh warehouse.Warehouse, book, sql string, arg
 	if errors.Is(err, warehouse.ErrNoTable) {
 		return nil
 	}
-	var rows tidegate.RowReader
 	if err == nil {
-		rows, err = wh.Query(ctx, sql, args...)
-	}
-	if err == nil {
-		err = drain(ctx, rows, func(row tidegate.Row) error { use(row); return nil })
-		err = errors.Join(err, rows.Close())
+		err = warehouse.Each(ctx, wh, sql, args, func(row tidegate.Row) error { use(row); return nil })
 	}
 	if err != nil {
 		return fmt.Errorf("reading the hourly books: %w", err)
@@ -339,15 +330,11 @@ func Unbook(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, table wareh
 		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
 	}
 	hours := map[time.Time]int64{} // summed here: each engine says "the hour of" in words of its own
-	rows, err := tx.Query(ctx, "SELECT received_at, count(*) AS n FROM "+string(quoted)+where+" GROUP BY received_at", args...)
-	if err == nil {
-		err = drain(ctx, rows, func(row tidegate.Row) error {
-			at, _ := row[0].(time.Time)
-			hours[at.UTC().Truncate(time.Hour)] += asInt(row[1])
-			return nil
-		})
-		err = errors.Join(err, rows.Close())
-	}
+	err = warehouse.Each(ctx, tx, "SELECT received_at, count(*) AS n FROM "+string(quoted)+where+" GROUP BY received_at", args, func(row tidegate.Row) error {
+		at, _ := row[0].(time.Time)
+		hours[at.UTC().Truncate(time.Hour)] += asInt(row[1])
+		return nil
+	})
 	columns, e := d.Idents([]string{"source", "table_schema", "table_name", "hour", "rows"})
 	values := make([]string, len(columns))
 	for i := range values {

@@ -195,9 +195,8 @@ func table(tb testing.TB, wh warehouse.Warehouse, sql string, args ...any) []str
 	if err != nil {
 		tb.Fatalf("%s: %v", sql, err)
 	}
-	defer func() { _ = rows.Close() }()
 	var lines []string
-	err = drain(tb.Context(), rows, func(row tidegate.Row) error {
+	err = tidegate.EachRow(tb.Context(), rows, func(row tidegate.Row) error {
 		var b strings.Builder
 		for i, c := range rows.Schema() {
 			if row[i] == nil || c.Name == "_tidegate_load_id" || c.Name == "uuid_ts" || c.Name == "_tidegate_offset" || c.Name == "journal_offset" {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 
@@ -160,7 +159,7 @@ func (l *Loader) eachSeen(ctx context.Context, use func(fingerprint)) error {
 		rdr.Release()
 		return errors.Join(err, done())
 	}
-	return l.eachRow(ctx, string(sql), nil, func(row tidegate.Row) error {
+	return warehouse.Each(ctx, l.opts.Warehouse, string(sql), nil, func(row tidegate.Row) error {
 		use(fingerprint{asInt(row[0]), asInt(row[1])})
 		return nil
 	})
@@ -179,7 +178,7 @@ func (l *Loader) known(ctx context.Context, asked []fingerprint) (map[fingerprin
 			marks[i], args[i] = l.dialect.Placeholder(i+1), p.hi
 		}
 		sql := "SELECT hi, lo FROM " + l.table(l.own(seenName)) + " WHERE hi IN (" + sqltext.Join(marks, ", ") + ")"
-		err := l.eachRow(ctx, string(sql), args, func(row tidegate.Row) error {
+		err := warehouse.Each(ctx, l.opts.Warehouse, string(sql), args, func(row tidegate.Row) error {
 			found[fingerprint{asInt(row[0]), asInt(row[1])}] = true
 			return nil
 		})
@@ -190,33 +189,8 @@ func (l *Loader) known(ctx context.Context, asked []fingerprint) (map[fingerprin
 	return found, nil
 }
 
-// eachRow runs a query and calls use for every row.
-func (l *Loader) eachRow(ctx context.Context, sql string, args []any, use func(tidegate.Row) error) (err error) {
-	rows, err := l.opts.Warehouse.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	return drain(ctx, rows, use)
-}
-
-func drain(ctx context.Context, rows tidegate.RowReader, use func(tidegate.Row) error) error {
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := use(row); err != nil {
-			return err
-		}
-	}
-}
-
 func (l *Loader) queryInt(ctx context.Context, sql sqltext.Text) (n int64, err error) {
-	err = l.eachRow(ctx, string(sql), nil, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, l.opts.Warehouse, string(sql), nil, func(row tidegate.Row) error {
 		n = asInt(row[0])
 		return nil
 	})

@@ -2,7 +2,6 @@ package loader
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -20,14 +19,10 @@ import (
 func (l *Loader) moveCursorInUnit(ctx context.Context, tx warehouse.Tx, from tidegate.Offset, ld *load) error {
 	var at tidegate.Offset
 	found := false
-	rows, err := tx.Query(ctx, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE partition = 0"))
-	if err == nil {
-		err = drain(ctx, rows, func(row tidegate.Row) error {
-			at.Position, found = asInt(row[0]), true
-			return nil
-		})
-		err = errors.Join(err, rows.Close())
-	}
+	err := warehouse.Each(ctx, tx, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE partition = 0"), nil, func(row tidegate.Row) error {
+		at.Position, found = asInt(row[0]), true
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("reading the cursor: %w", err)
 	}
@@ -56,13 +51,12 @@ func setCursorInUnit(ctx context.Context, wh Warehouse, d sqltext.Dialect, next 
 	if err != nil {
 		return err
 	}
-	rows, err := wh.Query(ctx, string("SELECT load_id, updated_at FROM "+name+" WHERE partition = 0"))
-	if err != nil {
-		return err
-	}
 	var was tidegate.Row
-	err = drain(ctx, rows, func(row tidegate.Row) error { was = append(tidegate.Row{}, row...); return nil })
-	if err = errors.Join(err, rows.Close()); err != nil {
+	err = warehouse.Each(ctx, wh, string("SELECT load_id, updated_at FROM "+name+" WHERE partition = 0"), nil, func(row tidegate.Row) error {
+		was = append(tidegate.Row{}, row...)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if was == nil {
@@ -83,15 +77,12 @@ func (l *Loader) countInUnit(ctx context.Context, tx warehouse.Tx, once string, 
 		return nil
 	}
 	was := map[string]tally{}
-	rows, err := tx.Query(ctx, string("SELECT source, loaded, duplicate, dead, suppressed, dropped FROM "+l.table(l.own(countsName))+" WHERE source IN ("+l.marks(len(sources))+")"), sources...)
-	if err == nil {
-		err = drain(ctx, rows, func(row tidegate.Row) error {
-			source, _ := row[0].(string)
-			was[source] = tally{asInt(row[1]), asInt(row[2]), asInt(row[3]), asInt(row[4]), asInt(row[5])}
-			return nil
-		})
-		err = errors.Join(err, rows.Close())
-	}
+	known := "SELECT source, loaded, duplicate, dead, suppressed, dropped FROM " + l.table(l.own(countsName)) + " WHERE source IN (" + l.marks(len(sources)) + ")"
+	err := warehouse.Each(ctx, tx, string(known), sources, func(row tidegate.Row) error {
+		source, _ := row[0].(string)
+		was[source] = tally{asInt(row[1]), asInt(row[2]), asInt(row[3]), asInt(row[4]), asInt(row[5])}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("reading the counts: %w", err)
 	}

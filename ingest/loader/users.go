@@ -2,7 +2,6 @@ package loader
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -219,8 +218,7 @@ func (l *Loader) eachUser(ctx context.Context, tx warehouse.Tx, table warehouse.
 			return err
 		}
 		schema := rows.Schema()
-		err = drain(ctx, rows, func(row tidegate.Row) error { use(schema, row); return nil })
-		if err = errors.Join(err, rows.Close()); err != nil {
+		if err := tidegate.EachRow(ctx, rows, func(row tidegate.Row) error { use(schema, row); return nil }); err != nil {
 			return err
 		}
 	}

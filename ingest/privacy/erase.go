@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -152,7 +151,7 @@ func (e *Eraser) link(ctx context.Context, tables []table) error {
 		}
 		for part := range slices.Chunk(e.users, 500) {
 			sql := "SELECT DISTINCT CAST(" + e.ident(of.value) + " AS " + e.text() + ") FROM " + e.quoted(t.name) + " WHERE " + e.ident(of.id) + " IN (" + e.marks(1, len(part)) + ") AND " + e.ident(of.value) + " IS NOT NULL"
-			err := e.query(ctx, sql, part, func(row tidegate.Row) error {
+			err := warehouse.Each(ctx, e.Warehouse, sql, part, func(row tidegate.Row) error {
 				text, _ := row[0].(string)
 				if text == "" {
 					return nil
@@ -294,7 +293,7 @@ func (e *Eraser) deadLetters(ctx context.Context, tables []table, receipt *Recei
 	}
 	var ids []any
 	var d scan.Document
-	err := e.query(ctx, "SELECT message_id, body FROM "+e.quoted(t.name), nil, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, e.Warehouse, "SELECT message_id, body FROM "+e.quoted(t.name), nil, func(row tidegate.Row) error {
 		body, _ := row[1].(string)
 		if err := d.Scan([]byte(body), maxBatch); err != nil {
 			d = scan.Document{} // a dead letter of nobody whom we could name
@@ -324,31 +323,11 @@ func (e *Eraser) deadLetters(ctx context.Context, tables []table, receipt *Recei
 }
 
 func (e *Eraser) count(ctx context.Context, name warehouse.Table, where string, args []any) (n int64, err error) {
-	err = e.query(ctx, "SELECT count(*) FROM "+e.quoted(name)+where, args, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, e.Warehouse, "SELECT count(*) FROM "+e.quoted(name)+where, args, func(row tidegate.Row) error {
 		n, _ = row[0].(int64)
 		return nil
 	})
 	return n, err
-}
-
-func (e *Eraser) query(ctx context.Context, sql string, args []any, use func(tidegate.Row) error) (err error) {
-	rows, err := e.Warehouse.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := use(row); err != nil {
-			return err
-		}
-	}
 }
 
 func (e *Eraser) marks(first, n int) string {

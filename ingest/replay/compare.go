@@ -193,7 +193,7 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 		sums[i] = "CAST(coalesce(sum(CASE WHEN " + conditions[i] + " THEN 1 ELSE 0 END), 0) AS " + c.kind(tidegate.Int) + ")"
 	}
 	differ := strings.Join(conditions, " OR ")
-	err := query(ctx, c.wh, "SELECT CAST(coalesce(sum(CASE WHEN "+differ+" THEN 1 ELSE 0 END), 0) AS "+c.kind(tidegate.Int)+"), "+strings.Join(sums, ", ")+" FROM "+joined, nil, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, c.wh, "SELECT CAST(coalesce(sum(CASE WHEN "+differ+" THEN 1 ELSE 0 END), 0) AS "+c.kind(tidegate.Int)+"), "+strings.Join(sums, ", ")+" FROM "+joined, nil, func(row tidegate.Row) error {
 		diff.Changed = num(row[0])
 		for i, col := range compared {
 			if n := num(row[i+1]); n > 0 {
@@ -212,7 +212,7 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	for _, col := range compared {
 		values = append(values, c.text("l", col), c.text("s", col))
 	}
-	return query(ctx, c.wh, "SELECT s.id, "+strings.Join(values, ", ")+" FROM "+joined+" WHERE "+differ+" ORDER BY s.id LIMIT "+strconv.Itoa(sampleRows), nil, func(row tidegate.Row) error {
+	return warehouse.Each(ctx, c.wh, "SELECT s.id, "+strings.Join(values, ", ")+" FROM "+joined+" WHERE "+differ+" ORDER BY s.id LIMIT "+strconv.Itoa(sampleRows), nil, func(row tidegate.Row) error {
 		d := RowDiff{ID: str(row[0]), What: "changed", Fields: map[string][2]string{}}
 		for i, col := range compared {
 			if row[1+2*i] != row[2+2*i] {
@@ -245,7 +245,7 @@ func (c *comparer) alone(ctx context.Context, name string, diff *TableDiff) erro
 }
 
 func (c *comparer) ids(ctx context.Context, diff *TableDiff, what, sql string) error {
-	return query(ctx, c.wh, sql, nil, func(row tidegate.Row) error {
+	return warehouse.Each(ctx, c.wh, sql, nil, func(row tidegate.Row) error {
 		diff.Sample = append(diff.Sample, RowDiff{ID: str(row[0]), What: what})
 		return nil
 	})
@@ -258,7 +258,7 @@ func (c *comparer) inRange() string {
 }
 
 func (c *comparer) count(ctx context.Context, sql string) (n int64, err error) {
-	err = query(ctx, c.wh, sql, nil, func(row tidegate.Row) error { n = num(row[0]); return nil })
+	err = warehouse.Each(ctx, c.wh, sql, nil, func(row tidegate.Row) error { n = num(row[0]); return nil })
 	return n, err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,27 +70,6 @@ func (l letters) marks(first, n int) string {
 	return string(sqltext.Join(all, ", "))
 }
 
-// query calls use for every row.
-func query(ctx context.Context, wh warehouse.Warehouse, sql string, args []any, use func(tidegate.Row) error) (err error) {
-	rows, err := wh.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := use(row); err != nil {
-			return err
-		}
-	}
-}
-
 func str(v any) string {
 	s, _ := v.(string)
 	return s
@@ -110,7 +88,7 @@ func (l letters) after(ctx context.Context, behind int64, code string, limit int
 		where, args = where+" AND code = "+string(p(2)), append(args, code)
 	}
 	var all []DeadLetter
-	err := query(ctx, l.wh, "SELECT source, journal_offset, message_id, received_at, code, reason, body, context FROM "+l.table+
+	err := warehouse.Each(ctx, l.wh, "SELECT source, journal_offset, message_id, received_at, code, reason, body, context FROM "+l.table+
 		" WHERE "+where+" ORDER BY "+l.place()+" LIMIT "+strconv.Itoa(limit), args, func(row tidegate.Row) error {
 		at, _ := row[3].(time.Time)
 		all = append(all, DeadLetter{str(row[0]), str(row[1]), str(row[2]), at, str(row[4]), str(row[5]), str(row[6]), str(row[7])})
@@ -134,7 +112,7 @@ func (r *Replayer) markDead(ctx context.Context, items []item) error {
 		}
 		known := map[string]bool{}
 		for part := range slices.Chunk(idsOf(items, source), 500) {
-			err := query(ctx, r.o.Warehouse, "SELECT DISTINCT message_id FROM "+l.table+" WHERE message_id IN ("+l.marks(1, len(part))+")", part, func(row tidegate.Row) error {
+			err := warehouse.Each(ctx, r.o.Warehouse, "SELECT DISTINCT message_id FROM "+l.table+" WHERE message_id IN ("+l.marks(1, len(part))+")", part, func(row tidegate.Row) error {
 				known[str(row[0])] = true
 				return nil
 			})
@@ -212,16 +190,13 @@ func (l letters) replace(ctx context.Context, ids []any, fresh map[string]bool) 
 	}()
 	again = map[string]bool{}
 	old := map[string]bool{}
-	rows, err := tx.Query(ctx, "SELECT DISTINCT message_id, journal_offset FROM "+l.table+" WHERE message_id IN ("+l.marks(1, len(ids))+")", ids...)
-	if err != nil {
-		return nil, err
-	}
-	err = each(ctx, rows, func(row tidegate.Row) {
+	err = warehouse.Each(ctx, tx, "SELECT DISTINCT message_id, journal_offset FROM "+l.table+" WHERE message_id IN ("+l.marks(1, len(ids))+")", ids, func(row tidegate.Row) error {
 		if offset := str(row[1]); fresh[offset] {
 			again[str(row[0])] = true
 		} else {
 			old[offset] = true
 		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -240,20 +215,6 @@ func (l letters) replace(ctx context.Context, ids []any, fresh map[string]bool) 
 		}
 	}
 	return again, tx.Commit()
-}
-
-func each(ctx context.Context, rows tidegate.RowReader, use func(tidegate.Row)) (err error) {
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		use(row)
-	}
 }
 
 // deadChunks reads dead letters, source by source, and finds their events: in the

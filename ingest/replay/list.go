@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/warehouse"
 )
 
 // Listed is the dead letters of one source.
@@ -42,7 +43,7 @@ func List(ctx context.Context, wh Warehouse, schema, code string, limit int) (Li
 		where, args = " WHERE code = "+string(l.dialect.Placeholder(1)), []any{code}
 	}
 	byShape := map[string]*Cause{}
-	err = query(ctx, wh, "SELECT code, reason, count(*), min(received_at), max(received_at), max("+l.place()+") FROM "+l.table+where+
+	err = warehouse.Each(ctx, wh, "SELECT code, reason, count(*), min(received_at), max(received_at), max("+l.place()+") FROM "+l.table+where+
 		" GROUP BY code, reason ORDER BY count(*) DESC LIMIT "+strconv.Itoa(maxReasons), args, func(row tidegate.Row) error {
 		c := Cause{Code: str(row[0]), Reason: str(row[1]), Count: num(row[2]), Example: tidegate.Offset{Position: num(row[5])}.String()}
 		c.First, _ = row[3].(time.Time)
@@ -72,7 +73,7 @@ func List(ctx context.Context, wh Warehouse, schema, code string, limit int) (Li
 	slices.SortFunc(out.Causes, func(a, b Cause) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Reason, b.Reason))
 	})
-	err = query(ctx, wh, "SELECT source, journal_offset, message_id, received_at, code, reason, body FROM "+l.table+where+
+	err = warehouse.Each(ctx, wh, "SELECT source, journal_offset, message_id, received_at, code, reason, body FROM "+l.table+where+
 		" ORDER BY "+l.place()+" DESC LIMIT "+strconv.Itoa(limit), args, func(row tidegate.Row) error {
 		at, _ := row[3].(time.Time)
 		out.Newest = append(out.Newest, DeadLetter{Source: str(row[0]), Offset: str(row[1]), MessageID: str(row[2]), ReceivedAt: at, Code: str(row[4]), Reason: str(row[5]), Body: str(row[6])})
@@ -96,7 +97,7 @@ func DeadPlaces(ctx context.Context, wh Warehouse, schema, code string, limit in
 	if code != "" {
 		where, args = " WHERE code = "+string(l.dialect.Placeholder(1)), []any{code}
 	}
-	err = query(ctx, wh, "SELECT "+l.place()+" FROM "+l.table+where+" LIMIT "+strconv.Itoa(limit+1), args, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, wh, "SELECT "+l.place()+" FROM "+l.table+where+" LIMIT "+strconv.Itoa(limit+1), args, func(row tidegate.Row) error {
 		places[num(row[0])] = true
 		return nil
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/live"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/privacy"
+	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
 
@@ -174,7 +175,7 @@ func (r *rig) live(what What) Totals {
 func (r *rig) rows(sql string) []string {
 	r.t.Helper()
 	var all []string
-	if err := query(r.t.Context(), r.wh, sql, nil, func(row tidegate.Row) error {
+	if err := warehouse.Each(r.t.Context(), r.wh, sql, nil, func(row tidegate.Row) error {
 		all = append(all, fmt.Sprint([]any(row)...))
 		return nil
 	}); err != nil {

@@ -14,10 +14,9 @@ import (
 	"github.com/jackc/puddle/v2"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
+	"github.com/tidegate/tidegate/internal/turns"
 )
-
-// ErrClosed is the answer of everything after Close.
-var ErrClosed = errors.New("the warehouse is closed")
 
 // ConnectionLost is the fault of a connection that broke.
 func ConnectionLost(err error) *tidegate.Fault {
@@ -26,33 +25,6 @@ func ConnectionLost(err error) *tidegate.Fault {
 
 // Redacted is the text of an error of the network, in one line.
 func Redacted(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
-
-// Mark shows the line of a statement in which position (in characters, from 1) lies, as the server's own client does.
-func Mark(sql string, position int) string {
-	if position < 1 || position > utf8.RuneCountInString(sql)+1 {
-		return ""
-	}
-	at := len(sql)
-	for i := range sql {
-		if position--; position == 0 {
-			at = i
-			break
-		}
-	}
-	start := strings.LastIndexByte(sql[:at], '\n') + 1
-	line := sql[start:]
-	if end := strings.IndexByte(line, '\n'); end >= 0 {
-		line = line[:end]
-	}
-	column := utf8.RuneCountInString(sql[start:at])
-	const width = 120
-	if runes := []rune(line); len(runes) > width { // keep the place in sight
-		from := max(0, min(column-width/2, len(runes)-width))
-		line, column = string(runes[from:from+width]), column-from
-	}
-	prefix := fmt.Sprintf("LINE %d: ", strings.Count(sql[:start], "\n")+1)
-	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
-}
 
 // Lost says whether err is about the connection, so that nobody knows what the server did.
 func Lost(err error) bool {
@@ -69,7 +41,7 @@ func connectError(ctx context.Context, err error, classify Classify) error {
 		return fmt.Errorf("connecting to the warehouse: %w", cause)
 	}
 	if errors.Is(err, puddle.ErrClosedPool) {
-		return ErrClosed
+		return turns.ErrClosed
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -95,4 +67,19 @@ func connectError(ctx context.Context, err error, classify Classify) error {
 		f.Hint = "the name of the host is not known: correct it"
 	}
 	return f
+}
+
+// Mark shows the line of a statement in which position (in characters, from 1) lies, as the server's own client does.
+func Mark(sql string, position int) string {
+	if position < 1 || position > utf8.RuneCountInString(sql)+1 {
+		return ""
+	}
+	at := len(sql)
+	for i := range sql {
+		if position--; position == 0 {
+			at = i
+			break
+		}
+	}
+	return sqlcheck.Excerpt(sql, at)
 }

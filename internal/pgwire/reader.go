@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 var errReaderClosed = errors.New("reading rows: the reader is closed")
@@ -54,7 +56,7 @@ func (s *Session) Start(ctx context.Context, sql string, values [][]byte, column
 		return nil, s.Fault(ctx, err, sql)
 	}
 	if len(described.ParamOIDs) != len(values) {
-		return nil, wrongArguments(len(described.ParamOIDs), len(values))
+		return nil, sqlcheck.Arguments(len(described.ParamOIDs), len(values))
 	}
 	c := columns(described.Fields)
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -107,7 +109,7 @@ func (r *Reader) next(ctx context.Context) error {
 	for i, raw := range r.res.Values() {
 		v, err := r.cell(i, raw)
 		if err != nil {
-			return cellFault(r.schema[i].Name, r.read+1, err)
+			return celltext.Unreadable(r.schema[i].Name, r.read+1, err)
 		}
 		r.row[i] = v
 	}
@@ -176,30 +178,4 @@ func (r *Reader) Close() error {
 func (r *Reader) Abandon() {
 	r.Hurry = true
 	_ = r.Close()
-}
-
-// Drain returns all rows of a small result, and closes it.
-func (r *Reader) Drain(ctx context.Context) (all []tidegate.Row, err error) {
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for {
-		row, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, append(tidegate.Row{}, row...))
-	}
-}
-
-func cellFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.value",
-		Subject: fmt.Sprintf("column %q", column),
-		Message: fmt.Sprintf("the value in row %d %s", row, err),
-		Hint:    "correct it, or turn it into NULL or text in the query",
-		Err:     err,
-	}
 }

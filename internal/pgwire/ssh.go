@@ -17,6 +17,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/internal/tlsconf"
+	"github.com/tidegate/tidegate/internal/turns"
 )
 
 // SSH is a tunnel to the server.
@@ -133,7 +134,7 @@ func (t *Tunnel) connect(ctx context.Context) (*ssh.Client, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return nil, ErrClosed
+		return nil, turns.ErrClosed
 	}
 	if t.client != nil {
 		return t.client, nil

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // CheckQuery refuses what is not one reading statement, as far as the text
@@ -12,7 +13,7 @@ import (
 //
 // Where backslashes may escape in every text, the statement must pass both ways of reading it.
 func CheckQuery(sql string, backslashes bool) error {
-	if err := CheckText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return err
 	}
 	if backslashes {
@@ -27,7 +28,7 @@ func (t *Tokens) checkQuery() error {
 	lead := t.Lead()
 	switch lead {
 	case "":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
+		return sqlcheck.Empty()
 	case "select", "values", "with", "table":
 	case "show":
 		return nil
@@ -148,4 +149,15 @@ func Refused(why string) *tidegate.Fault {
 		Message: why,
 		Hint:    "a query is one SELECT, VALUES, TABLE, EXPLAIN or SHOW that only reads",
 	}
+}
+
+// CheckStatement refuses what the wire cannot carry, and statements about transactions, which belong to Begin.
+func CheckStatement(sql string) error {
+	if err := sqlcheck.Text(sql); err != nil {
+		return err
+	}
+	if EndsTransaction(sql) {
+		return sqlcheck.NoTransactions()
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/celltext"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // Why a value is refused.
@@ -34,7 +35,7 @@ func Outside(t time.Time) bool { return t.Before(minTime) || !t.Before(maxTime) 
 // A value is written by one, which knows what AppendText does not.
 func Args(args []any, one func(dst []byte, arg any) ([]byte, error)) ([][]byte, error) {
 	if len(args) > math.MaxUint16 {
-		return nil, wrongArguments(math.MaxUint16, len(args))
+		return nil, sqlcheck.Arguments(math.MaxUint16, len(args))
 	}
 	values := make([][]byte, len(args))
 	for i, arg := range args {
@@ -124,15 +125,6 @@ func appendYear(dst []byte, year int) (text []byte, suffix string) {
 		year, suffix = 1-year, " BC"
 	}
 	return fmt.Appendf(dst, "%04d", year), suffix
-}
-
-func wrongArguments(want, have int) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "sql.binding",
-		Message: fmt.Sprintf("the statement has %d parameters and got %d values", want, have),
-		Hint:    "give one value per parameter",
-	}
 }
 
 // AppendScalarJSON writes what a JSON column holds for a cell.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // FuzzTokens: the lexer ends on every text, and a text inside quotes hides what is in it.
@@ -19,7 +20,7 @@ func FuzzTokens(f *testing.F) {
 				t.Fatal("more tokens than bytes")
 			}
 		}
-		if CheckText(sql) != nil {
+		if sqlcheck.Text(sql) != nil {
 			return
 		}
 		quoted := "SELECT '" + strings.ReplaceAll(sql, "'", "''") + "'"

@@ -1,15 +1,8 @@
 package pgwire
 
 import (
-	"fmt"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/tidegate/tidegate"
 )
-
-// MaxStatement is the longest statement that is sent to the server.
-const MaxStatement = 8 << 20
 
 // Tokens reads SQL as the server's lexer does, as far as it takes to tell words
 // from texts and comments.
@@ -167,20 +160,4 @@ func (t *Tokens) Lead() string {
 		word = t.Next()
 	}
 	return word
-}
-
-// CheckText refuses what the wire cannot carry.
-func CheckText(sql string) error {
-	var why string
-	switch {
-	case len(sql) > MaxStatement:
-		why = fmt.Sprintf("the statement is longer than %d bytes", MaxStatement)
-	case strings.IndexByte(sql, 0) >= 0:
-		why = "the statement holds a NUL character"
-	case !utf8.ValidString(sql):
-		why = "the statement is not valid UTF-8"
-	default:
-		return nil
-	}
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: why, Hint: "correct the statement"}
 }

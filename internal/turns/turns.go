@@ -1,4 +1,4 @@
-// Package turns keeps those apart who work on one thing, a table say, inside of one process.
+// Package turns keeps those apart who work on one thing, a table say, inside of one process, and lets callers in until what they call is closed.
 //
 // Invariants: who works alone has nobody beside, who works together has others of that kind only, and all
 // get their turn in the order in which they came. What is kept of a name goes with its last user. It keeps

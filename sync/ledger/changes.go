@@ -76,7 +76,7 @@ func (r *pages) turn(ctx context.Context, page []Planned) (n int, err error) {
 		}
 		n = 0
 		query := "SELECT " + r.columns + " FROM " + r.l.sql.ofRun(r.runID, "plan") + " WHERE ordinal >= $1 AND ordinal < $2 ORDER BY ordinal"
-		return each(ctx, tx, string(query), []any{r.next, r.next + int64(len(page))}, func(row tidegate.Row) error {
+		return warehouse.Each(ctx, tx, string(query), []any{r.next, r.next + int64(len(page))}, func(row tidegate.Row) error {
 			if n == len(page) {
 				return fmt.Errorf("the plan holds more changes than the %d that were stored", len(page))
 			}

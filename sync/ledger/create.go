@@ -151,7 +151,7 @@ func (l *Ledger) register(ctx context.Context, tx warehouse.Tx) error {
 // buildViews makes the documented views anew.
 func (l *Ledger) buildViews(ctx context.Context, tx warehouse.Tx) error {
 	var all []registered
-	err := each(ctx, tx, string("SELECT fence_table, runs_table, log_table, records_table, attempts_table FROM "+l.sql.shared("ledgers")+" ORDER BY workspace, sync"), nil, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, tx, string("SELECT fence_table, runs_table, log_table, records_table, attempts_table FROM "+l.sql.shared("ledgers")+" ORDER BY workspace, sync"), nil, func(row tidegate.Row) error {
 		var r registered
 		if err := scan(row, &r.fence, &r.runs, &r.log, &r.records, &r.attempts); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
@@ -217,30 +216,9 @@ func (h *home) intact(ctx context.Context, want [7]int64) (bool, error) {
 	return is == want, nil
 }
 
-// each hands over the rows of a query.
-func (h *home) each(ctx context.Context, sql string, args []any, f func(row tidegate.Row) error) (err error) {
-	rows, err := h.wh.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := f(row); err != nil {
-			return err
-		}
-	}
-}
-
 func (h *home) one(ctx context.Context, sql string, args []any, into ...any) error {
 	found := false
-	err := h.each(ctx, sql, args, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, h.wh, sql, args, func(row tidegate.Row) error {
 		if found {
 			return nil
 		}

@@ -36,7 +36,7 @@ func (h *home) create(ctx context.Context, l *Ledger) error {
 func (h *home) views(ctx context.Context) error {
 	var all []publishedTables
 	sql := "SELECT DISTINCT workspace, sync, manifest_table, state_table, log_table, runs_table FROM " + h.s.shared(registryTable) + " ORDER BY workspace, sync"
-	err := h.each(ctx, string(sql), nil, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, h.wh, string(sql), nil, func(row tidegate.Row) error {
 		var p publishedTables
 		if err := scan(row, &p.workspace, &p.sync, &p.manifest, &p.state, &p.log, &p.runs); err != nil {
 			return err

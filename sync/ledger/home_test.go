@@ -164,9 +164,11 @@ func (w *world) publishedIsDesk() {
 			columns = append(columns, sqltext.Text(c.Name))
 		}
 		desk := list(func(sql string, f func(tidegate.Row) error) error {
-			return w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error { return each(ctx, tx, sql, nil, f) })
+			return w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error { return warehouse.Each(ctx, tx, sql, nil, f) })
 		}, string("SELECT "+sqltext.Join(columns, ", ")+" FROM "+w.l.sql.of(kind)))
-		home := list(func(sql string, f func(tidegate.Row) error) error { return w.l.home.each(w.ctx, sql, nil, f) }, string(w.l.home.fetch(kind)))
+		home := list(func(sql string, f func(tidegate.Row) error) error {
+			return warehouse.Each(w.ctx, w.l.home.wh, sql, nil, f)
+		}, string(w.l.home.fetch(kind)))
 		if d := cmp.Diff(desk, home); d != "" {
 			w.t.Errorf("%s (-desk +home):\n%s", kind, d)
 		}
@@ -194,7 +196,7 @@ func TestPublishedLedger(t *testing.T) {
 			one := func(sql, want string) {
 				t.Helper()
 				var got string
-				if err := w.l.home.each(w.ctx, sql, nil, func(row tidegate.Row) error {
+				if err := warehouse.Each(w.ctx, w.l.home.wh, sql, nil, func(row tidegate.Row) error {
 					got += fmt.Sprintf("%v", row)
 					return nil
 				}); err != nil || got != want {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"regexp"
 	"sync"
@@ -135,33 +134,12 @@ func (l *Ledger) fenced(ctx context.Context, epoch int64, use func(ctx context.C
 	return err
 }
 
-// each runs a query and hands over its rows; a row is valid until f returns.
-func each(ctx context.Context, tx warehouse.Tx, sql string, args []any, f func(row tidegate.Row) error) (err error) {
-	rows, err := tx.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := f(row); err != nil {
-			return err
-		}
-	}
-}
-
 var errNoRow = errors.New("the query returned no row")
 
 // one reads the first row of a query into into, which are pointers as scan takes them.
 func one(ctx context.Context, tx warehouse.Tx, sql string, args []any, into ...any) error {
 	found := false
-	err := each(ctx, tx, sql, args, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, tx, sql, args, func(row tidegate.Row) error {
 		if found {
 			return nil
 		}

@@ -48,7 +48,7 @@ func (l *Ledger) Log(ctx context.Context, f LogFilter) ([]LogEntry, error) {
 		l.sql.of("log") + " WHERE true" + where + " ORDER BY recorded_at DESC, run_id DESC, ordinal LIMIT " + number(int64(limit))
 	var list []LogEntry
 	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return each(ctx, tx, string(sql), args, func(row tidegate.Row) error {
+		return warehouse.Each(ctx, tx, string(sql), args, func(row tidegate.Row) error {
 			e, err := logEntryOf(row)
 			list = append(list, e)
 			return err

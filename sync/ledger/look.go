@@ -110,7 +110,7 @@ func (l *Ledger) sample(ctx context.Context, tx warehouse.Tx, runID string, n in
 
 // planned appends changes of a plan to list.
 func (l *Ledger) planned(ctx context.Context, tx warehouse.Tx, runID string, list []Planned, where sqltext.Text, args ...any) ([]Planned, error) {
-	err := each(ctx, tx, string("SELECT "+plannedColumns+" FROM "+l.sql.ofRun(runID, "plan")+" WHERE "+where), args, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, tx, string("SELECT "+plannedColumns+" FROM "+l.sql.ofRun(runID, "plan")+" WHERE "+where), args, func(row tidegate.Row) error {
 		var p Planned
 		err := plannedOf(row, &p)
 		list = append(list, p)

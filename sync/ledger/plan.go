@@ -212,7 +212,7 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 	c.every, c.partial, c.twins = p.req.Mode == tidegate.Full, p.req.Partial, p.req.Partial
 	c.keys, c.confirmed = p.fence.keys, checksums{p.fence.acked, p.fence.fingerprintXor, p.fence.fingerprint}
 	for _, sql := range p.w.sql.e.settings() {
-		if err := each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
+		if err := warehouse.Each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
 			return fmt.Errorf("preparing the comparison: %w", err)
 		}
 	}
@@ -377,7 +377,7 @@ func (p *planner) listBadKeys(ctx context.Context, tx warehouse.Tx) error {
 	if p.w.sum.BadKeys == 0 {
 		return nil
 	}
-	return each(ctx, tx, p.w.sql.badKeys(p.src.keys, listedBadKeys), nil, func(row tidegate.Row) error {
+	return warehouse.Each(ctx, tx, p.w.sql.badKeys(p.src.keys, listedBadKeys), nil, func(row tidegate.Row) error {
 		var b badKey
 		if err := scan(row, &b.reason, &b.rows); err != nil {
 			return err

@@ -54,7 +54,7 @@ func (l *Ledger) eachFailure(ctx context.Context, sql func(runID string) string,
 		if runID != "" {
 			args = []any{runID}
 		}
-		return each(ctx, tx, sql(runID), args, f)
+		return warehouse.Each(ctx, tx, sql(runID), args, f)
 	})
 }
 
@@ -75,7 +75,7 @@ func rejectionOf(row tidegate.Row) (Rejection, error) {
 // delivering is the run of which something has left and nothing is folded yet;
 // there is one at most.
 func (l *Ledger) delivering(ctx context.Context, tx warehouse.Tx) (runID string, err error) {
-	err = each(ctx, tx, string(l.planQuery("r.state = 'planned' ORDER BY r.started_at")), nil, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, tx, string(l.planQuery("r.state = 'planned' ORDER BY r.started_at")), nil, func(row tidegate.Row) error {
 		s, err := storedPlanOf(row)
 		if s.sent && !s.stale() {
 			runID = s.runID

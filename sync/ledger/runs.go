@@ -68,7 +68,7 @@ func (l *Ledger) findPlan(ctx context.Context, tx warehouse.Tx, runID string) (s
 
 func (l *Ledger) queryPlan(ctx context.Context, tx warehouse.Tx, sql sqltext.Text, runID string) (s storedPlan, err error) {
 	found := false
-	err = each(ctx, tx, string(sql), []any{runID}, func(row tidegate.Row) (err error) {
+	err = warehouse.Each(ctx, tx, string(sql), []any{runID}, func(row tidegate.Row) (err error) {
 		found = true
 		s, err = storedPlanOf(row)
 		return err
@@ -264,7 +264,7 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 		p.Settled = func(ordinal int64) bool {
 			return ordinal >= 0 && ordinal < s.changes && settled[ordinal/64]>>(ordinal%64)&1 == 1
 		}
-		err = each(ctx, tx, string("SELECT ordinal FROM "+l.sql.of("results")+" WHERE run_id = $1"), []any{runID}, func(row tidegate.Row) error {
+		err = warehouse.Each(ctx, tx, string("SELECT ordinal FROM "+l.sql.of("results")+" WHERE run_id = $1"), []any{runID}, func(row tidegate.Row) error {
 			var ordinal int64
 			if err := scan(row, &ordinal); err != nil {
 				return err
@@ -290,7 +290,7 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 func (l *Ledger) counts(ctx context.Context, tx warehouse.Tx, s storedPlan) (tidegate.Counts, error) {
 	m := s.summary
 	c := tidegate.Counts{Read: m.Read, Unchanged: m.Unchanged, Added: m.Added, Changed: m.Changed, Removed: m.Removed, BadKeys: m.BadKeys}
-	err := each(ctx, tx, string("SELECT disposition, count(*) FROM "+l.sql.of("results")+" WHERE run_id = $1 GROUP BY 1"), []any{s.runID}, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, tx, string("SELECT disposition, count(*) FROM "+l.sql.of("results")+" WHERE run_id = $1 GROUP BY 1"), []any{s.runID}, func(row tidegate.Row) error {
 		var disposition string
 		var n int64
 		if err := scan(row, &disposition, &n); err != nil {
@@ -360,7 +360,7 @@ func (l *Ledger) lastEpoch(ctx context.Context) (epoch int64, err error) {
 // unfinished lists the runs that are planned, but not runID, newest first.
 func (l *Ledger) unfinished(ctx context.Context, tx warehouse.Tx, runID string) ([]storedPlan, error) {
 	var list []storedPlan
-	err := each(ctx, tx, string(l.planQuery("r.run_id <> $1 AND r.state = 'planned' ORDER BY r.started_at DESC, r.run_id DESC")), []any{runID}, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, tx, string(l.planQuery("r.run_id <> $1 AND r.state = 'planned' ORDER BY r.started_at DESC, r.run_id DESC")), []any{runID}, func(row tidegate.Row) error {
 		s, err := storedPlanOf(row)
 		list = append(list, s)
 		return err

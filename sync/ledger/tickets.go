@@ -47,7 +47,7 @@ func (l *Ledger) keepTickets(ctx context.Context, tx warehouse.Tx, runID string,
 // openTickets lists the tickets of which a record is not settled.
 func (l *Ledger) openTickets(ctx context.Context, tx warehouse.Tx, runID string, settled func(int64) bool) ([]OpenTicket, error) {
 	var all tickets
-	err := each(ctx, tx, string("SELECT ticket, ordinals, recorded_at FROM "+l.sql.of("tickets")+" WHERE run_id = $1 ORDER BY recorded_at, ticket"), []any{runID}, func(row tidegate.Row) error {
+	err := warehouse.Each(ctx, tx, string("SELECT ticket, ordinals, recorded_at FROM "+l.sql.of("tickets")+" WHERE run_id = $1 ORDER BY recorded_at, ticket"), []any{runID}, func(row tidegate.Row) error {
 		var name, text string
 		var at time.Time
 		if err := scan(row, &name, &text, &at); err != nil {

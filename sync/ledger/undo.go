@@ -223,7 +223,7 @@ func (l *Ledger) SkippedKeys(ctx context.Context, runID string, limit int) ([]ti
 			return err
 		}
 		sql := "SELECT key FROM " + l.sql.ofRun(runID, "plan") + " WHERE ordinal < 0 AND op = 'skipped' ORDER BY key LIMIT " + number(int64(limit))
-		return each(ctx, tx, string(sql), nil, func(row tidegate.Row) error {
+		return warehouse.Each(ctx, tx, string(sql), nil, func(row tidegate.Row) error {
 			var key string
 			err := scan(row, &key)
 			keys = append(keys, tidegate.Key(key))
@@ -286,7 +286,7 @@ func (c *confirmedPages) turn(ctx context.Context) error {
 	sql := "SELECT r.key_hash, r.key_check, r.key, r.identifier, r.destination_id, r.payload FROM " + s.of("records") + " AS r WHERE (r.key_hash > $1 OR (r.key_hash = $1 AND r.key_check > $2)) AND r.key_hash <= $3" +
 		" AND NOT EXISTS (SELECT 1 FROM " + s.of("attempts") + " AS a WHERE a.key_hash = r.key_hash AND a.key_check = r.key_check) ORDER BY r.key_hash, r.key_check LIMIT " + number(n)
 	err := c.l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return each(ctx, tx, string(sql), []any{c.hash, c.check, c.until}, func(row tidegate.Row) error {
+		return warehouse.Each(ctx, tx, string(sql), []any{c.hash, c.check, c.until}, func(row tidegate.Row) error {
 			var r Confirmed
 			var key, identifier, payload string
 			if err := scan(row, &c.hash, &c.check, &key, &identifier, &r.DestinationID, &payload); err != nil {

@@ -2,10 +2,7 @@ package model
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"slices"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
@@ -49,20 +46,10 @@ func (m *Model) Preview(ctx context.Context, wh warehouse.Warehouse, limit int) 
 	return out, nil
 }
 
-func allRows(ctx context.Context, wh warehouse.Warehouse, sql string, args []any) (all []tidegate.Row, err error) {
+func allRows(ctx context.Context, wh warehouse.Warehouse, sql string, args []any) ([]tidegate.Row, error) {
 	rows, err := wh.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, slices.Clone(row))
-	}
+	return tidegate.AllRows(ctx, rows)
 }

@@ -2,7 +2,6 @@ package bigquery
 
 import (
 	"encoding/base64"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/celltext"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // argument is the value of a named parameter: the text that BigQuery reads as the type.
@@ -47,7 +47,7 @@ func bind(sql string, args []any) (string, []argument, error) {
 	}
 	for i, arg := range args {
 		if !used[i] || most > len(args) {
-			return "", nil, wrongArguments(most, len(args))
+			return "", nil, sqlcheck.Arguments(most, len(args))
 		}
 		if arg == nil {
 			continue
@@ -59,7 +59,7 @@ func bind(sql string, args []any) (string, []argument, error) {
 		params = append(params, p)
 	}
 	if most > len(args) {
-		return "", nil, wrongArguments(most, len(args))
+		return "", nil, sqlcheck.Arguments(most, len(args))
 	}
 	text.WriteString(sql[from:])
 	return text.String(), params, nil
@@ -117,11 +117,4 @@ func param(name string, arg any) (argument, error) {
 		return argument{}, err
 	}
 	return argument{name, engine, string(text)}, nil
-}
-
-func wrongArguments(want, have int) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "sql.binding", Message: fmt.Sprintf("the statement has %d parameters and got %d values", want, have),
-		Hint: "give one value per parameter",
-	}
 }

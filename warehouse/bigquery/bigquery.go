@@ -41,10 +41,9 @@ type Warehouse struct {
 	tables                     turns.Turns[warehouse.Table] // loads run together, a rewrite alone
 	altering                   turns.Turns[warehouse.Table] // changes of the catalogue, one at a time per table
 
-	calls sync.WaitGroup // running calls, readers and transactions
+	door turns.Door // for calls, readers and transactions
 
 	mu       sync.Mutex
-	closed   bool
 	sessions []string         // free ones, without a transaction
 	born     map[string]int64 // when a dataset was made
 	booked   bool             // the bookkeeping table is there
@@ -204,29 +203,9 @@ func (w *Warehouse) greet(ctx context.Context) error {
 // Dialect names the SQL that is spoken here.
 func (w *Warehouse) Dialect() string { return w.dialect.Name() }
 
-var errClosed = errors.New("the warehouse is closed")
-
-// enter begins a call that Close waits for; leave ends it.
-func (w *Warehouse) enter() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return errClosed
-	}
-	w.calls.Add(1)
-	return nil
-}
-
-func (w *Warehouse) leave() { w.calls.Done() }
-
 // Close waits for running calls, readers and transactions to end, and ends the sessions.
 func (w *Warehouse) Close() error {
-	w.mu.Lock()
-	again := w.closed
-	w.closed = true
-	w.mu.Unlock()
-	w.calls.Wait()
-	if again {
+	if !w.door.Close() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	bq "cloud.google.com/go/bigquery"
 	"golang.org/x/oauth2"
@@ -17,10 +16,8 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/egress"
-	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
-
-var errFinished = errors.New("the transaction is over")
 
 const page = "; docs/warehouses/bigquery.md has all roles"
 
@@ -158,7 +155,7 @@ func faultOf(reason, message string, status int, sql string) *tidegate.Fault {
 			found = r
 		}
 	}
-	f := &tidegate.Fault{Action: found.action, Code: found.code, Message: oneLine(message) + mark(sql, message), Hint: found.hint, After: found.after}
+	f := &tidegate.Fault{Action: found.action, Code: found.code, Message: oneLine(message) + excerpt(sql, message), Hint: found.hint, After: found.after}
 	if f.Code == "warehouse.permission" && f.Hint == "" {
 		f.Hint = role(message)
 	}
@@ -207,44 +204,21 @@ func role(message string) string {
 
 var position = regexp.MustCompile(`\[(\d+):(\d+)\]`)
 
-// mark shows the line of a statement at the position that a message names as [line:column].
-func mark(sql, message string) string {
+// excerpt shows the place that a message names as [line:column].
+func excerpt(sql, message string) string {
 	m := position.FindStringSubmatch(message)
-	if m == nil || sql == "" {
+	if m == nil {
 		return ""
 	}
-	number, _ := strconv.Atoi(m[1])
+	line, _ := strconv.Atoi(m[1])
 	column, _ := strconv.Atoi(m[2])
-	lines := strings.Split(sql, "\n")
-	if number < 1 || number > len(lines) {
-		return ""
-	}
-	line := strings.TrimSuffix(lines[number-1], "\r")
-	column = min(max(column-1, 0), utf8.RuneCountInString(line))
-	const width = 120
-	if runes := []rune(line); len(runes) > width { // keep the place in sight
-		from := max(0, min(column-width/2, len(runes)-width))
-		line, column = string(runes[from:from+width]), column-from
-	}
-	prefix := fmt.Sprintf("LINE %d: ", number)
-	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
+	return sqlcheck.ExcerptAt(sql, line, column-1)
 }
 
 // is says whether err is an answer of the API with the HTTP status.
 func is(err error, status int) bool {
 	var answer *googleapi.Error
 	return errors.As(err, &answer) && answer.Code == status
-}
-
-func noTable(t warehouse.Table) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "warehouse.no_table", Subject: "table " + t.String(), Message: "the table does not exist",
-		Hint: "correct the name, or create it", Err: warehouse.ErrNoTable,
-	}
-}
-
-func columnFault(name, message, hint string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }
 
 func refused(why string) *tidegate.Fault {

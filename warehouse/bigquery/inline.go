@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -29,14 +30,14 @@ func (p *loadPlan) inline() sqltext.Text {
 
 // chunks cuts rows into parameters of a size that BigQuery takes.
 type chunks struct {
-	cells   cells
+	cells   celltext.Cells
 	pending []byte // a row that was too much for the chunk before
 	rows    int64  // of the last chunk
 	done    bool
 }
 
 func newChunks(p *loadPlan, rows tidegate.RowReader) *chunks {
-	return &chunks{cells: cells{plan: p, rows: rows}}
+	return &chunks{cells: p.cells(rows)}
 }
 
 // next returns the next chunk; io.EOF after the last.
@@ -68,7 +69,7 @@ func (c *chunks) next(ctx context.Context) (argument, error) {
 		n := sent(chunk[row:])
 		if n > inlineMost {
 			return argument{}, &tidegate.Fault{
-				Action: tidegate.Reject, Code: "warehouse.value", Subject: fmt.Sprintf("row %d", c.cells.n), Message: fmt.Sprintf("row %d: it has %d bytes, and BigQuery takes %d in a statement", c.cells.n, n, inlineMost),
+				Action: tidegate.Reject, Code: "warehouse.value", Subject: fmt.Sprintf("row %d", c.cells.Read), Message: fmt.Sprintf("row %d: it has %d bytes, and BigQuery takes %d in a statement", c.cells.Read, n, inlineMost),
 				Hint: "make the row smaller",
 			}
 		}
@@ -98,19 +99,19 @@ func (c *chunks) row(ctx context.Context, dst []byte) ([]byte, error) {
 			dst = append(dst, "null"...)
 		}
 	}
-	err := c.cells.next(ctx, func(i int, text []byte) (err error) {
+	err := c.cells.Next(ctx, func(i int, text []byte) (err error) {
 		null(i)
 		if at > 0 {
 			dst = append(dst, ',')
 		}
 		at++
-		dst, err = appendQuoted(dst, text)
+		dst, err = celltext.AppendQuoted(dst, text)
 		return err
 	})
 	if err != nil {
 		return dst, err
 	}
-	null(len(c.cells.plan.columns))
+	null(len(c.cells.Columns))
 	return append(dst, ']'), nil
 }
 

@@ -34,6 +34,15 @@ type request struct {
 	load *bq.Loader
 }
 
+// size is about how many bytes it takes to keep the request.
+func (r request) size() int {
+	n := len(r.sql)
+	for _, a := range r.args {
+		n += len(a.text)
+	}
+	return n
+}
+
 const (
 	// pageRows is how many rows a page has at most; BigQuery sends fewer where they are long.
 	pageRows = 10_000
@@ -273,6 +282,6 @@ func (w *Warehouse) all(ctx context.Context, r request) ([]tidegate.Row, tidegat
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := drain(ctx, rd)
+	rows, err := tidegate.AllRows(ctx, rd)
 	return rows, rd.schema, err
 }

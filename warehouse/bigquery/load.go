@@ -25,19 +25,16 @@ const (
 	stagingLife    = 24 * time.Hour
 )
 
-// maxLoadID is the longest ID of a load.
-const maxLoadID = 1024
-
 // maxTries bounds how often one load can fail and be tried again, over its whole life.
 const maxTries = 1000
 
 // Load implements warehouse.Warehouse. The load's ID makes the id of the job that
 // writes, and BigQuery runs a job id once, for half a year (Invariant 3).
 func (w *Warehouse) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return 0, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	n, err := w.load(ctx, l, rows)
 	if err != nil {
 		return 0, fmt.Errorf("loading into %s: %w", l.Table, err)
@@ -46,7 +43,7 @@ func (w *Warehouse) Load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 }
 
 func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := checkLoadID(l.ID); err != nil {
+	if err := l.CheckID(); err != nil {
 		return 0, err
 	}
 	done, err := w.tables.Together(ctx, l.Table)
@@ -69,17 +66,10 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	if err != nil {
 		return 0, err
 	}
-	if len(p.keys) == 0 && p.direct() {
+	if len(p.Keys) == 0 && p.direct() {
 		return w.appendRows(ctx, p, id, rows)
 	}
 	return w.mergeRows(ctx, p, id, rows)
-}
-
-func checkLoadID(id string) error {
-	if id == "" || len(id) > maxLoadID {
-		return fmt.Errorf("the load's ID has %d bytes, and between 1 and %d are allowed", len(id), maxLoadID)
-	}
-	return nil
 }
 
 // direct says whether a load job reads all columns without doubt. What it makes
@@ -105,7 +95,7 @@ func (w *Warehouse) jobs(ctx context.Context, l warehouse.Load) (string, error) 
 		err := w.try(ctx, "", func(ctx context.Context) error {
 			d, err := w.api.Dataset(l.Table.Schema).Metadata(ctx)
 			if is(err, http.StatusNotFound) {
-				return noTable(l.Table)
+				return warehouse.NoTable(l.Table)
 			}
 			if err == nil {
 				born = d.CreationTime.UnixMilli()
@@ -204,7 +194,7 @@ func (w *Warehouse) mergeRows(ctx context.Context, p *loadPlan, id string, rows 
 	}
 	names, fields := make([]string, len(p.columns)), make(bq.Schema, len(p.columns), len(p.columns)+1)
 	for i := range p.columns {
-		names[i] = string(staged(i))
+		names[i] = string(sqltext.Staged(i))
 		fields[i] = &bq.FieldSchema{Name: names[i], Type: bq.StringFieldType}
 	}
 	fields = append(fields, &bq.FieldSchema{Name: "n", Type: bq.IntegerFieldType})
@@ -226,7 +216,7 @@ func (w *Warehouse) mergeRows(ctx context.Context, p *loadPlan, id string, rows 
 	if err != nil {
 		return 0, err
 	}
-	values := p.values(func(i int) sqltext.Text { return "r." + staged(i) })
+	values := p.values(func(i int) sqltext.Text { return "r." + sqltext.Staged(i) })
 	res, err := w.run(ctx, request{op: "load", id: id, sql: string(p.write(values, from+" AS r", "r.n"))})
 	if err != nil || res.was {
 		return 0, err

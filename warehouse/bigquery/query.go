@@ -12,6 +12,8 @@ import (
 	bq "cloud.google.com/go/bigquery"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // Query implements warehouse.Warehouse: one statement, checked by its text.
@@ -26,7 +28,7 @@ func (w *Warehouse) Query(ctx context.Context, sql string, args ...any) (tidegat
 }
 
 func (w *Warehouse) query(ctx context.Context, sql string, args []any) (tidegate.RowReader, error) {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return nil, err
 	}
 	if explained, ok := explains(sql); ok {
@@ -39,7 +41,7 @@ func (w *Warehouse) query(ctx context.Context, sql string, args []any) (tidegate
 	if err != nil {
 		return nil, err
 	}
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
 	var r *reader
@@ -48,10 +50,10 @@ func (w *Warehouse) query(ctx context.Context, sql string, args []any) (tidegate
 		r, err = w.reader(ctx, res, bound)
 	}
 	if err != nil {
-		w.leave()
+		w.door.Leave()
 		return nil, err
 	}
-	r.done = func(error) { w.leave() }
+	r.done = func(error) { w.door.Leave() }
 	return r, nil
 }
 
@@ -144,7 +146,7 @@ func (r *reader) next(ctx context.Context) error {
 	for i, cell := range cells {
 		v, err := r.columns[i].cell(cell)
 		if err != nil {
-			return cellFault(r.columns[i].name, r.read+1, err)
+			return celltext.Unreadable(r.columns[i].name, r.read+1, err)
 		}
 		r.row[i] = v
 	}
@@ -208,26 +210,4 @@ func (r *reader) Close() error {
 	defer r.mu.Unlock()
 	r.end(errReaderClosed)
 	return nil
-}
-
-// drain returns all rows of a small result.
-func drain(ctx context.Context, r *reader) (all []tidegate.Row, err error) {
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for {
-		row, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, append(tidegate.Row{}, row...))
-	}
-}
-
-func cellFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "warehouse.value", Subject: fmt.Sprintf("column %q", column), Message: fmt.Sprintf("the value in row %d %s", row, err),
-		Hint: "correct it, or turn it into NULL or text in the query", Err: err,
-	}
 }

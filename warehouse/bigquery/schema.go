@@ -24,10 +24,10 @@ type table struct {
 
 // Describe implements warehouse.Warehouse.
 func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	found, err := w.describe(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
@@ -47,7 +47,7 @@ func (w *Warehouse) describe(ctx context.Context, t warehouse.Table) (*table, er
 	err = w.try(ctx, "", func(ctx context.Context) (err error) {
 		found.meta, err = w.api.Dataset(t.Schema).Table(t.Name).Metadata(ctx, bq.WithMetadataView(bq.BasicMetadataView))
 		if is(err, http.StatusNotFound) {
-			return noTable(t)
+			return warehouse.NoTable(t)
 		}
 		return err
 	})
@@ -62,10 +62,10 @@ func (w *Warehouse) describe(ctx context.Context, t warehouse.Table) (*table, er
 // changes a table; what other processes do at the same time converges, because
 // every change says IF NOT EXISTS or is the same change.
 func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	have, err := w.ensure(ctx, t, s)
 	if err != nil {
 		return nil, fmt.Errorf("ensuring table %s: %w", t, err)

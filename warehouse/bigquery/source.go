@@ -10,6 +10,7 @@ import (
 	bq "cloud.google.com/go/bigquery"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // source is the body of a load job: rows as lines of JSON, made as they are read.
@@ -17,7 +18,7 @@ import (
 // packed: that an upload without a name may be is not documented.
 type source struct {
 	next     func(use func(i int, text []byte) error) error // the next row; an io.Reader is given no context
-	cells    *cells
+	cells    *celltext.Cells
 	names    [][]byte // of the columns, as JSON strings with a colon
 	plain    []bool   // columns whose values stand without quotes
 	numbered bool     // rows carry their number as "n"
@@ -29,11 +30,11 @@ type source struct {
 
 // newSource reads the first row, so that it is known whether there is one.
 func newSource(ctx context.Context, p *loadPlan, names []string, rows tidegate.RowReader, numbered bool) (*source, error) {
-	read := &cells{plan: p, rows: rows}
-	next := func(use func(i int, text []byte) error) error { return read.next(ctx, use) }
-	s := &source{next: next, cells: read, numbered: numbered, names: make([][]byte, len(names)), plain: make([]bool, len(names))}
+	read := p.cells(rows)
+	next := func(use func(i int, text []byte) error) error { return read.Next(ctx, use) }
+	s := &source{next: next, cells: &read, numbered: numbered, names: make([][]byte, len(names)), plain: make([]bool, len(names))}
 	for i, name := range names {
-		quoted, err := appendQuoted(nil, []byte(name))
+		quoted, err := celltext.AppendQuoted(nil, []byte(name))
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", name, err)
 		}
@@ -83,7 +84,7 @@ func (s *source) encode() error {
 			return nil
 		}
 		var err error
-		s.line, err = appendQuoted(s.line, text)
+		s.line, err = celltext.AppendQuoted(s.line, text)
 		return err
 	})
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *source) encode() error {
 			s.line = append(s.line, ',')
 		}
 		s.line = append(s.line, `"n":`...)
-		s.line = strconv.AppendInt(s.line, s.cells.n, 10)
+		s.line = strconv.AppendInt(s.line, s.cells.Read, 10)
 	}
 	s.line = append(s.line, '}', '\n')
 	s.left = s.line

@@ -1,16 +1,12 @@
 package bigquery
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
-
-// maxStatement is the longest statement that is sent; BigQuery takes a million
-// characters, and says so itself.
-const maxStatement = 8 << 20
 
 // tokens reads GoogleSQL as its lexer does, as far as it takes to tell words from
 // texts, names and comments.
@@ -131,7 +127,7 @@ func explains(sql string) (string, bool) {
 // word tells: there is no SELECT that writes, and no WITH before anything but a
 // query. It is a second lock on the door: the first is an account that may only read.
 func checkQuery(sql string) error {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return err
 	}
 	t := &tokens{sql: sql}
@@ -141,7 +137,7 @@ func checkQuery(sql string) error {
 	}
 	switch word {
 	case "":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
+		return sqlcheck.Empty()
 	case "select", "with", "from":
 	default:
 		return refused("the statement is not a query")
@@ -162,33 +158,17 @@ func (t *tokens) oneStatement() error {
 // checkStatement refuses what is not one statement, or one about transactions,
 // which belong to Begin.
 func checkStatement(sql string) error {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return err
 	}
 	t := &tokens{sql: sql}
 	switch t.next() {
 	case "":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
+		return sqlcheck.Empty()
 	case "begin", "commit", "rollback", ";":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a transaction is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
+		return sqlcheck.NoTransactions()
 	case "declare", "if", "loop", "while", "repeat", "for", "execute", "call", "set":
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "scripts are not taken", Hint: "send one statement at a time"}
 	}
 	return t.oneStatement()
-}
-
-// checkText refuses what the wire cannot carry.
-func checkText(sql string) error {
-	var why string
-	switch {
-	case len(sql) > maxStatement:
-		why = fmt.Sprintf("the statement is longer than %d bytes", maxStatement)
-	case strings.IndexByte(sql, 0) >= 0:
-		why = "the statement holds a NUL character"
-	case !utf8.ValidString(sql):
-		why = "the statement is not valid UTF-8"
-	default:
-		return nil
-	}
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: why, Hint: "correct the statement"}
 }

@@ -22,10 +22,10 @@ const listed = 1000
 // Tables implements warehouse.Lister: tables and views of all datasets that are
 // not hidden. Lists cost nothing.
 func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	var tables []warehouse.Table
 	var names []string
 	for token := ""; ; {
@@ -137,10 +137,10 @@ func (w *Warehouse) dryRun(ctx context.Context, sql string, args []any) (*bq.Job
 	if err != nil {
 		return nil, err
 	}
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	q := w.statement(request{api: w.reading, op: "estimate", sql: bound, args: params})
 	q.DryRun = true
 	stats := &bq.JobStatistics{}

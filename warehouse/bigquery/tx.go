@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/turns"
+	"github.com/tidegate/tidegate/internal/txstate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -31,12 +33,12 @@ func loadsSchema() tidegate.Schema {
 func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	err := checkStatement(sql)
 	if err == nil {
-		err = w.enter()
+		err = w.door.Enter()
 	}
 	if err != nil {
 		return 0, fmt.Errorf("executing a statement: %w", err)
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	bound, params, err := bind(sql, args)
 	var res *result
 	if err == nil {
@@ -104,16 +106,16 @@ func contains(rows []tidegate.Row, t warehouse.Table) bool {
 
 // Begin implements warehouse.Execer: a transaction in a session.
 func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	t := &tx{w: w, done: make(map[string][]tidegate.Row), held: make(map[warehouse.Table]func())}
+	t := &tx{w: w, done: make(map[string][]tidegate.Row)}
 	err := w.bookkeeping(ctx)
 	if err == nil {
 		err = t.begin(ctx)
 	}
 	if err != nil {
-		w.leave()
+		w.door.Leave()
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
 	}
 	return t, nil
@@ -164,59 +166,14 @@ func (w *Warehouse) abort(ctx context.Context, session string) {
 
 // tx is one transaction of a session.
 type tx struct {
+	txstate.State
 	w       *Warehouse
 	session string
 	reader  *reader
-	done    map[string][]tidegate.Row  // IDs of loads that were looked up: the tables they are in
-	loads   []tidegate.Row             // of this transaction, for loadsTable
-	held    map[warehouse.Table]func() // turns as a user of a table
-	log     log
-	failed  error // the first error that left the transaction without its full effect
-	over    bool
-}
-
-// log is what a transaction has done, so that it can be done again after a
-// change of a table, which BigQuery makes outside of transactions only.
-type log struct {
-	requests []request
-	rows     []int64
-	bytes    int
-	lost     bool // there was too much to keep
-}
-
-const maxLog = 32 << 20
-
-func (l *log) add(r request, rows int64) {
-	l.bytes += len(r.sql)
-	for _, a := range r.args {
-		l.bytes += len(a.text)
-	}
-	if l.bytes > maxLog {
-		*l = log{lost: true, bytes: l.bytes}
-	}
-	if !l.lost {
-		l.requests, l.rows = append(l.requests, r), append(l.rows, rows)
-	}
-}
-
-func (t *tx) ready() error {
-	switch {
-	case t.over:
-		return errFinished
-	case t.reader != nil:
-		return errors.New("using a transaction: the reader of its last query is still open")
-	case t.failed != nil:
-		return fmt.Errorf("using a transaction after an error: %w", t.failed)
-	}
-	return nil
-}
-
-// fail remembers err, if it is one, as the reason why t cannot be committed.
-func (t *tx) fail(err error) error {
-	if err != nil && t.failed == nil {
-		t.failed = err
-	}
-	return err
+	done    map[string][]tidegate.Row   // IDs of loads that were looked up: the tables they are in
+	loads   []tidegate.Row              // of this transaction, for loadsTable
+	held    turns.Held[warehouse.Table] // turns as a user of a table
+	log     txstate.Log[request]        // BigQuery changes tables outside of transactions only
 }
 
 // run runs a statement in the session; those that write are remembered.
@@ -224,13 +181,13 @@ func (t *tx) run(ctx context.Context, r request, writes bool) (*result, error) {
 	r.session = t.session
 	res, err := t.w.run(ctx, r)
 	if err == nil && writes {
-		t.log.add(r, res.changed)
+		t.log.Add(r, r.size(), res.changed)
 	}
 	return res, err
 }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	err := checkStatement(sql)
@@ -243,13 +200,13 @@ func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 		res, err = t.run(ctx, request{op: "exec", sql: sql, args: params}, true)
 	}
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
+		return 0, t.Fail(fmt.Errorf("executing in a transaction: %w", err))
 	}
 	return res.changed, nil
 }
 
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	err := checkStatement(sql)
@@ -268,10 +225,10 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 		r, err = t.w.reader(ctx, res, bound)
 	}
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
+		return nil, t.Fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
 	t.reader = r
-	r.done = func(err error) { t.reader = nil; _ = t.fail(err) }
+	r.done = func(err error) { t.reader = nil; _ = t.Fail(err) }
 	return r, nil
 }
 
@@ -279,12 +236,12 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 // to change, the transaction is rolled back before and done again after it: its
 // snapshot is that of a later moment then.
 func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	have, err := t.ensure(ctx, table, want)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("ensuring table %s in a transaction: %w", table, err))
+		return nil, t.Fail(fmt.Errorf("ensuring table %s in a transaction: %w", table, err))
 	}
 	return have, nil
 }
@@ -305,82 +262,51 @@ func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 
 // apart does what BigQuery does outside of transactions only.
 func (t *tx) apart(ctx context.Context, change func() error) error {
-	if t.log.lost {
-		return &tidegate.Fault{
-			Action: tidegate.Halt, Code: "warehouse.order", Message: "a table cannot be changed in a transaction that has written this much",
-			Hint: "call Ensure before the transaction's first load",
-		}
+	if err := t.log.Kept(); err != nil {
+		return err
 	}
 	if err := t.rollback(ctx); err != nil {
 		return err
 	}
-	held := t.release()
+	held := t.held.Release()
 	if err := change(); err != nil {
 		return err
 	}
 	for _, table := range held {
-		if err := t.hold(ctx, table); err != nil {
+		if err := t.held.Take(ctx, &t.w.tables, table); err != nil {
 			return err
 		}
 	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	before := t.log
-	t.log = log{}
-	for i, r := range before.requests {
+	return t.log.Again(ctx, func(ctx context.Context, r request) (int64, error) {
 		res, err := t.run(ctx, r, true)
-		if err == nil && res.changed != before.rows[i] {
-			err = &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "another transaction changed rows while a table was changed for this one"}
-		}
 		if err != nil {
-			return fmt.Errorf("repeating a statement: %w", err)
+			return 0, err
 		}
-	}
-	return nil
-}
-
-// hold keeps a table from being rewritten until the transaction is over.
-func (t *tx) hold(ctx context.Context, table warehouse.Table) error {
-	if t.held[table] != nil {
-		return nil
-	}
-	done, err := t.w.tables.Together(ctx, table)
-	if err != nil {
-		return fmt.Errorf("waiting for a change of the table: %w", err)
-	}
-	t.held[table] = done
-	return nil
-}
-
-func (t *tx) release() []warehouse.Table {
-	var tables []warehouse.Table
-	for table, done := range t.held {
-		done()
-		tables = append(tables, table)
-	}
-	clear(t.held)
-	return tables
+		return res.changed, nil
+	})
 }
 
 // Load writes rows that travel with the statement, for a load job is no part of
 // a transaction. The load is remembered when the transaction commits (Invariant 3).
 func (t *tx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := t.load(ctx, l, rows)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+		return 0, t.Fail(fmt.Errorf("loading into %s: %w", l.Table, err))
 	}
 	return n, nil
 }
 
 func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (n int64, err error) {
-	if err := checkLoadID(l.ID); err != nil {
+	if err := l.CheckID(); err != nil {
 		return 0, err
 	}
-	if err := t.hold(ctx, l.Table); err != nil {
+	if err := t.held.Take(ctx, &t.w.tables, l.Table); err != nil {
 		return 0, err
 	}
 	found, err := t.w.describe(ctx, l.Table)
@@ -443,11 +369,8 @@ const commitTimeout = 10 * time.Minute
 // back instead, and the error of that call is returned. When the answer is lost,
 // the job that commits is asked for by its id.
 func (t *tx) Commit() error {
-	if err := t.ready(); err != nil {
-		if !t.over {
-			err = errors.Join(fmt.Errorf("committing: %w", err), t.Rollback())
-		}
-		return err
+	if err := t.Ready(t.reader != nil); err != nil {
+		return t.GiveUp(err, t.Rollback)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -496,11 +419,11 @@ func (t *tx) books(ctx context.Context) (sqltext.Text, argument, error) {
 
 // finish ends the transaction; a session that is clean is used again.
 func (t *tx) finish(ctx context.Context, clean bool) {
-	t.over = true
-	t.release()
+	t.Over = true
+	t.held.Release()
 	w := t.w
 	w.mu.Lock()
-	if clean && t.session != "" && !w.closed && len(w.sessions) < maxSessions {
+	if clean && t.session != "" && len(w.sessions) < maxSessions {
 		w.sessions = append(w.sessions, t.session)
 		t.session = ""
 	}
@@ -508,7 +431,7 @@ func (t *tx) finish(ctx context.Context, clean bool) {
 	if t.session != "" {
 		w.abort(ctx, t.session)
 	}
-	w.leave()
+	w.door.Leave()
 }
 
 // rollback gives up what the session holds, and the session with it when that does not work.
@@ -527,7 +450,7 @@ func (t *tx) rollback(ctx context.Context) error {
 
 // Rollback gives everything up; after Commit or a first Rollback it does nothing.
 func (t *tx) Rollback() error {
-	if t.over {
+	if t.Over {
 		return nil
 	}
 	if t.reader != nil {
@@ -538,7 +461,7 @@ func (t *tx) Rollback() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
 	defer cancel()
 	clean := false
-	if t.failed == nil && t.session != "" {
+	if t.Failed == nil && t.session != "" {
 		_, err := t.w.run(ctx, request{op: "rollback", sql: "ROLLBACK TRANSACTION", session: t.session})
 		clean = err == nil
 	}

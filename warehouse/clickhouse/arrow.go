@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -17,12 +18,12 @@ var _ warehouse.ArrowTx = (*unit)(nil)
 
 // AppendArrow implements warehouse.ArrowTx.
 func (u *unit) AppendArrow(ctx context.Context, t warehouse.Table, rdr array.RecordReader) (int64, error) {
-	if err := u.ready(); err != nil {
+	if err := u.Ready(u.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := u.appendArrow(ctx, t, rdr)
 	if err != nil {
-		return 0, u.fail(fmt.Errorf("appending to %s: %w", t, err))
+		return 0, u.Fail(fmt.Errorf("appending to %s: %w", t, err))
 	}
 	return n, nil
 }
@@ -50,7 +51,7 @@ func (u *unit) appendArrow(ctx context.Context, t warehouse.Table, rdr array.Rec
 			to := min(int(record.NumRows()), from+chunkRows-c.rows)
 			for i, col := range record.Columns() {
 				if row, err := c.columns[i].appendArrow(col, from, to); err != nil {
-					return 0, rowFault(p.columns[i].name, n+int64(row-from)+1, err)
+					return 0, celltext.Misfit(p.columns[i].name, n+int64(row-from)+1, err)
 				}
 			}
 			c.rows += to - from

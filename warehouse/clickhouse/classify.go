@@ -13,17 +13,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	driver "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/warehouse"
-)
-
-var (
-	errClosed   = errors.New("the warehouse is closed")
-	errFinished = errors.New("the unit is over")
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // serverError is what the server said, beneath a fault.
@@ -185,7 +179,7 @@ func serverFault(code int, message, sql, user string) *tidegate.Fault {
 func place(code int, message, sql string) string {
 	if m := inLine.FindStringSubmatch(message); code == 62 && m != nil {
 		if position, err := strconv.Atoi(m[1]); err == nil && position > 0 && position <= len(sql)+1 {
-			return mark(sql, position-1)
+			return sqlcheck.Excerpt(sql, position-1)
 		}
 	}
 	m := named.FindStringSubmatch(message)
@@ -196,31 +190,10 @@ func place(code int, message, sql string) string {
 	t := &tokens{sql: sql}
 	for word := t.next(); word != ""; word = t.next() {
 		if strings.EqualFold(word, parts[0]) || strings.EqualFold(word, m[1]) {
-			return mark(sql, t.start)
+			return sqlcheck.Excerpt(sql, t.start)
 		}
 	}
 	return ""
-}
-
-// mark shows the line of a statement in which the byte at lies.
-func mark(sql string, at int) string {
-	at = min(at, len(sql))
-	for at > 0 && at < len(sql) && !utf8.RuneStart(sql[at]) {
-		at--
-	}
-	start := strings.LastIndexByte(sql[:at], '\n') + 1
-	line := sql[start:]
-	if end := strings.IndexByte(line, '\n'); end >= 0 {
-		line = line[:end]
-	}
-	column := utf8.RuneCountInString(sql[start:at])
-	const width = 120
-	if runes := []rune(line); len(runes) > width { // keep the place in sight
-		from := max(0, min(column-width/2, len(runes)-width))
-		line, column = string(runes[from:from+width]), column-from
-	}
-	prefix := fmt.Sprintf("LINE %d: ", strings.Count(sql[:start], "\n")+1)
-	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
 }
 
 // connectError says what it means that no answer could be had, or not the whole of it.
@@ -264,19 +237,4 @@ func redacted(err error) string {
 func lost(err error) bool {
 	f := tidegate.FaultOf(err)
 	return f != nil && f.Code == "warehouse.connection"
-}
-
-func noTable(t warehouse.Table) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.no_table",
-		Subject: "table " + t.String(),
-		Message: "the table does not exist",
-		Hint:    "correct the name, or create it",
-		Err:     warehouse.ErrNoTable,
-	}
-}
-
-func columnFault(name, message, hint string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -28,11 +29,10 @@ type Warehouse struct {
 
 	wait time.Duration // before an insert is sent again
 
-	running sync.WaitGroup
-	tables  turns.Turns[warehouse.Table] // one writer at a time for each table
+	door   turns.Door
+	tables turns.Turns[warehouse.Table] // one writer at a time for each table
 
-	mu     sync.Mutex
-	closed bool
+	mu sync.Mutex
 	// settled says that the books are there and no committed unit waits for its end.
 	settled  bool
 	settling sync.Mutex
@@ -100,25 +100,9 @@ func (w *Warehouse) greet(ctx context.Context) error {
 // Dialect names the SQL that is spoken here.
 func (w *Warehouse) Dialect() string { return w.dialect.Name() }
 
-// enter counts a call in; false after Close. Each is followed by one leave.
-func (w *Warehouse) enter() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return false
-	}
-	w.running.Add(1)
-	return true
-}
-
-func (w *Warehouse) leave() { w.running.Done() }
-
 // Close waits for running calls, readers and units to end, and closes the connections.
 func (w *Warehouse) Close() error {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	w.running.Wait()
+	w.door.Close()
 	err := w.writes.close()
 	if w.reads != nil && w.reads != w.writes {
 		err = errors.Join(err, w.reads.close())
@@ -183,10 +167,10 @@ func (w *Warehouse) persist(ctx context.Context, do func() error) error {
 // Exec implements warehouse.Execer: one statement. The engine does not say how many
 // rows it touched; 0 is returned.
 func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if !w.enter() {
-		return 0, errClosed
+	if err := w.door.Enter(); err != nil {
+		return 0, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	q, err := w.statement(sql, args)
 	if err == nil {
 		err = w.exec(ctx, q)
@@ -199,7 +183,7 @@ func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, e
 
 // statement prepares a statement that may change something.
 func (w *Warehouse) statement(sql string, args []any) (*call, error) {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return nil, err
 	}
 	if endsTransaction(sql) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -403,15 +402,4 @@ func checkString(s string) error {
 		return errNotUTF8
 	}
 	return nil
-}
-
-func cellFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.value",
-		Subject: fmt.Sprintf("column %q", column),
-		Message: fmt.Sprintf("the value in row %d cannot be read: %s", row, err),
-		Hint:    "correct it, or turn it into NULL or text in the query (toValidUTF8, replaceAll)",
-		Err:     err,
-	}
 }

@@ -1,6 +1,8 @@
 package clickhouse
 
-import "time"
+import (
+	"time"
+)
 
 // Hurry makes w send an insert again at once.
 func Hurry(w *Warehouse) { w.wait = time.Microsecond }

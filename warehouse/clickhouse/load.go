@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -20,7 +21,6 @@ const (
 	chunkBytes = 32 << 20
 	// keyedRows bounds a load by key, whose rows are held in memory until each key has its last one.
 	keyedRows = 4_000_000
-	maxLoadID = 1024
 )
 
 // loadPlan is a load with its names quoted and its columns matched.
@@ -34,26 +34,19 @@ type loadPlan struct {
 }
 
 func (w *Warehouse) planLoad(into *table, l warehouse.Load, rows tidegate.Schema) (*loadPlan, error) {
-	if err := sqltext.CheckDistinct(rows); err != nil {
-		return nil, err
-	}
-	if len(rows) == 0 {
-		return nil, errors.New("the rows have no columns")
-	}
 	name, err := w.dialect.Table(into.name.Schema, into.name.Name)
 	if err != nil {
 		return nil, err
 	}
-	p := &loadPlan{Load: l, into: into}
-	schema := schemaOf(into.columns)
+	m, err := sqltext.Match(schemaOf(into.columns), rows, l.Key)
+	if err != nil {
+		return nil, err
+	}
+	p := &loadPlan{Load: l, into: into, keys: m.Keys}
 	var quoted []sqltext.Text
-	for _, c := range rows {
-		at := sqltext.IndexFold(schema, c.Name)
-		if at < 0 {
-			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
-		}
+	for i, at := range m.At {
 		if !into.columns[at].writable() {
-			return nil, columnFault(c.Name, "rows cannot be loaded into a column of type "+into.columns[at].engine, "load into another column")
+			return nil, sqltext.ColumnFault(rows[i].Name, "rows cannot be loaded into a column of type "+into.columns[at].engine, "load into another column")
 		}
 		q, err := w.dialect.Ident(into.columns[at].name)
 		if err != nil {
@@ -62,12 +55,8 @@ func (w *Warehouse) planLoad(into *table, l warehouse.Load, rows tidegate.Schema
 		p.columns, quoted = append(p.columns, into.columns[at]), append(quoted, q)
 	}
 	p.insert = string("INSERT INTO " + name + " (" + sqltext.Join(quoted, ", ") + ") FORMAT Native")
-	for _, k := range l.Key {
-		at := sqltext.IndexFold(rows, k)
-		if at < 0 {
-			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
-		}
-		p.keys, p.key = append(p.keys, at), append(p.key, p.columns[at].name)
+	for _, i := range m.Keys {
+		p.key = append(p.key, p.columns[i].name)
 	}
 	return p, nil
 }
@@ -92,19 +81,19 @@ func (w *Warehouse) Load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 
 // Load adds rows to the unit (Invariant 3).
 func (u *unit) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := u.ready(); err != nil {
+	if err := u.Ready(u.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := u.load(ctx, l, rows)
 	if err != nil {
-		return 0, u.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+		return 0, u.Fail(fmt.Errorf("loading into %s: %w", l.Table, err))
 	}
 	return n, nil
 }
 
 func (u *unit) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if l.ID == "" || len(l.ID) > maxLoadID {
-		return 0, fmt.Errorf("the load's ID has %d bytes, and between 1 and %d are allowed", len(l.ID), maxLoadID)
+	if err := l.CheckID(); err != nil {
+		return 0, err
 	}
 	if err := u.turn(ctx, l.Table); err != nil {
 		return 0, err
@@ -177,7 +166,7 @@ func (c *chunk) full() bool {
 func (c *chunk) add(p *loadPlan, row tidegate.Row, n int64) error {
 	for i, v := range row {
 		if err := c.columns[i].append(v); err != nil {
-			return rowFault(p.columns[i].name, n, err)
+			return celltext.Misfit(p.columns[i].name, n, err)
 		}
 	}
 	c.rows++
@@ -200,23 +189,10 @@ func nextRow(ctx context.Context, p *loadPlan, rows tidegate.RowReader, n int64)
 	}
 	for _, k := range p.keys {
 		if row[k] == nil {
-			return nil, rowFault(p.columns[k].name, n, errNullKey)
+			return nil, celltext.Misfit(p.columns[k].name, n, celltext.ErrNullKey)
 		}
 	}
 	return row, nil
-}
-
-var errNullKey = errors.New("a key column is NULL")
-
-func rowFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Reject,
-		Code:    "warehouse.value",
-		Subject: fmt.Sprintf("column %q", column),
-		Message: fmt.Sprintf("row %d: %s", row, err),
-		Hint:    "correct the value, or widen the column with Ensure",
-		Err:     err,
-	}
 }
 
 // keyed is the rows of a load by key: one per key, in the order in which the keys came.

@@ -13,6 +13,7 @@ import (
 	driver "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -176,8 +177,8 @@ func (w *Warehouse) drained(ctx context.Context, c *client, q *query) (all []tid
 
 // start sends a statement and waits for its first block.
 func (w *Warehouse) start(ctx context.Context, c *client, q *query) (*reader, error) {
-	if !w.enter() {
-		return nil, errClosed
+	if err := w.door.Enter(); err != nil {
+		return nil, err
 	}
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r := &reader{w: w, c: c, cancel: cancel, run: run}
@@ -353,7 +354,7 @@ func (r *reader) next(ctx context.Context) error {
 	for i, v := range r.block.columns {
 		value, err := v.cell(r.at)
 		if err != nil {
-			return cellFault(v.name, r.count+1, err)
+			return celltext.Unreadable(v.name, r.count+1, err)
 		}
 		r.row[i] = value
 	}
@@ -379,7 +380,7 @@ func (r *reader) end(err error) {
 		r.c.kill(r.run, r.call.id)
 	}
 	r.cancel(nil)
-	r.w.leave()
+	r.w.door.Leave()
 }
 
 // Close stops a Next that is waiting in another goroutine.

@@ -35,10 +35,10 @@ func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.S
 
 // describe returns a table as it is now, or an error that wraps warehouse.ErrNoTable.
 func (w *Warehouse) describe(ctx context.Context, t warehouse.Table) (*table, error) {
-	if !w.enter() {
-		return nil, errClosed
+	if err := w.door.Enter(); err != nil {
+		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	schema := t.Schema
 	if schema == "" {
 		schema = w.writes.database
@@ -50,7 +50,7 @@ func (w *Warehouse) describe(ctx context.Context, t warehouse.Table) (*table, er
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
 	}
 	if len(rows) == 0 {
-		return nil, noTable(t)
+		return nil, warehouse.NoTable(t)
 	}
 	d := &table{name: t}
 	for _, row := range rows {
@@ -89,10 +89,10 @@ func (d *table) merges(key []string) bool {
 
 // Ensure implements warehouse.Warehouse.
 func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if !w.enter() {
-		return nil, errClosed
+	if err := w.door.Enter(); err != nil {
+		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	have, err := w.ensure(ctx, t, want)
 	if err != nil {
 		return nil, fmt.Errorf("ensuring table %s: %w", t, err)

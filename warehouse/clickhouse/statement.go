@@ -1,16 +1,12 @@
 package clickhouse
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
-
-// maxStatement is the longest statement that is sent to the server.
-const maxStatement = 8 << 20
 
 // tokens reads SQL as the server's lexer does, as far as it takes to tell words
 // from texts and comments.
@@ -159,7 +155,7 @@ type query struct {
 // puts named parameters of the server in the places of $1, $2 …; the server
 // runs it read-only, and refuses the rest.
 func compile(sql string, args []any) (*query, error) {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return nil, err
 	}
 	t := &tokens{sql: sql}
@@ -170,7 +166,7 @@ func compile(sql string, args []any) (*query, error) {
 	q := &query{}
 	switch lead {
 	case "":
-		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
+		return nil, sqlcheck.Empty()
 	case "select", "with":
 		q.plain = true
 	case "values": // which this engine has as a function of tables only
@@ -273,22 +269,6 @@ var leaves = func() map[string]bool {
 	return set
 }()
 
-// checkText refuses what cannot be sent.
-func checkText(sql string) error {
-	var why string
-	switch {
-	case len(sql) > maxStatement:
-		why = fmt.Sprintf("the statement is longer than %d bytes", maxStatement)
-	case strings.IndexByte(sql, 0) >= 0:
-		why = "the statement holds a NUL character"
-	case !utf8.ValidString(sql):
-		why = "the statement is not valid UTF-8"
-	default:
-		return nil
-	}
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: why, Hint: "correct the statement"}
-}
-
 func refused(why string) *tidegate.Fault {
 	return &tidegate.Fault{
 		Action:  tidegate.Halt,
@@ -310,7 +290,7 @@ func bindArgs(sql string, args []any) (string, []param, error) {
 		}
 		n, err := strconv.Atoi(word[1:])
 		if err != nil || n < 1 || n > len(args) {
-			return "", nil, wrongArguments(max(n, most), len(args))
+			return "", nil, sqlcheck.Arguments(max(n, most), len(args))
 		}
 		most = max(most, n)
 		p := &params[n-1]
@@ -324,7 +304,7 @@ func bindArgs(sql string, args []any) (string, []param, error) {
 		last = t.at
 	}
 	if most != len(args) {
-		return "", nil, wrongArguments(most, len(args))
+		return "", nil, sqlcheck.Arguments(most, len(args))
 	}
 	b.WriteString(sql[last:])
 	bound := params[:0]
@@ -334,13 +314,6 @@ func bindArgs(sql string, args []any) (string, []param, error) {
 		}
 	}
 	return b.String(), bound, nil
-}
-
-func wrongArguments(want, got int) *tidegate.Fault {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "sql.binding",
-		Message: fmt.Sprintf("the statement has %d parameters and %d values were given", want, got), Hint: "give one value per parameter",
-	}
 }
 
 // endsTransaction says whether a statement is about transactions, which belong to Begin.

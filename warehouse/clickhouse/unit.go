@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/turns"
+	"github.com/tidegate/tidegate/internal/txstate"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -47,6 +49,7 @@ type loaded struct {
 
 // unit gathers loads and statements, and does them on Commit: all or none.
 type unit struct {
+	txstate.State
 	w     *Warehouse
 	id    string
 	steps []*step
@@ -55,12 +58,10 @@ type unit struct {
 	// alone is a unit of one load, which waits for one table. The others take turns
 	// with each other first, so that no two wait for each other's tables.
 	alone bool
-	turns map[warehouse.Table]func()
+	turns turns.Held[warehouse.Table]
 
 	reader *unitReader
-	stored bool  // something of it is in _tidegate.units
-	failed error // why it cannot be committed
-	over   bool
+	stored bool // something of it is in _tidegate.units
 }
 
 // Begin implements warehouse.Execer: it begins a unit.
@@ -73,59 +74,30 @@ func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) {
 }
 
 func (w *Warehouse) begin(ctx context.Context) (*unit, error) {
-	if !w.enter() {
-		return nil, errClosed
-	}
-	if err := w.settle(ctx); err != nil {
-		w.leave()
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	return &unit{w: w, id: newID(w.now()), turns: map[warehouse.Table]func(){}}, nil
-}
-
-func (u *unit) ready() error {
-	switch {
-	case u.over:
-		return errFinished
-	case u.reader != nil:
-		return errors.New("using a unit: the reader of its last query is still open")
-	case u.failed != nil:
-		return fmt.Errorf("using a unit after an error: %w", u.failed)
+	if err := w.settle(ctx); err != nil {
+		w.door.Leave()
+		return nil, err
 	}
-	return nil
-}
-
-// fail remembers err, if it is one, as the reason why u cannot be committed.
-func (u *unit) fail(err error) error {
-	if err != nil && u.failed == nil {
-		u.failed = err
-	}
-	return err
+	return &unit{State: txstate.State{What: "unit"}, w: w, id: newID(w.now())}, nil
 }
 
 // turn waits until no other unit writes to the table.
 func (u *unit) turn(ctx context.Context, t warehouse.Table) error {
-	if len(u.turns) == 0 && !u.alone {
-		done, err := u.w.tables.Alone(ctx, warehouse.Table{})
-		if err != nil {
+	if u.turns.Empty() && !u.alone {
+		if err := u.turns.TakeAlone(ctx, &u.w.tables, warehouse.Table{}); err != nil {
 			return err
 		}
-		u.turns[warehouse.Table{}] = done
 	}
-	if u.turns[t] != nil {
-		return nil
-	}
-	done, err := u.w.tables.Alone(ctx, t)
-	if err == nil {
-		u.turns[t] = done
-	}
-	return err
+	return u.turns.TakeAlone(ctx, &u.w.tables, t)
 }
 
 // Exec adds a statement, which is run on Commit and, when a commit is cut short,
 // perhaps a second time. Its rows are not counted.
 func (u *unit) Exec(_ context.Context, sql string, args ...any) (int64, error) {
-	if err := u.ready(); err != nil {
+	if err := u.Ready(u.reader != nil); err != nil {
 		return 0, err
 	}
 	q, err := u.w.statement(sql, args)
@@ -138,19 +110,19 @@ func (u *unit) Exec(_ context.Context, sql string, args ...any) (int64, error) {
 		}
 	}
 	if err != nil {
-		return 0, u.fail(fmt.Errorf("executing in a unit: %w", err))
+		return 0, u.Fail(fmt.Errorf("executing in a unit: %w", err))
 	}
 	return 0, u.put(&step{sql: q.sql, params: q.params, statement: true})
 }
 
 // Query reads what is committed: nothing of the unit itself.
 func (u *unit) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
-	if err := u.ready(); err != nil {
+	if err := u.Ready(u.reader != nil); err != nil {
 		return nil, err
 	}
 	r, err := u.w.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, u.fail(err)
+		return nil, u.Fail(err)
 	}
 	u.reader = &unitReader{RowReader: r, u: u}
 	return u.reader, nil
@@ -165,7 +137,7 @@ type unitReader struct {
 func (r *unitReader) Next(ctx context.Context) (tidegate.Row, error) {
 	row, err := r.RowReader.Next(ctx)
 	if err != nil && !errors.Is(err, io.EOF) {
-		_ = r.u.fail(err)
+		_ = r.u.Fail(err)
 	}
 	return row, err
 }
@@ -180,15 +152,12 @@ func (r *unitReader) Close() error {
 // Ensure is Warehouse's: it is additive, and not undone by a Rollback. What the unit
 // gathered for the table before was made for its columns of then, and still fits.
 func (u *unit) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error) {
-	if err := u.ready(); err != nil {
+	if err := u.Ready(u.reader != nil); err != nil {
 		return nil, err
 	}
-	if done := u.turns[t]; done != nil { // Ensure takes the turn itself
-		delete(u.turns, t)
-		done()
-	}
+	u.turns.Give(t) // Ensure takes the turn itself
 	have, err := u.w.Ensure(ctx, t, s)
-	return have, u.fail(err)
+	return have, u.Fail(err)
 }
 
 // add takes over the rows of a chunk, which is empty afterwards.
@@ -227,7 +196,7 @@ func (u *unit) chunksOf(t warehouse.Table, _ string) int {
 
 func (u *unit) put(s *step) error {
 	if len(u.steps) >= unitSteps {
-		return u.fail(&tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.limit", Message: fmt.Sprintf("a unit has more than %d steps", unitSteps), Hint: "split it"})
+		return u.Fail(&tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.limit", Message: fmt.Sprintf("a unit has more than %d steps", unitSteps), Hint: "split it"})
 	}
 	u.steps = append(u.steps, s)
 	return nil
@@ -236,11 +205,8 @@ func (u *unit) put(s *step) error {
 // Commit does everything that was gathered. When it returns an error that is a Retry, the unit
 // may be done in part; then its end is brought about before anything else is written.
 func (u *unit) Commit() error {
-	if err := u.ready(); err != nil {
-		if !u.over {
-			err = errors.Join(fmt.Errorf("committing: %w", err), u.Rollback())
-		}
-		return err
+	if err := u.Ready(u.reader != nil); err != nil {
+		return u.GiveUp(err, u.Rollback)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -310,20 +276,18 @@ func (u *unit) rememberLoads() error {
 
 // finish gives back what the unit holds.
 func (u *unit) finish() {
-	if u.over {
+	if u.Over {
 		return
 	}
-	u.over = true
-	for _, done := range u.turns {
-		done()
-	}
+	u.Over = true
+	u.turns.Release()
 	u.steps = nil
-	u.w.leave()
+	u.w.door.Leave()
 }
 
 // Rollback gives everything up; after Commit or a first Rollback it does nothing.
 func (u *unit) Rollback() error {
-	if u.over {
+	if u.Over {
 		return nil
 	}
 	if u.reader != nil {

@@ -21,12 +21,12 @@ const inTheMaking sqltext.Text = `"_tidegate_widened"`
 // are tried on an empty table that is made like this one, since a statement that the server refuses (an
 // index does not take the new type) must not be found in the middle of a commit.
 func (u *unit) Widen(ctx context.Context, t warehouse.Table, c tidegate.Column) error {
-	if err := u.ready(); err != nil {
+	if err := u.Ready(u.reader != nil); err != nil {
 		return err
 	}
 	steps, err := u.w.widening(ctx, t, c)
 	if err != nil {
-		return u.fail(fmt.Errorf("widening table %s: %w", t, err))
+		return u.Fail(fmt.Errorf("widening table %s: %w", t, err))
 	}
 	for _, sql := range steps {
 		if err := u.put(&step{sql: string(sql), statement: true}); err != nil {
@@ -44,7 +44,7 @@ func (w *Warehouse) widening(ctx context.Context, t warehouse.Table, c tidegate.
 	}
 	at := sqltext.IndexFold(schemaOf(d.columns), c.Name)
 	if at < 0 {
-		return nil, columnFault(c.Name, "there is no such column in "+t.String(), "look at the table's columns")
+		return nil, sqltext.ColumnFault(c.Name, "there is no such column in "+t.String(), "look at the table's columns")
 	}
 	old := d.columns[at]
 	switch {
@@ -53,9 +53,9 @@ func (w *Warehouse) widening(ctx context.Context, t warehouse.Table, c tidegate.
 	case !warehouse.Holds(c.Type, old.typ):
 		return nil, warehouse.Narrows(t, c.Name, old.typ, c.Type)
 	case !old.writable():
-		return nil, columnFault(c.Name, "its type "+old.engine+" is not one that rows are loaded into", "change it by hand")
+		return nil, sqltext.ColumnFault(c.Name, "its type "+old.engine+" is not one that rows are loaded into", "change it by hand")
 	case slices.Contains(d.sorted, old.name):
-		return nil, columnFault(c.Name, "the table is sorted by it, so that its type cannot change", "write the table anew, with another ORDER BY")
+		return nil, sqltext.ColumnFault(c.Name, "the table is sorted by it, so that its type cannot change", "write the table anew, with another ORDER BY")
 	}
 	name, err := w.dialect.Table(t.Schema, t.Name)
 	if err != nil {

@@ -23,12 +23,12 @@ var _ warehouse.ArrowTx = (*tx)(nil)
 // have the types of the table's, the engine's chunks go straight into the table;
 // otherwise by way of a temporary table and the engine's casts.
 func (t *tx) AppendArrow(ctx context.Context, table warehouse.Table, rdr array.RecordReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := t.appendArrow(ctx, table, rdr)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("appending record batches to %s: %w", table, err))
+		return 0, t.Fail(fmt.Errorf("appending record batches to %s: %w", table, err))
 	}
 	return n, nil
 }
@@ -161,7 +161,7 @@ func arrowColumns(d sqltext.Dialect, schema *arrow.Schema) (definitions, list sq
 		}
 		typ, ok := arrowType(f.Type)
 		if !ok {
-			return "", "", columnFault(f.Name, "record batches of type "+f.Type.String()+" cannot be loaded", "convert the column to text")
+			return "", "", sqltext.ColumnFault(f.Name, "record batches of type "+f.Type.String()+" cannot be loaded", "convert the column to text")
 		}
 		defs[i] = names[i] + " " + typ
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -68,7 +69,7 @@ func (c *conn) attachFurther(ctx context.Context, a Attached) error {
 
 // literal is text as the engine writes it: ATTACH and SET take no parameters.
 func literal(text string) (string, error) {
-	if err := checkText(text); err != nil {
+	if err := sqlcheck.Text(text); err != nil {
 		return "", err
 	}
 	return "'" + strings.ReplaceAll(text, "'", "''") + "'", nil

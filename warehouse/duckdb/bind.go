@@ -7,12 +7,13 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // bind gives s its parameters, by position.
 func (s *stmt) bind(args []any) error {
 	if want := int(bindings.NParams(s.raw)); want != len(args) {
-		return wrongArguments(want, len(args))
+		return sqlcheck.Arguments(want, len(args))
 	}
 	for i, arg := range args {
 		v, err := value(arg)

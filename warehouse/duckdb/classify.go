@@ -5,18 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
-)
-
-// maxStatement is the longest statement that is sent to the engine.
-const maxStatement = 8 << 20
-
-var (
-	errClosed   = errors.New("the warehouse is closed")
-	errFinished = errors.New("the transaction is over")
 )
 
 // engineError is what a failed call of the engine means to the caller: the
@@ -116,10 +107,6 @@ func refused(why string) *tidegate.Fault {
 	}
 }
 
-func emptyStatement() error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
-}
-
 func manyStatements(n int) error {
 	return &tidegate.Fault{
 		Action:  tidegate.Halt,
@@ -127,32 +114,6 @@ func manyStatements(n int) error {
 		Message: fmt.Sprintf("the text holds %d statements instead of one", n),
 		Hint:    "send one statement at a time; a PIVOT needs its values listed with IN, or it becomes two statements",
 	}
-}
-
-func wrongArguments(want, have int) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "sql.binding",
-		Message: fmt.Sprintf("the statement has %d parameters and got %d values", want, have),
-		Hint:    "give one value per parameter",
-	}
-}
-
-// checkText refuses what the engine would read differently from us: it takes
-// statements as C strings.
-func checkText(sql string) error {
-	var why string
-	switch {
-	case len(sql) > maxStatement:
-		why = fmt.Sprintf("the statement is longer than %d bytes", maxStatement)
-	case strings.IndexByte(sql, 0) >= 0:
-		why = "the statement holds a NUL character"
-	case !utf8.ValidString(sql):
-		why = "the statement is not valid UTF-8"
-	default:
-		return nil
-	}
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: why, Hint: "correct the statement"}
 }
 
 func yielded() error {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // interruptEvery is how often a cancelled call is interrupted again: the engine
@@ -69,7 +71,7 @@ func (c *conn) prepare(ctx context.Context, sql string) (*stmt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return nil, err
 	}
 	var extracted bindings.ExtractedStatements
@@ -79,7 +81,7 @@ func (c *conn) prepare(ctx context.Context, sql string) (*stmt, error) {
 		if msg := bindings.ExtractStatementsError(extracted); msg != "" {
 			return nil, engineError(ctx, msg)
 		}
-		return nil, emptyStatement()
+		return nil, sqlcheck.Empty()
 	}
 	if count > 1 {
 		return nil, manyStatements(int(count))

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -170,7 +171,7 @@ func (w *Warehouse) enter() (*instance, error) {
 		return nil, reopening()
 	case stateClosed:
 	}
-	return nil, errClosed
+	return nil, turns.ErrClosed
 }
 
 // leave ends what enter began; err is what the call ended with.

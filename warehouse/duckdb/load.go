@@ -11,6 +11,7 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -34,19 +35,19 @@ func (w *Warehouse) Load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 // Load writes rows and remembers the load in one transaction (Invariant 3).
 // After an error the transaction can only be rolled back.
 func (t *tx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := t.load(ctx, l, rows)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+		return 0, t.Fail(fmt.Errorf("loading into %s: %w", l.Table, err))
 	}
 	return n, nil
 }
 
 func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if l.ID == "" {
-		return 0, errors.New("the load has no ID")
+	if err := l.CheckID(); err != nil {
+		return 0, err
 	}
 	seen, err := t.reserve(ctx, l)
 	if err != nil || seen {
@@ -115,20 +116,16 @@ type loadPlan struct {
 }
 
 func planLoad(d sqltext.Dialect, l warehouse.Load, have []*column, rows tidegate.Schema) (*loadPlan, error) {
-	if err := sqltext.CheckDistinct(rows); err != nil {
-		return nil, err
-	}
 	table, err := d.Table(l.Table.Schema, l.Table.Name)
 	if err != nil {
 		return nil, err
 	}
-	p := &loadPlan{Load: l, table: table, isKey: make([]bool, len(rows))}
-	schema := schemaOf(have)
-	for _, c := range rows {
-		at := sqltext.IndexFold(schema, c.Name)
-		if at < 0 {
-			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
-		}
+	m, err := sqltext.Match(schemaOf(have), rows, l.Key)
+	if err != nil {
+		return nil, err
+	}
+	p := &loadPlan{Load: l, table: table, isKey: m.IsKey}
+	for _, at := range m.At {
 		name, err := d.Ident(have[at].name)
 		if err != nil {
 			return nil, err
@@ -137,16 +134,8 @@ func planLoad(d sqltext.Dialect, l warehouse.Load, have []*column, rows tidegate
 		p.columns = append(p.columns, have[at])
 		p.quoted = append(p.quoted, name)
 	}
-	for _, k := range l.Key {
-		at := sqltext.IndexFold(rows, k)
-		if at < 0 {
-			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
-		}
-		p.isKey[at] = true
-		p.key = append(p.key, p.quoted[at])
-	}
-	if len(rows) == 0 {
-		return nil, errors.New("the rows have no columns")
+	for _, i := range m.Keys {
+		p.key = append(p.key, p.quoted[i])
 	}
 	return p, nil
 }
@@ -158,10 +147,6 @@ func (p *loadPlan) ordinal(d sqltext.Dialect) (sqltext.Text, error) {
 		name += "_"
 	}
 	return d.Ident(name)
-}
-
-func columnFault(name, message, hint string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }
 
 // write brings the rows into the table: directly when they are appended, by
@@ -328,12 +313,10 @@ func (a *appender) attach() {
 	}
 }
 
-var errNullKey = errors.New("a key column is NULL")
-
 func (a *appender) put(column int, v any, key bool) error {
 	if v == nil {
 		if key {
-			return errNullKey
+			return celltext.ErrNullKey
 		}
 		a.writers[column].null(a.at)
 		return nil

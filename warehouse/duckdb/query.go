@@ -15,6 +15,7 @@ import (
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -247,7 +248,7 @@ func (r *reader) Next(ctx context.Context) (tidegate.Row, error) {
 	for i := range r.vectors {
 		v, err := r.vectors[i].cell(r.at)
 		if err != nil {
-			err = cellFault(r.vectors[i].name, r.read+1, err)
+			err = celltext.Unreadable(r.vectors[i].name, r.read+1, err)
 			r.end(err)
 			return nil, err
 		}
@@ -323,17 +324,6 @@ func (r *reader) Close() error {
 	defer r.mu.Unlock()
 	r.end(errReaderClosed)
 	return nil
-}
-
-func cellFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.value",
-		Subject: fmt.Sprintf("column %q", column),
-		Message: fmt.Sprintf("the value in row %d %s", row, err),
-		Hint:    "correct it, or turn it into NULL or text in the query",
-		Err:     err,
-	}
 }
 
 // Estimate implements warehouse.Estimator from the engine's plan; it does not

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/turns"
 )
 
 const (
@@ -333,7 +334,7 @@ func (w *Warehouse) lend() (<-chan struct{}, error) {
 	case stateBroken:
 		return nil, reopening()
 	case stateClosed:
-		return nil, errClosed
+		return nil, turns.ErrClosed
 	}
 	w.state = stateLent
 	w.owned.Add(1)

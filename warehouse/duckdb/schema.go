@@ -42,7 +42,7 @@ func (c *conn) describe(ctx context.Context, d sqltext.Dialect, t warehouse.Tabl
 		var f *tidegate.Fault
 		// A missing table whose name ends like a file ("json") is looked for as a file, and refused.
 		if errors.As(err, &f) && (f.Code == "sql.unknown" || f.Code == "sql.refused") {
-			return nil, noTable(t)
+			return nil, warehouse.NoTable(t)
 		}
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
 	}
@@ -54,17 +54,6 @@ func (c *conn) describe(ctx context.Context, d sqltext.Dialect, t warehouse.Tabl
 		bindings.DestroyLogicalType(&logical)
 	}
 	return columns, nil
-}
-
-func noTable(t warehouse.Table) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.no_table",
-		Subject: "table " + t.String(),
-		Message: "the table does not exist",
-		Hint:    "correct the name, or create it",
-		Err:     warehouse.ErrNoTable,
-	}
 }
 
 // schemaOf turns columns into nouns; a column of a type without one is Unknown.
@@ -112,12 +101,12 @@ func (w *Warehouse) ensure(ctx context.Context, t warehouse.Table, s tidegate.Sc
 }
 
 func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	have, err := t.ensure(ctx, table, want)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("ensuring table %s: %w", table, err))
+		return nil, t.Fail(fmt.Errorf("ensuring table %s: %w", table, err))
 	}
 	return have, nil
 }

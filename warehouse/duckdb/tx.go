@@ -2,12 +2,13 @@ package duckdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
+	"github.com/tidegate/tidegate/internal/txstate"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -34,7 +35,7 @@ func (s *session) execute(ctx context.Context, sql string, args []any) (int64, e
 	defer st.close()
 	switch bindings.PreparedStatementType(st.raw) {
 	case bindings.StatementTypeTransaction:
-		return 0, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a transaction is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
+		return 0, sqlcheck.NoTransactions()
 	case bindings.StatementTypeCreate, bindings.StatementTypePrepare, bindings.StatementTypeAttach,
 		bindings.StatementTypeVariableSet, bindings.StatementTypeSet, bindings.StatementTypePragma:
 		s.dirty = true // what they leave on the connection is not for the next user
@@ -66,55 +67,32 @@ func (w *Warehouse) begin(ctx context.Context) (*tx, error) {
 
 // tx is one transaction of the engine.
 type tx struct {
+	txstate.State
 	w *Warehouse
 	s *session // ended when over
 
 	reader *reader // open reader, which the engine allows one of
 	loads  []string
-	// failed is the first error that left the transaction without its full
-	// effect: it cannot be committed.
-	failed error
-	over   bool
-}
-
-func (t *tx) ready() error {
-	switch {
-	case t.over:
-		return errFinished
-	case t.reader != nil:
-		return errors.New("using a transaction: the reader of its last query is still open")
-	case t.failed != nil:
-		return fmt.Errorf("using a transaction after an error: %w", t.failed)
-	}
-	return nil
-}
-
-// fail remembers err, if it is one, as the reason why t cannot be committed.
-func (t *tx) fail(err error) error {
-	if err != nil && t.failed == nil {
-		t.failed = err
-	}
-	return err
 }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := t.s.execute(ctx, sql, args)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
+		return 0, t.Fail(fmt.Errorf("executing in a transaction: %w", err))
 	}
 	return n, nil
 }
 
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	r, err := t.query(ctx, sql, args)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
+		return nil, t.Fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
 	return r, nil
 }
@@ -126,14 +104,14 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*reader, error)
 	}
 	if bindings.PreparedStatementType(st.raw) == bindings.StatementTypeTransaction {
 		st.close()
-		return nil, refused("a transaction is not begun or ended by a statement")
+		return nil, sqlcheck.NoTransactions()
 	}
 	res, err := st.run(ctx, true, args)
 	if err != nil {
 		st.close()
 		return nil, err
 	}
-	r, err := newReader(t.s.conn, st, res, func(err error) { t.reader = nil; _ = t.fail(err) })
+	r, err := newReader(t.s.conn, st, res, func(err error) { t.reader = nil; _ = t.Fail(err) })
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +122,8 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*reader, error)
 // Commit makes everything durable. A transaction in which a call failed is
 // rolled back instead, and the error of that call is returned.
 func (t *tx) Commit() error {
-	if err := t.ready(); err != nil {
-		if !t.over {
-			err = errors.Join(fmt.Errorf("committing: %w", err), t.Rollback())
-		}
-		return err
+	if err := t.Ready(t.reader != nil); err != nil {
+		return t.GiveUp(err, t.Rollback)
 	}
 	err := t.s.settle(context.Background(), "COMMIT")
 	if err != nil {
@@ -161,7 +136,7 @@ func (t *tx) Commit() error {
 
 // Rollback gives everything up; after Commit or a first Rollback it does nothing.
 func (t *tx) Rollback() error {
-	if t.over {
+	if t.Over {
 		return nil
 	}
 	var err error
@@ -169,12 +144,12 @@ func (t *tx) Rollback() error {
 		err = t.reader.Close()
 	}
 	t.s.rollback()
-	t.finish(t.failed)
+	t.finish(t.Failed)
 	return err
 }
 
 func (t *tx) finish(err error) {
-	t.over = true
+	t.Over = true
 	t.w.loading.release(t.loads...)
 	t.s.end(err)
 }

@@ -14,11 +14,11 @@ var _ warehouse.Widener = (*tx)(nil)
 // Widen implements warehouse.Widener. The engine lets a table be written after it was
 // altered in a transaction, but not altered after it was written.
 func (t *tx) Widen(ctx context.Context, table warehouse.Table, c tidegate.Column) error {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return err
 	}
 	if err := t.widen(ctx, table, c); err != nil {
-		return t.fail(fmt.Errorf("widening table %s: %w", table, err))
+		return t.Fail(fmt.Errorf("widening table %s: %w", table, err))
 	}
 	return nil
 }

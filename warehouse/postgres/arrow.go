@@ -22,13 +22,13 @@ var _ warehouse.ArrowTx = (*tx)(nil)
 // AppendArrow implements warehouse.ArrowTx: the columns of the batches become
 // the rows of a binary COPY without a stop in between.
 func (t *tx) AppendArrow(ctx context.Context, table warehouse.Table, rdr array.RecordReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	t.wrote = true
 	n, err := t.appendArrow(ctx, table, rdr)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("appending record batches to %s: %w", table, err))
+		return 0, t.Fail(fmt.Errorf("appending record batches to %s: %w", table, err))
 	}
 	return n, nil
 }
@@ -91,7 +91,7 @@ func feedBatches(ctx context.Context, p *loadPlan, rdr array.RecordReader) feed 
 		var err error
 		for i, field := range fields {
 			if dst, err = field(dst, row); err != nil {
-				return dst, rowFault(p.columns[i].name, int64(n), err)
+				return dst, celltext.Misfit(p.columns[i].name, int64(n), err)
 			}
 		}
 		return dst, nil

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -10,10 +9,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/pgwire"
-	"github.com/tidegate/tidegate/warehouse"
 )
-
-var errFinished = errors.New("the transaction is over")
 
 // rule says what an error of the server means by the beginning of its SQLSTATE.
 type rule struct {
@@ -104,19 +100,4 @@ func grant(message, user string) string {
 		return fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, user) + page
 	}
 	return fmt.Sprintf("GRANT SELECT ON %s TO %s; and INSERT, UPDATE, DELETE where it loads", name, user) + page
-}
-
-func noTable(t warehouse.Table) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.no_table",
-		Subject: "table " + t.String(),
-		Message: "the table does not exist",
-		Hint:    "correct the name, or create it",
-		Err:     warehouse.ErrNoTable,
-	}
-}
-
-func columnFault(name, message, hint string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }

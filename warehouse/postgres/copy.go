@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -36,12 +37,12 @@ func feedRows(ctx context.Context, p *loadPlan, rows tidegate.RowReader) feed {
 		}
 		for i, v := range row {
 			if v == nil && p.isKey[i] {
-				err = errNullKey
+				err = celltext.ErrNullKey
 			} else {
 				dst, err = p.columns[i].appendCell(dst, v)
 			}
 			if err != nil {
-				return dst, rowFault(p.columns[i].name, n, err)
+				return dst, celltext.Misfit(p.columns[i].name, n, err)
 			}
 		}
 		return dst, nil
@@ -108,19 +109,6 @@ func (c *copySource) encode() {
 		c.buf = binary.BigEndian.AppendUint64(c.buf, uint64(c.n))
 	}
 	c.n++
-}
-
-var errNullKey = errors.New("a key column is NULL")
-
-func rowFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Reject,
-		Code:    "warehouse.value",
-		Subject: fmt.Sprintf("column %q", column),
-		Message: fmt.Sprintf("row %d: %s", row, err),
-		Hint:    "correct the value, or widen the column with Ensure",
-		Err:     err,
-	}
 }
 
 // stop waits for a read under way and makes later ones err.

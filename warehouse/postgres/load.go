@@ -36,23 +36,20 @@ func (w *Warehouse) Load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 // Load writes rows and remembers the load in one transaction (Invariant 3).
 // After an error the transaction can only be rolled back.
 func (t *tx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	t.wrote = true
 	n, err := t.load(ctx, l, rows)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+		return 0, t.Fail(fmt.Errorf("loading into %s: %w", l.Table, err))
 	}
 	return n, nil
 }
 
-// maxLoadID is the longest ID of a load, which is part of an index.
-const maxLoadID = 1024
-
 func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if l.ID == "" || len(l.ID) > maxLoadID {
-		return 0, fmt.Errorf("the load's ID has %d bytes, and between 1 and %d are allowed", len(l.ID), maxLoadID)
+	if err := l.CheckID(); err != nil {
+		return 0, err
 	}
 	// Another transaction that runs the same load makes this wait for its end. If
 	// it commits, the load is seen; where this snapshot is older, that is a Retry.
@@ -95,23 +92,16 @@ type loadPlan struct {
 }
 
 func planLoad(d sqltext.Dialect, l warehouse.Load, have []column, rows tidegate.Schema) (*loadPlan, error) {
-	if err := sqltext.CheckDistinct(rows); err != nil {
-		return nil, err
-	}
-	if len(rows) == 0 {
-		return nil, errors.New("the rows have no columns")
-	}
 	table, err := d.Table(l.Table.Schema, l.Table.Name)
 	if err != nil {
 		return nil, err
 	}
-	p := &loadPlan{Load: l, table: table, isKey: make([]bool, len(rows))}
-	schema := schemaOf(have)
-	for _, c := range rows {
-		at := sqltext.IndexFold(schema, c.Name)
-		if at < 0 {
-			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
-		}
+	m, err := sqltext.Match(schemaOf(have), rows, l.Key)
+	if err != nil {
+		return nil, err
+	}
+	p := &loadPlan{Load: l, table: table, isKey: m.IsKey, keys: m.Keys}
+	for _, at := range m.At {
 		name, err := d.Ident(have[at].name)
 		if err != nil {
 			return nil, err
@@ -119,14 +109,6 @@ func planLoad(d sqltext.Dialect, l warehouse.Load, have []column, rows tidegate.
 		p.columns = append(p.columns, have[at])
 		p.quoted = append(p.quoted, name)
 		p.casts = p.casts || !have[at].binaryIn()
-	}
-	for _, k := range l.Key {
-		at := sqltext.IndexFold(rows, k)
-		if at < 0 {
-			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
-		}
-		p.isKey[at] = true
-		p.keys = append(p.keys, at)
 	}
 	return p, nil
 }

@@ -170,7 +170,7 @@ func (s *session) rows(ctx context.Context, sql string, args ...any) ([]tidegate
 	if err != nil {
 		return nil, err
 	}
-	return r.Drain(ctx)
+	return tidegate.AllRows(ctx, r)
 }
 
 // loadMemory is how long the ID of a load is remembered: longer than anybody

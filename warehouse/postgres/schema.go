@@ -48,7 +48,7 @@ func (s *session) describe(ctx context.Context, t warehouse.Table) ([]column, er
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
 	}
 	if rows[0][0] != true {
-		return nil, noTable(t)
+		return nil, warehouse.NoTable(t)
 	}
 	sql := string("SELECT * FROM " + name)
 	described, err := s.PG.Prepare(ctx, "", sql, nil)
@@ -111,13 +111,13 @@ func (w *Warehouse) suffices(have, want tidegate.Schema) bool {
 }
 
 func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	t.wrote = true
 	have, err := t.ensure(ctx, table, want)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("ensuring table %s: %w", table, err))
+		return nil, t.Fail(fmt.Errorf("ensuring table %s: %w", table, err))
 	}
 	return have, nil
 }

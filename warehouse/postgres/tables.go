@@ -30,7 +30,7 @@ func (w *Warehouse) all(ctx context.Context, sql string) ([]tidegate.Row, error)
 	if err != nil {
 		return nil, err
 	}
-	return r.Drain(ctx)
+	return tidegate.AllRows(ctx, r)
 }
 
 func tablesOf(rows []tidegate.Row) []warehouse.Table {

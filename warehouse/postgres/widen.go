@@ -14,12 +14,12 @@ var _ warehouse.Widener = (*tx)(nil)
 // Widen implements warehouse.Widener. It waits for transactions that read, as every
 // change that writes a table anew does.
 func (t *tx) Widen(ctx context.Context, table warehouse.Table, c tidegate.Column) error {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return err
 	}
 	t.wrote = true
 	if err := t.widen(ctx, table, c); err != nil {
-		return t.fail(fmt.Errorf("widening table %s: %w", table, err))
+		return t.Fail(fmt.Errorf("widening table %s: %w", table, err))
 	}
 	return nil
 }
@@ -36,7 +36,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 	at := sqltext.IndexFold(have, c.Name)
 	switch {
 	case at < 0:
-		return columnFault(c.Name, "there is no such column in "+table.String(), "look at the table's columns")
+		return sqltext.ColumnFault(c.Name, "there is no such column in "+table.String(), "look at the table's columns")
 	case have[at].Type == c.Type && !columns[at].unbounded:
 		return nil
 	case !warehouse.Holds(c.Type, have[at].Type) || columns[at].unbounded && c.Type.Kind == tidegate.Decimal:

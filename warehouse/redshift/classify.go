@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/internal/pgwire"
-	"github.com/tidegate/tidegate/warehouse"
 )
 
 func isRedshift(version string) bool { return strings.Contains(version, "Redshift") }
@@ -163,7 +163,7 @@ func (s *session) copyFault(ctx context.Context, err error, p *loadPlan, st *sta
 	if o, ok := st.objectOf(strings.TrimSpace(file)); ok {
 		row += o.first - 1
 	}
-	return rowFault(p.nameOf(strings.TrimSpace(name)), row, errors.New(strings.TrimSpace(why)))
+	return celltext.Misfit(p.nameOf(strings.TrimSpace(name)), row, errors.New(strings.TrimSpace(why)))
 }
 
 // nameOf is the table's name for a staged column.
@@ -174,19 +174,4 @@ func (p *loadPlan) nameOf(staged string) string {
 		}
 	}
 	return staged
-}
-
-func noTable(t warehouse.Table) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Halt,
-		Code:    "warehouse.no_table",
-		Subject: "table " + t.String(),
-		Message: "the table does not exist",
-		Hint:    "correct the name, or create it",
-		Err:     warehouse.ErrNoTable,
-	}
-}
-
-func columnFault(name, message, hint string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }

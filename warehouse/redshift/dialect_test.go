@@ -279,3 +279,18 @@ func TestHashesOfTheDouble(t *testing.T) {
 		}
 	}
 }
+
+// TestLongValuesAreValues: what is as long as a long name, which the double gives another, stays what it is.
+func TestLongValuesAreValues(t *testing.T) {
+	t.Parallel()
+	cfg, _ := config(t)
+	w := open(t, cfg)
+	defer w.Close()
+	for _, n := range []int{63, 64, 100, 127, 128} {
+		value := strings.Repeat("é", n/2) + strings.Repeat("x", n%2)
+		want := []tidegate.Row{{int64(n), value}}
+		if diff := cmp.Diff(want, rowsOf(t, w, "SELECT CAST(OCTET_LENGTH(CAST($1 AS VARCHAR(999))) AS BIGINT), CAST($1 AS VARCHAR(999))", value)); diff != "" {
+			t.Errorf("%d bytes: %s", n, diff)
+		}
+	}
+}

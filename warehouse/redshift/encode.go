@@ -22,7 +22,6 @@ var (
 	errSuperSize    = fmt.Errorf("the document is longer than the %d bytes that a column of Redshift holds", maxSuper)
 	errSuperText    = fmt.Errorf("the document holds a text that is longer than the %d bytes that Redshift takes in one", maxVarchar)
 	errRowSize      = fmt.Errorf("the row is longer than the %d bytes that Redshift reads as one", maxLine)
-	errNullKey      = errors.New("a key column is NULL")
 )
 
 // maxLine is the longest line of JSON that COPY takes.
@@ -197,15 +196,4 @@ func appendQuoted(dst, text []byte) []byte {
 		}
 	}
 	return append(append(dst, text[from:]...), '"')
-}
-
-func rowFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action:  tidegate.Reject,
-		Code:    "warehouse.value",
-		Subject: fmt.Sprintf("column %q", column),
-		Message: fmt.Sprintf("row %d: %s", row, err),
-		Hint:    "correct the value, or widen the column with Ensure",
-		Err:     err,
-	}
 }

@@ -11,9 +11,6 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// maxLoadID is the longest ID of a load.
-const maxLoadID = 1024
-
 // Load implements warehouse.Warehouse. Rows are brought into a temporary table first, so that the turn of
 // loads is held only while that is moved.
 func (w *Warehouse) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
@@ -101,13 +98,13 @@ func (t *tx) unstage(ctx context.Context, p *loadPlan) error {
 // Load brings rows in and remembers the load in one transaction (Invariant 3).
 // After an error the transaction can only be rolled back.
 func (t *tx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	t.wrote = true
 	n, err := t.load(ctx, l, rows)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+		return 0, t.Fail(fmt.Errorf("loading into %s: %w", l.Table, err))
 	}
 	return n, nil
 }
@@ -156,8 +153,8 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 
 // markOf is what the books have of a load.
 func (w *Warehouse) markOf(l warehouse.Load) (mark, error) {
-	if l.ID == "" || len(l.ID) > maxLoadID {
-		return mark{}, fmt.Errorf("the load's ID has %d bytes, and between 1 and %d are allowed", len(l.ID), maxLoadID)
+	if err := l.CheckID(); err != nil {
+		return mark{}, err
 	}
 	return mark{id: l.ID, schema: w.fold(l.Table.Schema), table: w.fold(l.Table.Name)}, nil
 }
@@ -189,9 +186,6 @@ type loadPlan struct {
 }
 
 func (s *session) plan(ctx context.Context, l warehouse.Load, rows tidegate.Schema) (*loadPlan, error) {
-	if err := sqltext.CheckDistinct(rows); err != nil {
-		return nil, err
-	}
 	table, err := s.w.dialect.Table(l.Table.Schema, l.Table.Name)
 	if err != nil {
 		return nil, err
@@ -200,16 +194,12 @@ func (s *session) plan(ctx context.Context, l warehouse.Load, rows tidegate.Sche
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) == 0 {
-		return nil, errors.New("the rows have no columns")
+	m, err := sqltext.Match(schemaOf(have), rows, l.Key)
+	if err != nil {
+		return nil, err
 	}
-	p := &loadPlan{Load: l, table: table, staging: "_tidegate_load", isKey: make([]bool, len(rows))}
-	schema := schemaOf(have)
-	for i, c := range rows {
-		at := sqltext.IndexFold(schema, c.Name)
-		if at < 0 {
-			return nil, columnFault(c.Name, "the table has no such column", "call Ensure with the schema of the rows first")
-		}
+	p := &loadPlan{Load: l, table: table, staging: "_tidegate_load", isKey: m.IsKey, keys: m.Keys}
+	for i, at := range m.At {
 		name, err := s.w.dialect.Ident(have[at].name)
 		if err != nil {
 			return nil, err
@@ -222,15 +212,7 @@ func (s *session) plan(ctx context.Context, l warehouse.Load, rows tidegate.Sche
 			typ = "VARCHAR(65535)"
 		}
 		p.columns, p.quoted, p.types = append(p.columns, have[at]), append(p.quoted, name), append(p.types, typ)
-		p.staged = append(p.staged, sqltext.Text("c"+strconv.Itoa(i)))
-	}
-	for _, k := range l.Key {
-		at := sqltext.IndexFold(rows, k)
-		if at < 0 {
-			return nil, columnFault(k, "the rows have no such key column", "add it to the rows or take it out of the key")
-		}
-		p.isKey[at] = true
-		p.keys = append(p.keys, at)
+		p.staged = append(p.staged, sqltext.Staged(i))
 	}
 	return p, nil
 }

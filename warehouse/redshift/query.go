@@ -54,5 +54,5 @@ func (w *Warehouse) all(ctx context.Context, sql string) ([]tidegate.Row, error)
 	if err != nil {
 		return nil, err
 	}
-	return r.Drain(ctx)
+	return tidegate.AllRows(ctx, r)
 }

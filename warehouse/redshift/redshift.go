@@ -208,7 +208,7 @@ func (s *session) rows(ctx context.Context, sql string, args ...any) ([]tidegate
 	if err != nil {
 		return nil, err
 	}
-	return r.Drain(ctx)
+	return tidegate.AllRows(ctx, r)
 }
 
 // count runs one of the program's own statements, which returns one number.

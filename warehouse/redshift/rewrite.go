@@ -200,7 +200,7 @@ func (w *Warehouse) declared(c *column) (sqltext.Text, error) {
 	case oidVarbyte:
 		return "VARBYTE(" + number(lengthOr(c.length, maxVarbyte)) + ")", nil
 	}
-	return "", columnFault(c.name, "it has a type that Tidegate cannot write (TIME, INTERVAL, GEOMETRY and their like)", "leave it out of what is loaded, or change the table yourself")
+	return "", sqltext.ColumnFault(c.name, "it has a type that Tidegate cannot write (TIME, INTERVAL, GEOMETRY and their like)", "leave it out of what is loaded, or change the table yourself")
 }
 
 func lengthOr(n, otherwise int) int {
@@ -247,12 +247,12 @@ func (s *session) grants(ctx context.Context, table warehouse.Table, next sqltex
 
 // Widen implements warehouse.Widener. It waits for transactions that read.
 func (t *tx) Widen(ctx context.Context, table warehouse.Table, c tidegate.Column) error {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return err
 	}
 	t.wrote = true
 	if err := t.widen(ctx, table, c); err != nil {
-		return t.fail(fmt.Errorf("widening table %s: %w", table, err))
+		return t.Fail(fmt.Errorf("widening table %s: %w", table, err))
 	}
 	return nil
 }
@@ -269,7 +269,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 	at := sqltext.IndexFold(have, c.Name)
 	switch {
 	case at < 0:
-		return columnFault(c.Name, "there is no such column in "+table.String(), "look at the table's columns")
+		return sqltext.ColumnFault(c.Name, "there is no such column in "+table.String(), "look at the table's columns")
 	case have[at].Type == c.Type:
 		return nil
 	case !warehouse.Holds(c.Type, have[at].Type):

@@ -45,7 +45,7 @@ func (s *session) describe(ctx context.Context, t warehouse.Table) ([]column, er
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
 	}
 	if len(rows) == 0 {
-		return nil, noTable(t)
+		return nil, warehouse.NoTable(t)
 	}
 	columns := make([]column, len(rows))
 	for i, row := range rows {
@@ -70,7 +70,7 @@ func (s *session) describeForeign(ctx context.Context, t warehouse.Table) ([]col
 	described, err := s.PG.Prepare(ctx, "", sql, nil)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == undefinedTable || pg.Code == undefinedSchema) {
-		return nil, noTable(t)
+		return nil, warehouse.NoTable(t)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("describing table %s: %w", t, s.Fault(ctx, err, sql))
@@ -137,13 +137,13 @@ func (w *Warehouse) suffices(have, want tidegate.Schema) bool {
 }
 
 func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	t.wrote = true
 	have, err := t.ensure(ctx, table, want)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("ensuring table %s: %w", table, err))
+		return nil, t.Fail(fmt.Errorf("ensuring table %s: %w", table, err))
 	}
 	return have, nil
 }

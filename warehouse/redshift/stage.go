@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -136,7 +137,7 @@ func (st *staged) line(ctx context.Context, p *loadPlan, rows tidegate.RowReader
 	for i, v := range row {
 		if v == nil {
 			if p.isKey[i] {
-				return dst, rowFault(p.columns[i].name, st.rows, errNullKey)
+				return dst, celltext.Misfit(p.columns[i].name, st.rows, celltext.ErrNullKey)
 			}
 			continue
 		}
@@ -144,7 +145,7 @@ func (st *staged) line(ctx context.Context, p *loadPlan, rows tidegate.RowReader
 		dst = append(append(append(dst, `,"`...), p.staged[i]...), `":`...)
 		var length int
 		if dst, length, err = p.columns[i].appendCell(dst, v); err != nil {
-			return dst, rowFault(p.columns[i].name, st.rows, err)
+			return dst, celltext.Misfit(p.columns[i].name, st.rows, err)
 		}
 		st.longest[i] = max(st.longest[i], length)
 		if size := len(dst) - before; size > most {
@@ -152,7 +153,7 @@ func (st *staged) line(ctx context.Context, p *loadPlan, rows tidegate.RowReader
 		}
 	}
 	if dst = append(dst, "}\n"...); len(dst) > maxLine {
-		return dst, rowFault(p.columns[widest].name, st.rows, errRowSize)
+		return dst, celltext.Misfit(p.columns[widest].name, st.rows, errRowSize)
 	}
 	return dst, nil
 }

@@ -3,18 +3,16 @@ package redshift
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/pgwire"
+	"github.com/tidegate/tidegate/internal/txstate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
-
-var errFinished = errors.New("the transaction is over")
 
 // Exec implements warehouse.Execer: one statement in a transaction of its own.
 func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
@@ -33,11 +31,8 @@ func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, e
 
 // execute runs one statement that is not about transactions, which belong to Begin.
 func (s *session) execute(ctx context.Context, sql string, args []any) (int64, error) {
-	if err := pgwire.CheckText(sql); err != nil {
+	if err := pgwire.CheckStatement(sql); err != nil {
 		return 0, err
-	}
-	if pgwire.EndsTransaction(sql) {
-		return 0, &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a transaction is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
 	}
 	if pgwire.LeavesTraces(sql) {
 		s.Dirty = true // what it leaves on the connection is not for the next user
@@ -92,6 +87,7 @@ func (s *session) begin(ctx context.Context, how sqltext.Text) (*tx, error) {
 
 // tx is one transaction of the server.
 type tx struct {
+	txstate.State
 	w *Warehouse
 	s *session // ended when over
 
@@ -100,68 +96,41 @@ type tx struct {
 	turn   bool           // it has the turn of loads
 	marks  []mark         // what it put into the books
 	loads  int
-	// failed is the first error that left the transaction without its full
-	// effect: it cannot be committed.
-	failed error
 	// growing are columns that a load found too short. They grow after the transaction.
 	growing *growth
 	// clean says that the connection can be used again once the transaction is committed, which drops what was dirty about it.
 	clean bool
-	over  bool
-}
-
-func (t *tx) ready() error {
-	switch {
-	case t.over:
-		return errFinished
-	case t.reader != nil:
-		return errors.New("using a transaction: the reader of its last query is still open")
-	case t.failed != nil:
-		return fmt.Errorf("using a transaction after an error: %w", t.failed)
-	}
-	return nil
-}
-
-// fail remembers err, if it is one, as the reason why t cannot be committed.
-func (t *tx) fail(err error) error {
-	if err != nil && t.failed == nil {
-		t.failed = err
-	}
-	return err
 }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	t.wrote = true
 	n, err := t.s.execute(ctx, sql, args)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
+		return 0, t.Fail(fmt.Errorf("executing in a transaction: %w", err))
 	}
 	return n, nil
 }
 
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	if (&pgwire.Tokens{SQL: sql}).Lead() != "select" {
 		t.wrote = true
 	}
-	err := pgwire.CheckText(sql)
-	if err == nil && pgwire.EndsTransaction(sql) {
-		err = pgwire.Refused("a transaction is not begun or ended by a statement")
-	}
+	err := pgwire.CheckStatement(sql)
 	var r *pgwire.Reader
 	if err == nil {
 		r, err = t.s.start(ctx, sql, args)
 	}
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
+		return nil, t.Fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
 	t.reader = r
-	r.Done = func(err error) { t.reader = nil; _ = t.fail(err) }
+	r.Done = func(err error) { t.reader = nil; _ = t.Fail(err) }
 	return r, nil
 }
 
@@ -172,11 +141,8 @@ const commitTimeout = 5 * time.Minute
 // rolled back instead, and the error of that call is returned. When the answer
 // is lost the books are asked what became of the transaction.
 func (t *tx) Commit() error {
-	if err := t.ready(); err != nil {
-		if !t.over {
-			err = errors.Join(fmt.Errorf("committing: %w", err), t.Rollback())
-		}
-		return err
+	if err := t.Ready(t.reader != nil); err != nil {
+		return t.GiveUp(err, t.Rollback)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -200,28 +166,20 @@ func (t *tx) commit(ctx context.Context) error {
 		}
 		t.marks = append(t.marks, m)
 	}
-	results, err := t.s.PG.Exec(ctx, "COMMIT").ReadAll()
-	switch {
-	case err == nil && len(results) == 1 && results[0].CommandTag.String() == "COMMIT":
-		return nil
-	case err == nil:
-		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "the server rolled the transaction back"}
-	case len(t.marks) == 0 || !pgwire.Lost(err):
-		return t.s.Fault(ctx, err, "")
-	}
-	t.s.Dirty = true
-	t.s.End() // so that another connection can be had where they are few
-	return t.w.outcome(ctx, t.marks[0], err)
+	return t.s.Commit(ctx, len(t.marks) > 0, func(ctx context.Context) (committed, known bool) {
+		there, err := t.w.committed(ctx, t.marks[0])
+		return there, err == nil
+	})
 }
 
 func (t *tx) finish() {
-	t.over = true
+	t.Over = true
 	t.s.End()
 }
 
 // Rollback gives everything up; after Commit or a first Rollback it does nothing.
 func (t *tx) Rollback() error {
-	if t.over {
+	if t.Over {
 		return nil
 	}
 	if t.reader != nil {
@@ -237,38 +195,6 @@ func (t *tx) Rollback() error {
 		}
 	}
 	return nil
-}
-
-const (
-	outcomeAttempts = 12
-	outcomeWait     = 50 * time.Millisecond
-)
-
-// outcome asks the books, over other connections, what became of the
-// transaction that wrote m, whose COMMIT was not answered because of cause.
-func (w *Warehouse) outcome(ctx context.Context, m mark, cause error) error {
-	doubt := &tidegate.Fault{
-		Action: tidegate.Retry, Code: "warehouse.in_doubt", Err: cause,
-		Message: "the connection broke during a commit and the server cannot be asked what became of it: " + pgwire.Redacted(cause),
-	}
-	wait := outcomeWait
-	for range outcomeAttempts {
-		if there, err := w.committed(ctx, m); err == nil {
-			if there {
-				return nil
-			}
-			return pgwire.ConnectionLost(cause)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return doubt
-		case <-timer.C:
-		}
-		wait = min(2*wait, 5*time.Second)
-	}
-	return doubt
 }
 
 // committed waits until nobody has the books locked, and then looks for m in them: a transaction that wrote m and

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/celltext"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
 
 // bind makes the parameters :1, :2 … of a statement. What has no type of its own on
@@ -49,11 +50,11 @@ func bind(sql string, args []any) (string, []any, error) {
 	}
 	for _, place := range places {
 		if place == "" {
-			return "", nil, wrongArguments(most, len(args))
+			return "", nil, sqlcheck.Arguments(most, len(args))
 		}
 	}
 	if most > len(args) {
-		return "", nil, wrongArguments(most, len(args))
+		return "", nil, sqlcheck.Arguments(most, len(args))
 	}
 	text.WriteString(sql[from:])
 	return text.String(), bound, nil
@@ -112,11 +113,4 @@ func param(arg any, n int) (place string, v any, err error) {
 	}
 	text, err := texts.Append(nil, arg)
 	return p, string(text), err
-}
-
-func wrongArguments(want, have int) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "sql.binding", Message: fmt.Sprintf("the statement has %d parameters and got %d values", want, have),
-		Hint: "give one value per parameter",
-	}
 }

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	sf "github.com/snowflakedb/gosnowflake"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/egress"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -150,7 +150,7 @@ func faultOf(number int, message, sql, role string) *tidegate.Fault {
 			break
 		}
 	}
-	f := &tidegate.Fault{Action: found.action, Code: found.code, Message: oneLine(message) + mark(sql, message), Hint: found.hint, After: found.after}
+	f := &tidegate.Fault{Action: found.action, Code: found.code, Message: oneLine(message) + excerpt(sql, message), Hint: found.hint, After: found.after}
 	if f.Hint == "" {
 		switch f.Code {
 		case "warehouse.permission", "sql.unknown":
@@ -222,28 +222,15 @@ func grant(message, role string) string {
 
 var position = regexp.MustCompile(`line (\d+) at position (-?\d+)`)
 
-// mark shows the line of a statement at the position that a message names, whose
-// columns are counted from 0.
-func mark(sql, message string) string {
+// excerpt shows the place that a message names.
+func excerpt(sql, message string) string {
 	m := position.FindStringSubmatch(message)
-	if m == nil || sql == "" {
+	if m == nil {
 		return ""
 	}
-	number, _ := strconv.Atoi(m[1])
-	column, _ := strconv.Atoi(m[2])
-	lines := strings.Split(sql, "\n")
-	if number < 1 || number > len(lines) {
-		return ""
-	}
-	line := strings.TrimSuffix(lines[number-1], "\r")
-	column = min(max(column, 0), utf8.RuneCountInString(line))
-	const width = 120
-	if runes := []rune(line); len(runes) > width { // keep the place in sight
-		from := max(0, min(column-width/2, len(runes)-width))
-		line, column = string(runes[from:from+width]), column-from
-	}
-	prefix := fmt.Sprintf("LINE %d: ", number)
-	return "\n" + prefix + strings.ReplaceAll(line, "\t", " ") + "\n" + strings.Repeat(" ", len(prefix)+column) + "^"
+	line, _ := strconv.Atoi(m[1])
+	before, _ := strconv.Atoi(m[2])
+	return sqlcheck.ExcerptAt(sql, line, before)
 }
 
 func noTable(t warehouse.Table, cause error) error {
@@ -251,10 +238,6 @@ func noTable(t warehouse.Table, cause error) error {
 		Action: tidegate.Halt, Code: "warehouse.no_table", Subject: "table " + t.String(), Message: "the table does not exist, or the role may not see it",
 		Hint: tidegate.FaultOf(cause).Hint, Err: fmt.Errorf("%w: %w", warehouse.ErrNoTable, cause),
 	}
-}
-
-func columnFault(name, message, hint string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.columns", Subject: fmt.Sprintf("column %q", name), Message: message, Hint: hint}
 }
 
 func refused(why string) *tidegate.Fault {

@@ -111,7 +111,7 @@ func (t *tx) remember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows := lines{cells: cells{plan: p, rows: tidegate.Rows(loadsSchema(), t.loads...)}}
+	rows := lines{cells: p.cells(tidegate.Rows(loadsSchema(), t.loads...))}
 	for {
 		text, err := rows.take(ctx, inlineBytes)
 		last := errors.Is(err, io.EOF)
@@ -145,16 +145,13 @@ const (
 // Commit makes everything durable. A transaction in which a call failed is rolled
 // back instead, and the error of that call is returned.
 func (t *tx) Commit() error {
-	if err := t.ready(); err != nil {
-		if !t.over {
-			err = errors.Join(fmt.Errorf("committing: %w", err), t.Rollback())
-		}
-		return err
+	if err := t.Ready(t.reader != nil); err != nil {
+		return t.GiveUp(err, t.Rollback)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	if err := t.commit(ctx); err != nil {
-		return errors.Join(fmt.Errorf("committing: %w", t.fail(err)), t.Rollback())
+		return errors.Join(fmt.Errorf("committing: %w", t.Fail(err)), t.Rollback())
 	}
 	t.finish(true)
 	return nil
@@ -237,8 +234,8 @@ func digits(id string) string {
 // finish ends the transaction; a session that is clean is used again. The files of
 // its loads go, as well as they can: the next attempt of the same load clears them, too.
 func (t *tx) finish(clean bool) {
-	t.over = true
-	t.release()
+	t.Over = true
+	t.held.Release()
 	switch {
 	case clean:
 		_ = t.conn.Close() // back into the pool
@@ -252,12 +249,12 @@ func (t *tx) finish(clean bool) {
 			t.w.log.DebugContext(ctx, "files could not be removed from the stage", "path", path, "error", err)
 		}
 	}
-	t.w.leave()
+	t.w.door.Leave()
 }
 
 // Rollback gives everything up; after Commit or a first Rollback it does nothing.
 func (t *tx) Rollback() error {
-	if t.over {
+	if t.Over {
 		return nil
 	}
 	if t.reader != nil {

@@ -14,7 +14,6 @@ import (
 var (
 	errDecimalWide  = errors.New("the number has more digits before the point than the column holds")
 	errDecimalScale = errors.New("the number has more digits after the point than the column holds")
-	errNullKey      = errors.New("a key column is NULL")
 )
 
 // appendValue writes a cell as the text that the column's type is read from, or

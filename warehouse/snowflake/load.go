@@ -10,12 +10,10 @@ import (
 	"strconv"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
-
-// maxLoadID is the longest ID of a load.
-const maxLoadID = 1024
 
 // inlineBytes is about how many bytes of rows travel with a statement; more go by
 // files, which costs three calls more and is faster from there on.
@@ -44,7 +42,7 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 		err = ctx.Err()
 	}
 	if err != nil {
-		return 0, errors.Join(t.fail(err), t.Rollback())
+		return 0, errors.Join(t.Fail(err), t.Rollback())
 	}
 	err = t.Commit()
 	if errors.Is(err, errLoaded) { // meanwhile, by another session
@@ -56,13 +54,6 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	return n, nil
 }
 
-func checkLoadID(id string) error {
-	if id == "" || len(id) > maxLoadID {
-		return fmt.Errorf("the load's ID has %d bytes, and between 1 and %d are allowed", len(id), maxLoadID)
-	}
-	return nil
-}
-
 // folder is where the files of a load are in the stage: the same load has the same
 // files. Of them Snowflake itself remembers for 64 days that they were copied.
 func folder(l warehouse.Load) string {
@@ -72,10 +63,10 @@ func folder(l warehouse.Load) string {
 }
 
 func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (n int64, err error) {
-	if err := checkLoadID(l.ID); err != nil {
+	if err := l.CheckID(); err != nil {
 		return 0, err
 	}
-	if err := t.hold(ctx, l.Table); err != nil {
+	if err := t.held.Take(ctx, &t.w.tables, l.Table); err != nil {
 		return 0, err
 	}
 	found, err := t.w.describe(ctx, t.on(), l.Table)
@@ -89,7 +80,7 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 	if was, err := t.loaded(ctx, l); err != nil || was {
 		return 0, err
 	}
-	lines := &lines{cells: cells{plan: p, rows: rows}}
+	lines := &lines{cells: p.cells(rows)}
 	few, err := lines.take(ctx, inlineBytes)
 	switch {
 	case errors.Is(err, io.EOF): // that was all
@@ -161,7 +152,7 @@ func (w *Warehouse) makeStage(ctx context.Context, t *tx) error {
 // lines writes rows as lines of JSON: an array of the row's number and of texts, so
 // that every value is read by SQL and none by a guess.
 type lines struct {
-	cells cells
+	cells celltext.Cells
 	done  bool
 }
 
@@ -186,7 +177,7 @@ func (l *lines) take(ctx context.Context, size int) (lines []byte, err error) {
 
 func (l *lines) row(ctx context.Context, dst []byte) ([]byte, error) {
 	dst = append(dst, '[')
-	dst = strconv.AppendInt(dst, l.cells.n, 10)
+	dst = strconv.AppendInt(dst, l.cells.Read, 10)
 	at := 0
 	null := func(until int) {
 		for ; at < until; at++ {
@@ -194,15 +185,15 @@ func (l *lines) row(ctx context.Context, dst []byte) ([]byte, error) {
 		}
 	}
 	start := len(dst)
-	err := l.cells.next(ctx, func(i int, text []byte) (err error) {
+	err := l.cells.Next(ctx, func(i int, text []byte) (err error) {
 		null(i)
 		at++
-		dst, err = appendQuoted(append(dst, ','), text)
+		dst, err = celltext.AppendQuoted(append(dst, ','), text)
 		return err
 	})
 	if err != nil {
 		return dst[:start], err
 	}
-	null(len(l.cells.plan.columns))
+	null(len(l.cells.Columns))
 	return append(dst, ']', '\n'), nil
 }

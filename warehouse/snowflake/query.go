@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/celltext"
 )
 
 // Query implements warehouse.Warehouse: one statement, checked by its text.
@@ -29,17 +30,17 @@ func (w *Warehouse) query(ctx context.Context, sql string, args []any) (*reader,
 	if err != nil {
 		return nil, err
 	}
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
 	o := on{db: w.reading}
 	a, err := w.do(ctx, o, request{op: "query", sql: bound, args: params})
 	if err != nil {
-		w.leave()
+		w.door.Leave()
 		return nil, err
 	}
 	r := w.reader(ctx, o, a)
-	r.done = func(error) { w.leave() }
+	r.done = func(error) { w.door.Leave() }
 	return r, nil
 }
 
@@ -102,7 +103,7 @@ func (r *reader) next(ctx context.Context) error {
 	for i := range r.columns {
 		v, err := r.parts.cell(i)
 		if err != nil {
-			return cellFault(r.columns[i].name, r.read+1, err)
+			return celltext.Unreadable(r.columns[i].name, r.read+1, err)
 		}
 		r.row[i] = v
 	}
@@ -134,26 +135,4 @@ func (r *reader) Close() error {
 	defer r.mu.Unlock()
 	r.finish(errReaderClosed)
 	return nil
-}
-
-// drain returns all rows of a small result.
-func drain(ctx context.Context, r *reader) (all []tidegate.Row, err error) {
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for {
-		row, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, append(tidegate.Row{}, row...))
-	}
-}
-
-func cellFault(column string, row int64, err error) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "warehouse.value", Subject: fmt.Sprintf("column %q", column), Message: fmt.Sprintf("the value in row %d %s", row, err),
-		Hint: "correct it, or turn it into NULL or text in the query", Err: err,
-	}
 }

@@ -19,10 +19,10 @@ type table struct {
 
 // Describe implements warehouse.Warehouse.
 func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	found, err := w.describe(ctx, on{}, t)
 	if err != nil {
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
@@ -54,10 +54,10 @@ func (w *Warehouse) describe(ctx context.Context, o on, t warehouse.Table) (*tab
 // changes a table; what other processes do at the same time converges, because a
 // change that another was quicker with is looked at again.
 func (w *Warehouse) Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	have, err := w.ensure(ctx, on{}, t, s)
 	if err != nil {
 		return nil, fmt.Errorf("ensuring table %s: %w", t, err)

@@ -30,6 +30,17 @@ type request struct {
 	file     bool  // a PUT, whose failure is an error
 }
 
+// size is about how many bytes it takes to keep the request.
+func (r request) size() int {
+	n := len(r.sql)
+	for _, a := range r.args {
+		if text, ok := a.(string); ok {
+			n += len(text)
+		}
+	}
+	return n
+}
+
 // streamer is what the driver's sessions are: a result comes as parts, each of
 // which is fetched when it is asked for.
 type streamer interface {
@@ -142,7 +153,7 @@ func (w *Warehouse) all(ctx context.Context, o on, r request) ([]tidegate.Row, e
 	if err != nil {
 		return nil, err
 	}
-	return drain(ctx, w.reader(ctx, o, a))
+	return tidegate.AllRows(ctx, w.reader(ctx, o, a))
 }
 
 // changed runs a statement and says how many rows it wrote: Snowflake answers a
@@ -162,7 +173,7 @@ func (w *Warehouse) changed(ctx context.Context, o on, r request) (n int64, err 
 	if len(counts) == 0 {
 		return 0, nil
 	}
-	rows, err := drain(ctx, w.reader(ctx, o, a))
+	rows, err := tidegate.AllRows(ctx, w.reader(ctx, o, a))
 	if err != nil {
 		return 0, err
 	}

@@ -1,17 +1,13 @@
 package snowflake
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/sqlcheck"
 )
-
-// maxStatement is the longest statement that is sent; Snowflake takes a megabyte,
-// and says so itself.
-const maxStatement = 8 << 20
 
 // tokens reads Snowflake's SQL as its lexer does, as far as it takes to tell words
 // from texts, names and comments.
@@ -125,7 +121,7 @@ var harmless = []string{
 // checkQuery refuses what is not one reading statement. It is a second lock on
 // the door: the first is a role that may only read.
 func checkQuery(sql string) error {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return err
 	}
 	t := &tokens{sql: sql}
@@ -146,7 +142,7 @@ func checkQuery(sql string) error {
 	}
 	switch word {
 	case "":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
+		return sqlcheck.Empty()
 	case "with":
 		if rest := *t; rest.leadsToWrite() {
 			return refused("the statement is not a query")
@@ -204,15 +200,15 @@ func (t *tokens) oneStatement(reads bool) error {
 // checkStatement refuses what is not one statement, or one about transactions,
 // which belong to Begin.
 func checkStatement(sql string) error {
-	if err := checkText(sql); err != nil {
+	if err := sqlcheck.Text(sql); err != nil {
 		return err
 	}
 	t := &tokens{sql: sql}
 	switch t.next() {
 	case "":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: "the statement is empty", Hint: "send one statement"}
+		return sqlcheck.Empty()
 	case "begin", "commit", "rollback", "start", ";":
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "a transaction is not begun or ended by a statement", Hint: "use Begin, Commit and Rollback"}
+		return sqlcheck.NoTransactions()
 	case "declare", "execute", "call", "set", "unset", "use", "let", "put", "get", "remove", "rm":
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.refused", Message: "scripts, files and settings of the session are not taken", Hint: "send one statement at a time"}
 	}
@@ -226,20 +222,4 @@ func changesCatalogue(sql string) bool {
 		return true
 	}
 	return false
-}
-
-// checkText refuses what the wire cannot carry.
-func checkText(sql string) error {
-	var why string
-	switch {
-	case len(sql) > maxStatement:
-		why = fmt.Sprintf("the statement is longer than %d bytes", maxStatement)
-	case strings.IndexByte(sql, 0) >= 0:
-		why = "the statement holds a NUL character"
-	case !utf8.ValidString(sql):
-		why = "the statement is not valid UTF-8"
-	default:
-		return nil
-	}
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sql.syntax", Message: why, Hint: "correct the statement"}
 }

@@ -17,10 +17,10 @@ const maxListed = 1_000_000
 
 // Tables implements warehouse.Lister: tables and views of the database that the role may see.
 func (w *Warehouse) Tables(ctx context.Context) (tables []warehouse.Table, err error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	o := on{db: w.reading}
 	a, err := w.do(ctx, o, request{op: "list", sql: "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema <> 'INFORMATION_SCHEMA' ORDER BY table_schema, table_name"})
 	if err != nil {
@@ -66,10 +66,10 @@ func (w *Warehouse) explain(ctx context.Context, sql string) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	rows, err := w.all(ctx, on{db: w.reading}, request{op: "estimate", sql: "EXPLAIN USING JSON " + bound, args: params})
 	if err != nil {
 		return nil, err

@@ -3,10 +3,11 @@ package snowflake
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/turns"
+	"github.com/tidegate/tidegate/internal/txstate"
 	"github.com/tidegate/tidegate/warehouse"
 )
 
@@ -14,12 +15,12 @@ import (
 func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	err := checkStatement(sql)
 	if err == nil {
-		err = w.enter()
+		err = w.door.Enter()
 	}
 	if err != nil {
 		return 0, fmt.Errorf("executing a statement: %w", err)
 	}
-	defer w.leave()
+	defer w.door.Leave()
 	bound, params, err := bind(sql, args)
 	var n int64
 	if err == nil {
@@ -41,10 +42,10 @@ func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) {
 }
 
 func (w *Warehouse) begin(ctx context.Context) (*tx, error) {
-	if err := w.enter(); err != nil {
+	if err := w.door.Enter(); err != nil {
 		return nil, err
 	}
-	t := &tx{w: w, done: make(map[string][]tidegate.Row), held: make(map[warehouse.Table]func())}
+	t := &tx{w: w, done: make(map[string][]tidegate.Row)}
 	err := w.bookkeeping(ctx)
 	if err == nil {
 		err = t.begin(ctx)
@@ -53,7 +54,7 @@ func (w *Warehouse) begin(ctx context.Context) (*tx, error) {
 		if t.conn != nil {
 			discard(t.conn)
 		}
-		w.leave()
+		w.door.Leave()
 		return nil, err
 	}
 	return t, nil
@@ -78,86 +79,37 @@ func (t *tx) begin(ctx context.Context) (err error) {
 
 // tx is one transaction.
 type tx struct {
+	txstate.State
 	w      *Warehouse
 	conn   *sql.Conn
 	reader *reader
-	done   map[string][]tidegate.Row  // IDs of loads that were looked up: the tables they are in
-	loads  []tidegate.Row             // of this transaction, for loadsTable
-	paths  []string                   // of its files in the stage
-	held   map[warehouse.Table]func() // turns as a user of a table
-	log    log
+	done   map[string][]tidegate.Row   // IDs of loads that were looked up: the tables they are in
+	loads  []tidegate.Row              // of this transaction, for loadsTable
+	paths  []string                    // of its files in the stage
+	held   turns.Held[warehouse.Table] // turns as a user of a table
+	log    txstate.Log[request]        // Snowflake commits before it changes a table
 	wrote  bool
-	failed error // the first error that left the transaction without its full effect
-	over   bool
 }
-
-var errFinished = errors.New("the transaction is over")
 
 func (t *tx) on() on { return on{conn: t.conn} }
-
-// log is what a transaction has done, so that it can be done again after a change
-// of a table, before which Snowflake would commit it.
-type log struct {
-	requests []request
-	rows     []int64
-	bytes    int
-	lost     bool // there was too much to keep
-}
-
-const maxLog = 32 << 20
-
-func (l *log) add(r request, rows int64) {
-	l.bytes += len(r.sql)
-	for _, a := range r.args {
-		if text, ok := a.(string); ok {
-			l.bytes += len(text)
-		}
-	}
-	if l.bytes > maxLog {
-		*l = log{lost: true, bytes: l.bytes}
-	}
-	if !l.lost {
-		l.requests, l.rows = append(l.requests, r), append(l.rows, rows)
-	}
-}
-
-func (t *tx) ready() error {
-	switch {
-	case t.over:
-		return errFinished
-	case t.reader != nil:
-		return errors.New("using a transaction: the reader of its last query is still open")
-	case t.failed != nil:
-		return fmt.Errorf("using a transaction after an error: %w", t.failed)
-	}
-	return nil
-}
-
-// fail remembers err, if it is one, as the reason why t cannot be committed.
-func (t *tx) fail(err error) error {
-	if err != nil && t.failed == nil {
-		t.failed = err
-	}
-	return err
-}
 
 // run runs a statement that writes, and remembers it.
 func (t *tx) run(ctx context.Context, r request) (int64, error) {
 	t.wrote = true
 	n, err := t.w.changed(ctx, t.on(), r)
 	if err == nil {
-		t.log.add(r, n)
+		t.log.Add(r, r.size(), n)
 	}
 	return n, err
 }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := t.exec(ctx, sql, args)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("executing in a transaction: %w", err))
+		return 0, t.Fail(fmt.Errorf("executing in a transaction: %w", err))
 	}
 	return n, nil
 }
@@ -180,15 +132,15 @@ func (t *tx) exec(ctx context.Context, sql string, args []any) (int64, error) {
 }
 
 func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	r, err := t.query(ctx, sql, args)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("querying in a transaction: %w", err))
+		return nil, t.Fail(fmt.Errorf("querying in a transaction: %w", err))
 	}
 	t.reader = r
-	r.done = func(err error) { t.reader = nil; _ = t.fail(err) }
+	r.done = func(err error) { t.reader = nil; _ = t.Fail(err) }
 	return r, nil
 }
 
@@ -211,7 +163,7 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*reader, error)
 	}
 	if checkQuery(sql) != nil {
 		t.wrote = true
-		t.log.add(r, -1) // how many rows it wrote, only its result says
+		t.log.Add(r, r.size(), -1) // how many rows it wrote, only its result says
 	}
 	return t.w.reader(ctx, t.on(), a), nil
 }
@@ -219,12 +171,12 @@ func (t *tx) query(ctx context.Context, sql string, args []any) (*reader, error)
 // Ensure changes the table outside of the transaction. When there is something to
 // change, the transaction is rolled back before and done again after it.
 func (t *tx) Ensure(ctx context.Context, table warehouse.Table, want tidegate.Schema) (tidegate.Schema, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return nil, err
 	}
 	have, err := t.ensure(ctx, table, want)
 	if err != nil {
-		return nil, t.fail(fmt.Errorf("ensuring table %s in a transaction: %w", table, err))
+		return nil, t.Fail(fmt.Errorf("ensuring table %s in a transaction: %w", table, err))
 	}
 	return have, nil
 }
@@ -245,72 +197,35 @@ func (t *tx) ensure(ctx context.Context, table warehouse.Table, want tidegate.Sc
 
 // apart does what Snowflake does outside of transactions only.
 func (t *tx) apart(ctx context.Context, change func(o on) error) error {
-	if t.log.lost {
-		return &tidegate.Fault{
-			Action: tidegate.Halt, Code: "warehouse.order", Message: "a table cannot be changed in a transaction that has written this much",
-			Hint: "call Ensure before the transaction's first load",
-		}
+	if err := t.log.Kept(); err != nil {
+		return err
 	}
 	if _, err := t.w.do(ctx, t.on(), request{op: "rollback", sql: "ROLLBACK"}); err != nil {
 		return err
 	}
-	held := t.release()
+	held := t.held.Release()
 	if err := change(t.on()); err != nil {
 		return err
 	}
 	for _, table := range held {
-		if err := t.hold(ctx, table); err != nil {
+		if err := t.held.Take(ctx, &t.w.tables, table); err != nil {
 			return err
 		}
 	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	before := t.log
-	t.log = log{}
-	for i, r := range before.requests {
-		n, err := t.run(ctx, r)
-		if err == nil && before.rows[i] >= 0 && n != before.rows[i] {
-			err = &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.conflict", Message: "another transaction changed rows while a table was changed for this one"}
-		}
-		if err != nil {
-			return fmt.Errorf("repeating a statement: %w", err)
-		}
-	}
-	return nil
-}
-
-// hold keeps a table from being rewritten until the transaction is over.
-func (t *tx) hold(ctx context.Context, table warehouse.Table) error {
-	if t.held[table] != nil {
-		return nil
-	}
-	done, err := t.w.tables.Together(ctx, table)
-	if err != nil {
-		return fmt.Errorf("waiting for a change of the table: %w", err)
-	}
-	t.held[table] = done
-	return nil
-}
-
-func (t *tx) release() []warehouse.Table {
-	var tables []warehouse.Table
-	for table, done := range t.held {
-		done()
-		tables = append(tables, table)
-	}
-	clear(t.held)
-	return tables
+	return t.log.Again(ctx, t.run)
 }
 
 // Load writes rows; the load is remembered when the transaction commits (Invariant 3).
 func (t *tx) Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error) {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
 	}
 	n, err := t.load(ctx, l, rows)
 	if err != nil {
-		return 0, t.fail(fmt.Errorf("loading into %s: %w", l.Table, err))
+		return 0, t.Fail(fmt.Errorf("loading into %s: %w", l.Table, err))
 	}
 	return n, nil
 }

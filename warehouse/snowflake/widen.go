@@ -14,11 +14,11 @@ var _ warehouse.Widener = (*tx)(nil)
 // Widen implements warehouse.Widener. Snowflake commits before it changes a table: the column is wide
 // at once and for everybody, and stays so when the transaction is rolled back.
 func (t *tx) Widen(ctx context.Context, table warehouse.Table, c tidegate.Column) error {
-	if err := t.ready(); err != nil {
+	if err := t.Ready(t.reader != nil); err != nil {
 		return err
 	}
 	if err := t.widen(ctx, table, c); err != nil {
-		return t.fail(fmt.Errorf("widening table %s: %w", table, err))
+		return t.Fail(fmt.Errorf("widening table %s: %w", table, err))
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (t *tx) widen(ctx context.Context, table warehouse.Table, c tidegate.Column
 func (t *table) widening(c tidegate.Column) (change, error) {
 	at := sqltext.IndexFold(schemaOf(t.columns), c.Name)
 	if at < 0 {
-		return change{}, columnFault(c.Name, "there is no such column in "+t.String(), "look at the table's columns")
+		return change{}, sqltext.ColumnFault(c.Name, "there is no such column in "+t.String(), "look at the table's columns")
 	}
 	from, to := t.columns[at].typ, declared(c.Type)
 	switch {

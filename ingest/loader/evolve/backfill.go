@@ -83,7 +83,7 @@ func (w *widening) backfill(ctx context.Context) error {
 // stager is where values are staged, and what they are made of is read: the transaction, or
 // before a unit the warehouse.
 type stager interface {
-	querier
+	warehouse.Querier
 	Ensure(ctx context.Context, t warehouse.Table, s tidegate.Schema) (tidegate.Schema, error)
 	Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error)
 }
@@ -132,11 +132,11 @@ func (w *widening) rounds() bool {
 
 // sharpen reads the next part of the values that the column held less exactly than they
 // were sent; their rows' `_unmapped` has them.
-func (w *widening) sharpen(ctx context.Context, in querier, n names, last string) (rows []tidegate.Row, next string, err error) {
+func (w *widening) sharpen(ctx context.Context, in warehouse.Querier, n names, last string) (rows []tidegate.Row, next string, err error) {
 	p := w.d.Placeholder
 	bytes := 0
 	next = last
-	err = each(ctx, in, string("SELECT t.id, t."+n.unmapped+", t."+n.column+" FROM "+n.table+" AS t WHERE t.id > "+p(1)+" AND t."+n.unmapped+" IS NOT NULL AND t."+n.column+
+	err = warehouse.Each(ctx, in, string("SELECT t.id, t."+n.unmapped+", t."+n.column+" FROM "+n.table+" AS t WHERE t.id > "+p(1)+" AND t."+n.unmapped+" IS NOT NULL AND t."+n.column+
 		" IS NOT NULL ORDER BY t.id LIMIT "+number(partRows)), []any{last}, func(row tidegate.Row) error {
 		if bytes >= partBytes {
 			return nil
@@ -166,11 +166,11 @@ func staged(id string, was any, r shape.Restored) tidegate.Row {
 
 // restore reads the next part of what was set aside, after row last. It returns last when
 // there is no more.
-func (w *widening) restore(ctx context.Context, in querier, n names, last string) (rows []tidegate.Row, next string, err error) {
+func (w *widening) restore(ctx context.Context, in warehouse.Querier, n names, last string) (rows []tidegate.Row, next string, err error) {
 	p := w.d.Placeholder
 	bytes := 0
 	next = last
-	err = each(ctx, in, string("SELECT d.row_id, d.column_value, d.value_type, t."+n.unmapped+" FROM "+n.discards+" AS d JOIN "+n.table+" AS t ON t.id = d.row_id WHERE d.table_name = "+p(1)+
+	err = warehouse.Each(ctx, in, string("SELECT d.row_id, d.column_value, d.value_type, t."+n.unmapped+" FROM "+n.discards+" AS d JOIN "+n.table+" AS t ON t.id = d.row_id WHERE d.table_name = "+p(1)+
 		" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+" AND d.row_id > "+p(3)+" AND t."+n.column+" IS NULL ORDER BY d.row_id, d.column_value LIMIT "+number(partRows)),
 		[]any{w.table.Name, w.column, last}, func(row tidegate.Row) error {
 			if bytes >= partBytes {

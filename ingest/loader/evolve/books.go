@@ -2,9 +2,7 @@ package evolve
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -162,7 +160,7 @@ func (l Log) Collisions(ctx context.Context, wh Warehouse, limit int) ([]NameCol
 		return nil, err
 	}
 	var all []NameCollision
-	err = each(ctx, wh, string("SELECT min(noticed_at), table_schema, table_name, coalesce(column_name, ''), kept, other FROM "+table+
+	err = warehouse.Each(ctx, wh, string("SELECT min(noticed_at), table_schema, table_name, coalesce(column_name, ''), kept, other FROM "+table+
 		" GROUP BY 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 LIMIT "+number(limit)), nil, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
 		all = append(all, NameCollision{at, str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5])})
@@ -201,7 +199,7 @@ func (l Log) History(ctx context.Context, wh Warehouse, schema, table string, li
 		where += joint + f.column + " = " + d.Placeholder(len(args))
 	}
 	var all []ColumnChange
-	err = each(ctx, wh, string("SELECT changed_at, table_schema, table_name, column_name, change, old_type, new_type, source, raw_name, message_id, journal_offset, changed_by, backfilled FROM "+
+	err = warehouse.Each(ctx, wh, string("SELECT changed_at, table_schema, table_name, column_name, change, old_type, new_type, source, raw_name, message_id, journal_offset, changed_by, backfilled FROM "+
 		from+where+" ORDER BY changed_at DESC, table_schema, table_name, column_name LIMIT "+number(limit)), args, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
 		n, _ := row[12].(int64)
@@ -231,30 +229,4 @@ func number(n int) sqltext.Text { return sqltext.Text(strconv.Itoa(n)) }
 func str(v any) string {
 	s, _ := v.(string)
 	return s
-}
-
-// querier is what a warehouse and a transaction have in common.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
-}
-
-// each calls use for every row of a query. A row is valid until use returns.
-func each(ctx context.Context, q querier, sql string, args []any, use func(tidegate.Row) error) (err error) {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		row, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = use(row)
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

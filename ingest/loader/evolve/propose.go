@@ -89,7 +89,7 @@ func propose(ctx context.Context, q Warehouse, t warehouse.Table, c tidegate.Col
 		return c.Type, err
 	}
 	var e evidence
-	err = each(ctx, q, string("SELECT DISTINCT value_type, CASE WHEN value_type IN ('int', 'float', 'number') THEN column_value ELSE '' END FROM "+from+
+	err = warehouse.Each(ctx, q, string("SELECT DISTINCT value_type, CASE WHEN value_type IN ('int', 'float', 'number') THEN column_value ELSE '' END FROM "+from+
 		" WHERE table_name = "+d.Placeholder(1)+" AND column_name = "+d.Placeholder(2)+" AND reason IN "+bothReasons+
 		" LIMIT "+number(maxEvidence)), []any{t.Name, c.Name}, func(row tidegate.Row) error {
 		e.add(str(row[0]), str(row[1]))
@@ -139,7 +139,7 @@ func both(a, b tidegate.Type) tidegate.Type {
 }
 
 // exactInts says whether doubles hold the whole numbers of a column as they are.
-func exactInts(ctx context.Context, q querier, d sqltext.Dialect, t warehouse.Table, column string) (bool, error) {
+func exactInts(ctx context.Context, q warehouse.Querier, d sqltext.Dialect, t warehouse.Table, column string) (bool, error) {
 	from, err := d.Table(t.Schema, t.Name)
 	if err != nil {
 		return false, err
@@ -149,7 +149,7 @@ func exactInts(ctx context.Context, q querier, d sqltext.Dialect, t warehouse.Ta
 		return false, err
 	}
 	exact := true
-	err = each(ctx, q, string("SELECT min("+name+"), max("+name+") FROM "+from), nil, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, q, string("SELECT min("+name+"), max("+name+") FROM "+from), nil, func(row tidegate.Row) error {
 		for _, v := range row {
 			if n, ok := v.(int64); ok && (n > maxExactInt || n < -maxExactInt) {
 				exact = false

@@ -138,7 +138,7 @@ func conflictsOf(ctx context.Context, wh Warehouse, schema, table string) (map[s
 	}
 	// Both reasons that a wider type mends are one conflict of the column.
 	all := make(map[string][]ColumnConflict)
-	err = each(ctx, wh, string("SELECT table_name, column_name, CASE WHEN reason IN "+bothReasons+" THEN 'type_conflict' ELSE reason END, value_type, max(column_type), "+
+	err = warehouse.Each(ctx, wh, string("SELECT table_name, column_name, CASE WHEN reason IN "+bothReasons+" THEN 'type_conflict' ELSE reason END, value_type, max(column_type), "+
 		"count(*), min(received_at), max(received_at), min(column_value) FROM "+from+where+" GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"), args, func(row tidegate.Row) error {
 		name := str(row[0])
 		list := all[name]

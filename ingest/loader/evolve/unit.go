@@ -36,7 +36,7 @@ func (w *widening) stageAhead(ctx context.Context, wh Warehouse) error {
 	if w.table.Name == shape.EventsTable {
 		only = " WHERE t.type = 'identify'"
 	}
-	err = each(ctx, wh, string("SELECT count(DISTINCT u.id) FROM "+n.users+" AS u JOIN "+n.table+" AS t ON t.user_id = u.id JOIN "+n.staging+" AS s ON t.id = s.row_id"+only), nil, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, wh, string("SELECT count(DISTINCT u.id) FROM "+n.users+" AS u JOIN "+n.table+" AS t ON t.user_id = u.id JOIN "+n.staging+" AS s ON t.id = s.row_id"+only), nil, func(row tidegate.Row) error {
 		w.result.Users, _ = row[0].(int64)
 		return nil
 	})

@@ -208,7 +208,7 @@ func (w *widening) count(ctx context.Context, wh Warehouse) error {
 		return err
 	}
 	p := w.d.Placeholder
-	err = each(ctx, wh, string("SELECT count(*) FROM "+name+" WHERE table_name = "+p(1)+" AND column_name = "+p(2)+" AND reason IN "+bothReasons),
+	err = warehouse.Each(ctx, wh, string("SELECT count(*) FROM "+name+" WHERE table_name = "+p(1)+" AND column_name = "+p(2)+" AND reason IN "+bothReasons),
 		[]any{w.table.Name, w.column}, func(row tidegate.Row) error {
 			w.result.Values, _ = row[0].(int64)
 			return nil
@@ -233,7 +233,7 @@ func (w *widening) cutShort(ctx context.Context, wh Warehouse) (tidegate.Type, e
 		return was, err
 	}
 	where, args := w.itself()
-	err = each(ctx, wh, string("SELECT old_type FROM "+name+where), args, func(row tidegate.Row) (err error) {
+	err = warehouse.Each(ctx, wh, string("SELECT old_type FROM "+name+where), args, func(row tidegate.Row) (err error) {
 		was, err = ParseType(str(row[0]))
 		return err
 	})

@@ -3,6 +3,8 @@ package rstest
 import (
 	"bytes"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -24,6 +26,8 @@ type proxied struct {
 	// bytes says which parameters of the statement that was described last are VARBYTE.
 	bytes []bool
 	hexed []bool // columns of the result that are
+	// named says, of statements that are prepared, which parameters the catalogue's names are compared with.
+	named map[string]map[int]bool
 }
 
 // begin handles the first message; false when there is nothing more to do.
@@ -145,8 +149,25 @@ func (p *proxied) parse(m *pgproto3.Parse) error {
 		}
 		return nil
 	}
+	if p.named == nil {
+		p.named = map[string]map[int]bool{}
+	}
+	p.named[m.Name] = namesIn(m.Query)
 	p.server.Send(&pgproto3.Parse{Name: m.Name, Query: sql, ParameterOIDs: m.ParameterOIDs})
 	return nil
+}
+
+var nameParameter = regexp.MustCompile(`\b(?:nspname|relname|attname|namespace_name|relation_name) = \$(\d+)`)
+
+// namesIn are the parameters, from 0, that a statement compares with the catalogue's names.
+func namesIn(sql string) map[int]bool {
+	named := map[int]bool{}
+	for _, m := range nameParameter.FindAllStringSubmatch(sql, -1) {
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			named[n-1] = true
+		}
+	}
+	return named
 }
 
 // bind writes parameters as PostgreSQL wants them.
@@ -156,19 +177,11 @@ func (p *proxied) bind(m *pgproto3.Bind) *pgproto3.Bind {
 		case value == nil:
 		case i < len(p.bytes) && p.bytes[i]:
 			m.Parameters[i] = append([]byte(`\x`), value...)
-		case len(value) > 63 && len(value) <= 127:
-			if alias := p.c.short(string(value)); p.known(alias) {
-				m.Parameters[i] = []byte(alias)
-			}
+		case p.named[m.PreparedStatement][i]:
+			m.Parameters[i] = []byte(p.c.short(string(value)))
 		}
 	}
 	return m
-}
-
-// known says whether something is called so: a value that looks like a long name is then taken for it.
-func (p *proxied) known(alias string) bool {
-	_, ok := p.c.names.Load(alias)
-	return ok
 }
 
 func (p *proxied) query(sql string) error {
