@@ -140,8 +140,9 @@ race-core: require-cc
 lint: require-cc $(LINT)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(LINT) run --build-tags '$(TAGS)' ./...
-	cd sdk-go && "$(CURDIR)/$(LINT)" run -c ../.golangci.yml ./...
-	cd sdk-go && GOWORK=off go mod tidy -diff
+	@set -e; for module in sdk-go sdk-go/bench e2e proto/generate; do echo "linting $$module"; \
+	  (cd $$module && GOWORK=$$(case $$module in sdk-go/bench|proto/generate) echo off;; esac) "$(CURDIR)/$(LINT)" run -c "$(CURDIR)/.golangci.yml" --build-tags '$(TAGS)' ./...); done
+	@set -e; for module in sdk-go e2e; do (cd $$module && GOWORK=off go mod tidy -diff); done
 	go mod verify >/dev/null
 	go mod tidy -diff
 

@@ -129,7 +129,7 @@ func people(ctx context.Context, path string, rows int) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	_, err = db.ExecContext(ctx, fmt.Sprintf(`CREATE TABLE people AS SELECT range AS id, 'user' || range || '@example.com' AS email, 'First' || (range %% 1000) AS fn, 'Last' || (range %% 5000) AS ln,
 		(range %% 100)::INTEGER AS age, (range * 1.25)::DECIMAL(18,2) AS ltv, TIMESTAMP '2024-01-01' + to_seconds(range %% 1000000) AS seen, 'plan' || (range %% 5) AS plan FROM range(%d)`, rows))
 	return err

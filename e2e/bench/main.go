@@ -75,7 +75,7 @@ func main() {
 	if len(os.Args) > 2 {
 		if baseline, ok := baselines[os.Args[1]]; ok {
 			if err := baseline(os.Args[2:]); err != nil {
-				fmt.Fprintln(os.Stderr, "bench:", err)
+				_, _ = fmt.Fprintln(os.Stderr, "bench:", err)
 				os.Exit(1)
 			}
 			return
@@ -98,7 +98,10 @@ func main() {
 		name string
 		run  func(context.Context) error
 	}{
-		{"start", b.start}, {"ingest", b.ingest}, {"load", b.load}, {"fresh", b.fresh},
+		{"start", b.start},
+		{"ingest", b.ingest},
+		{"load", b.load},
+		{"fresh", b.fresh},
 		{"diffing", func(ctx context.Context) error { return b.diffing(ctx, *rows) }},
 		{"packages", func(ctx context.Context) error { return b.packages(ctx, *rows) }},
 		{"warehouses", b.warehouses},
@@ -108,15 +111,15 @@ func main() {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), part.name) {
 			continue
 		}
-		fmt.Fprintf(b.log, "measuring %s\n", part.name)
+		_, _ = fmt.Fprintf(b.log, "measuring %s\n", part.name)
 		if err := part.run(ctx); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", part.name, err)
+			_, _ = fmt.Fprintf(os.Stderr, "bench: %s: %v\n", part.name, err)
 			failed = true
 		}
 	}
 	b.print(os.Stdout)
 	if err := b.write(*out); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+		_, _ = fmt.Fprintln(os.Stderr, "bench:", err)
 		failed = true
 	}
 	if failed {
@@ -138,7 +141,7 @@ func (b *bench) add(r Row, met func(Row) bool) {
 
 func (b *bench) print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 2, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "id\tworkload\tours\tbaseline\tratio\tgoal\tmet\t")
+	_, _ = fmt.Fprintln(tw, "id\tworkload\tours\tbaseline\tratio\tgoal\tmet\t")
 	for _, r := range b.rows {
 		base, ratio, met := "", "", ""
 		if r.Baseline != 0 {
@@ -157,7 +160,7 @@ func (b *bench) print(w io.Writer) {
 		if note != "" {
 			note = " (" + note + ")"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s %s%s\t%s\t%s\t%s\t%s\t\n", r.ID, r.Workload, number(r.Value), r.Unit, note, base, ratio, r.Goal, met)
+		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s %s%s\t%s\t%s\t%s\t%s\t\n", r.ID, r.Workload, number(r.Value), r.Unit, note, base, ratio, r.Goal, met)
 	}
 	_ = tw.Flush()
 }

@@ -46,7 +46,7 @@ func (b *bench) warehouses(ctx context.Context) error {
 			return err
 		}
 		if len(lines) == 0 {
-			fmt.Fprintf(b.log, "WITHOUT %s: its engine is not there\n", name)
+			_, _ = fmt.Fprintf(b.log, "WITHOUT %s: its engine is not there\n", name)
 		}
 		for _, r := range benchRows("B9", lines) {
 			r.Workload = name + " " + r.Workload
@@ -66,7 +66,7 @@ func runBenchmarks(ctx context.Context, pkg, run, benchtime, env string) (lines 
 	if err != nil {
 		return nil, 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary, err := testBinary(ctx, dir, pkg)
 	if err != nil {
 		return nil, 0, err

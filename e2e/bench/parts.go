@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -68,8 +69,10 @@ func (b *bench) ingest(ctx context.Context) error {
 			goal, met = "≥ "+number(w.atRate), func(r Row) bool { return r.Value >= w.atRate }
 		}
 		note := fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, %.1f CPU s/M, RSS %.0f MiB", median(p50), median(p99), median(cpu), median(rss))
-		b.add(Row{ID: "B1", Workload: w.name, Value: median(ours), Unit: "events/s", Baseline: median(base), Against: "read and discard", Goal: goal, Note: note,
-			Beside: []Beside{{Against: "bare: scan, group commit, fdatasync", Value: median(bare), Ratio: median(ours) / median(bare)}}}, met)
+		b.add(Row{
+			ID: "B1", Workload: w.name, Value: median(ours), Unit: "events/s", Baseline: median(base), Against: "read and discard", Goal: goal, Note: note,
+			Beside: []Beside{{Against: "bare: scan, group commit, fdatasync", Value: median(bare), Ratio: median(ours) / median(bare)}},
+		}, met)
 		b.add(Row{ID: "B8", Workload: w.name + ", while loading", Value: median(loading), Unit: "events/s", Baseline: median(ours), Against: "alone", Goal: "≥ 0.60×"},
 			func(r Row) bool { return r.Ratio >= 0.6 })
 	}
@@ -144,7 +147,7 @@ func (b *bench) durable(ctx context.Context, w workload, run string) (m measured
 		return m, err
 	}
 	if m.solo.Errors+m.solo.Refused+m.loading.Errors+m.loading.Refused > 0 {
-		return m, fmt.Errorf("%d requests were refused or failed (%v)", m.solo.Errors+m.solo.Refused+m.loading.Errors+m.loading.Refused, m.solo.LastError)
+		return m, errors.Join(fmt.Errorf("%d requests were refused or failed", m.solo.Errors+m.solo.Refused+m.loading.Errors+m.loading.Refused), m.solo.LastError)
 	}
 	return m, s.verify(ctx, m.solo.Acked, m.loading.Acked)
 }
@@ -241,7 +244,9 @@ func (b *bench) fresh(ctx context.Context) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	stop()
-	<-done
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
 	p95 := percentile(ages, 0.95)
 	b.add(Row{ID: "B3", Workload: "200 → queryable at 5,000 events/s, p95", Value: p95, Unit: "s", Goal: "≤ 2 s"}, func(r Row) bool { return r.Value <= 2 })
 	return nil

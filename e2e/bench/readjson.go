@@ -24,7 +24,7 @@ func readJSON(ctx context.Context, events int) (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	file := filepath.Join(dir, "events.ndjson")
 	if err := writeEvents(file, events); err != nil {
 		return 0, err
@@ -33,7 +33,7 @@ func readJSON(ctx context.Context, events int) (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	begin := time.Now()
 	const from = ` from read_json($1, format='newline_delimited', columns={
 		"messageId": 'VARCHAR', "anonymousId": 'VARCHAR', "userId": 'VARCHAR', "event": 'VARCHAR', "timestamp": 'TIMESTAMPTZ', "sentAt": 'TIMESTAMPTZ',

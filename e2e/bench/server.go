@@ -211,20 +211,28 @@ func (s *server) caughtUp(ctx context.Context, within time.Duration) error {
 	return fmt.Errorf("the loader did not catch up within %v", within)
 }
 
-// lag returns how many events wait before the loader.
-func (s *server) lag() (int64, bool) {
+// readiness is what /readyz says of the stages.
+type readiness struct {
+	Stages []struct {
+		Name       string  `json:"name"`
+		LagEvents  int64   `json:"lag_events"`
+		LagSeconds float64 `json:"lag_seconds"`
+	} `json:"stages"`
+}
+
+func (s *server) readiness() (r readiness, err error) {
 	resp, err := http.Get("http://" + s.admin + "/readyz")
 	if err != nil {
-		return 0, false
+		return r, err
 	}
-	defer resp.Body.Close()
-	var r struct {
-		Stages []struct {
-			Name      string `json:"name"`
-			LagEvents int64  `json:"lag_events"`
-		} `json:"stages"`
-	}
-	if json.NewDecoder(resp.Body).Decode(&r) != nil {
+	defer func() { _ = resp.Body.Close() }()
+	return r, json.NewDecoder(resp.Body).Decode(&r)
+}
+
+// lag returns how many events wait before the loader.
+func (s *server) lag() (int64, bool) {
+	r, err := s.readiness()
+	if err != nil {
 		return 0, false
 	}
 	for _, st := range r.Stages {
@@ -284,7 +292,7 @@ func get(url string) int {
 	if err != nil {
 		return 0
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	return resp.StatusCode
 }
 
@@ -304,24 +312,16 @@ func freeAddr() string {
 	if err != nil {
 		panic(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
 // stageAge returns the age in seconds of the oldest event waiting before a stage.
 func (s *server) stageAge(stage string) float64 {
-	resp, err := http.Get("http://" + s.admin + "/readyz")
+	r, err := s.readiness()
 	if err != nil {
 		return 0
 	}
-	defer resp.Body.Close()
-	var r struct {
-		Stages []struct {
-			Name       string  `json:"name"`
-			LagSeconds float64 `json:"lag_seconds"`
-		} `json:"stages"`
-	}
-	_ = json.NewDecoder(resp.Body).Decode(&r)
 	for _, st := range r.Stages {
 		if st.Name == stage {
 			return st.LagSeconds
@@ -348,6 +348,6 @@ func post(addr string) int {
 	if err != nil {
 		return 0
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	return resp.StatusCode
 }
