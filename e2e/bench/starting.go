@@ -104,7 +104,7 @@ func (b *bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	double, err := testBinary(ctx, dir, "./warehouse/snowflake")
 	if err != nil {
 		return err
