@@ -298,7 +298,7 @@ func (h *Hub) openForward(ctx context.Context, def tidegate.Forward) (_ *forward
 			err = errors.Join(err, release())
 		}
 	}()
-	object, err := forwardObject(ctx, dest, def)
+	object, err := objectOf(ctx, dest, "forward", def.Name, def.Destination, def.Object, def.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -313,31 +313,6 @@ func (h *Hub) openForward(ctx context.Context, def tidegate.Forward) (_ *forward
 		Destination: dest, Object: object, IdentifierField: compiled.IdentifierField(), Mapper: compiled,
 		Integration: first(def.Integration, conn.Kind), Account: accountOf(conn), Close: release,
 	}, nil
-}
-
-func forwardObject(ctx context.Context, dest destinations.Destination, def tidegate.Forward) (destinations.Object, error) {
-	objects, err := dest.Objects(ctx)
-	if err != nil {
-		return destinations.Object{}, fmt.Errorf("reading the objects of destination %s: %w", def.Destination, err)
-	}
-	var names []string
-	for _, o := range objects {
-		names = append(names, o.Name)
-		if o.Name != def.Object {
-			continue
-		}
-		if !slices.Contains(o.Modes, def.Mode) {
-			return o, &tidegate.Fault{
-				Action: tidegate.Halt, Code: "forward.mode", Subject: forwardPrefix + def.Name + ": mode",
-				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: "use one of " + listed(o.Modes),
-			}
-		}
-		return o, nil
-	}
-	return destinations.Object{}, &tidegate.Fault{
-		Action: tidegate.Halt, Code: "forward.object", Subject: forwardPrefix + def.Name + ": object",
-		Message: fmt.Sprintf("destination %s has no object %q", def.Destination, def.Object), Hint: "use one of " + strings.Join(names, ", "),
-	}
 }
 
 // createFields makes the fields that the mapping names and the object lacks, where the forward may.

@@ -95,7 +95,7 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 			err = errors.Join(err, release())
 		}
 	}()
-	object, err := findObject(ctx, dest, def)
+	object, err := objectOf(ctx, dest, "sync", def.Name, def.Destination, def.Object, def.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -117,29 +117,29 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	}, nil
 }
 
-// findObject asks the destination, because its fields are live.
-func findObject(ctx context.Context, dest destinations.Destination, def tidegate.Sync) (destinations.Object, error) {
+// objectOf finds what a definition, a sync or a forward, writes to, and asks the destination because its fields are live.
+func objectOf(ctx context.Context, dest destinations.Destination, kind, name, destination, object string, mode tidegate.Mode) (destinations.Object, error) {
 	objects, err := dest.Objects(ctx)
 	if err != nil {
-		return destinations.Object{}, fmt.Errorf("reading the objects of destination %s: %w", def.Destination, err)
+		return destinations.Object{}, fmt.Errorf("reading the objects of destination %s: %w", destination, err)
 	}
 	var names []string
 	for _, o := range objects {
 		names = append(names, o.Name)
-		if o.Name != def.Object {
+		if o.Name != object {
 			continue
 		}
-		if !slices.Contains(o.Modes, def.Mode) {
+		if !slices.Contains(o.Modes, mode) {
 			return o, &tidegate.Fault{
-				Action: tidegate.Halt, Code: "sync.mode", Subject: "sync " + def.Name + ": mode",
-				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, def.Destination, def.Mode), Hint: "use one of " + listed(o.Modes),
+				Action: tidegate.Halt, Code: kind + ".mode", Subject: kind + " " + name + ": mode",
+				Message: fmt.Sprintf("%s of %s cannot be written in mode %s", o.Name, destination, mode), Hint: "use one of " + listed(o.Modes),
 			}
 		}
 		return o, nil
 	}
 	return destinations.Object{}, &tidegate.Fault{
-		Action: tidegate.Halt, Code: "sync.object", Subject: "sync " + def.Name + ": object",
-		Message: fmt.Sprintf("destination %s has no object %q", def.Destination, def.Object), Hint: "use one of " + strings.Join(names, ", "),
+		Action: tidegate.Halt, Code: kind + ".object", Subject: kind + " " + name + ": object",
+		Message: fmt.Sprintf("destination %s has no object %q", destination, object), Hint: "use one of " + strings.Join(names, ", "),
 	}
 }
 

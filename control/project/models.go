@@ -37,6 +37,12 @@ func (d *draft) addModels(fsys fs.FS) error {
 		byName[base] = len(d.models)
 		d.models = append(d.models, d.sqlModel(name, base, string(data)))
 	}
+	return pair(d, fsys, files, &d.models, byName, "sql", "the query", func(name string) tidegate.Model { return tidegate.Model{Name: name} })
+}
+
+// pair reads the .yaml files of a folder. Each completes the file of another kind and of the same name, whose text stands
+// in its member text, or is a definition by itself. byName are the items of those others.
+func pair[T any](d *draft, fsys fs.FS, files []string, items *[]item[T], byName map[string]int, text, what string, named func(string) T) error {
 	for _, name := range files {
 		if path.Ext(name) != ".yaml" {
 			continue
@@ -49,21 +55,21 @@ func (d *draft) addModels(fsys fs.FS) error {
 			continue
 		}
 		base := strings.TrimSuffix(path.Base(name), ".yaml")
-		it := item[tidegate.Model]{value: tidegate.Model{Name: base}, doc: doc}
+		it := item[T]{value: named(base), doc: doc}
 		at, paired := byName[base]
 		if paired {
-			it.value, it.file = d.models[at].value, d.models[at].file
-			if doc.At("sql") != nil {
-				d.errs = append(d.errs, problemError(doc.Problem("sql", "the query stands in "+it.file+" already", "remove it from one of the two files")))
+			it.value, it.file = (*items)[at].value, (*items)[at].file
+			if doc.At(text) != nil {
+				d.errs = append(d.errs, problemError(doc.Problem(text, what+" stands in "+it.file+" already", "remove it from one of the two files")))
 			}
 		}
 		if err := doc.Decode(&it.value); err != nil {
 			d.errs = append(d.errs, err)
 		}
 		if paired {
-			d.models[at] = it
+			(*items)[at] = it
 		} else {
-			d.models = append(d.models, it)
+			*items = append(*items, it)
 		}
 	}
 	return nil

@@ -64,36 +64,8 @@ func (d *draft) addTransforms(fsys fs.FS) error {
 		byName[base] = len(d.transforms)
 		d.transforms = append(d.transforms, item[tidegate.Transform]{value: tidegate.Transform{Name: base, Script: string(data)}, file: name})
 	}
-	for _, name := range files {
-		if path.Ext(name) != ".yaml" || strings.HasSuffix(name, TransformTests) {
-			continue
-		}
-		doc, err := d.parse(fsys, name)
-		if err != nil {
-			return err
-		}
-		if doc == nil {
-			continue
-		}
-		base := strings.TrimSuffix(path.Base(name), ".yaml")
-		it := item[tidegate.Transform]{value: tidegate.Transform{Name: base}, doc: doc}
-		at, paired := byName[base]
-		if paired {
-			it.value, it.file = d.transforms[at].value, d.transforms[at].file
-			if doc.At("script") != nil {
-				d.errs = append(d.errs, problemError(doc.Problem("script", "the script stands in "+it.file+" already", "remove it from one of the two files")))
-			}
-		}
-		if err := doc.Decode(&it.value); err != nil {
-			d.errs = append(d.errs, err)
-		}
-		if paired {
-			d.transforms[at] = it
-		} else {
-			d.transforms = append(d.transforms, it)
-		}
-	}
-	return nil
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, TransformTests) })
+	return pair(d, fsys, files, &d.transforms, byName, "script", "the script", func(name string) tidegate.Transform { return tidegate.Transform{Name: name} })
 }
 
 // allTransforms compiles the transformations as the readers of the journal will.

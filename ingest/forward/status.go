@@ -173,36 +173,5 @@ func (m *meters) died(ctx context.Context, n int) {
 
 // sizeOf bounds the encoded size of an item from above, as a connector writes it.
 func sizeOf(item *destinations.Item) int {
-	return 128 + valueSize(map[string]any(item.Record)) + valueSize(item.Identifier) + len(item.IdempotencyKey)
-}
-
-func valueSize(v any) int {
-	switch v := v.(type) {
-	case nil, bool:
-		return 5
-	case string:
-		n := 2 + len(v)
-		for i := range len(v) {
-			switch c := v[i]; {
-			case c < 0x20, c == '<', c == '>', c == '&':
-				n += 5
-			case c == '"', c == '\\':
-				n++
-			}
-		}
-		return n
-	case []any:
-		n := 2
-		for _, e := range v {
-			n += 1 + valueSize(e)
-		}
-		return n
-	case map[string]any:
-		n := 2
-		for name, e := range v {
-			n += valueSize(name) + 2 + valueSize(e)
-		}
-		return n
-	}
-	return 26 // a number, at its longest
+	return 128 + destinations.JSONSize(map[string]any(item.Record)) + destinations.JSONSize(item.Identifier) + len(item.IdempotencyKey)
 }

@@ -5,20 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/ext"
+
+	"github.com/tidegate/tidegate/internal/celvalue"
 )
 
 const (
 	hintVariables = "the variables are event, source, type and name: `event.properties.total > 100.0`"
 	maxCost       = 100_000
-	maxDepth      = 32
 )
 
 // expression is a compiled CEL expression over an event.
@@ -92,7 +91,12 @@ func (e *expression) value(s *subject) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := plain(out, 0)
+	v, err := celvalue.Plain(out, func(v ref.Val) (any, error) {
+		if text, ok := v.ConvertToType(types.StringType).(types.String); ok { // times
+			return string(text), nil
+		}
+		return nil, celvalue.Foreign(v)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -103,51 +107,4 @@ func (e *expression) value(s *subject) ([]byte, error) {
 		return nil, fmt.Errorf("the result cannot be written: %w", err)
 	}
 	return bytes.TrimSpace(b.Bytes()), nil
-}
-
-// plain turns a result into what encoding/json writes.
-func plain(v ref.Val, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("the result is nested deeper than %d levels", maxDepth)
-	}
-	switch v := v.(type) {
-	case types.Null:
-		return nil, nil
-	case types.Bool, types.Int, types.Uint, types.String:
-		return v.Value(), nil
-	case types.Double:
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return nil, errors.New("the result is no number")
-		}
-		return float64(v), nil
-	case traits.Mapper:
-		out := map[string]any{}
-		for it := v.Iterator(); it.HasNext() == types.True; {
-			key := it.Next()
-			name, ok := key.Value().(string)
-			if !ok {
-				return nil, errors.New("a key of the result is no text")
-			}
-			inner, err := plain(v.Get(key), depth+1)
-			if err != nil {
-				return nil, err
-			}
-			out[name] = inner
-		}
-		return out, nil
-	case traits.Lister:
-		out := []any{}
-		for it := v.Iterator(); it.HasNext() == types.True; {
-			inner, err := plain(it.Next(), depth+1)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, inner)
-		}
-		return out, nil
-	}
-	if text, ok := v.ConvertToType(types.StringType).(types.String); ok { // times
-		return string(text), nil
-	}
-	return nil, fmt.Errorf("the result is a %s", v.Type().TypeName())
 }

@@ -132,18 +132,30 @@ func (t Texts) Append(dst []byte, v any) ([]byte, error) {
 	return dst, Unfit(v)
 }
 
+// Floats is how an engine writes floats.
+type Floats struct {
+	NaN, Infinity string
+	// Small and Large are the sizes below and from which a float has an exponent.
+	Small, Large float64
+}
+
 // AppendFloat writes a float as servers read it: 7, 0.5, 1e+21, NaN, -Infinity.
 func AppendFloat(dst []byte, f float64) []byte {
+	return Floats{NaN: "NaN", Infinity: "Infinity", Small: 1e-4, Large: 1e15}.Append(dst, f)
+}
+
+// Append writes a float; a whole one has no point.
+func (s Floats) Append(dst []byte, f float64) []byte {
 	switch {
 	case math.IsNaN(f):
-		return append(dst, "NaN"...)
+		return append(dst, s.NaN...)
 	case math.IsInf(f, 1):
-		return append(dst, "Infinity"...)
+		return append(dst, s.Infinity...)
 	case math.IsInf(f, -1):
-		return append(dst, "-Infinity"...)
+		return append(append(dst, '-'), s.Infinity...)
 	}
 	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
+	if a := math.Abs(f); a != 0 && (a < s.Small || a >= s.Large) {
 		format = 'e'
 	}
 	return strconv.AppendFloat(dst, f, format, -1, 64)

@@ -65,7 +65,7 @@ func AppendText(dst []byte, v any) ([]byte, error) {
 	case int64:
 		return strconv.AppendInt(dst, n, 10), nil
 	case float64:
-		return AppendFloat(dst, n), nil
+		return celltext.AppendFloat(dst, n), nil
 	case tidegate.DecimalText:
 		if _, _, err := celltext.SplitDecimal(string(n)); err != nil {
 			return dst, err
@@ -84,23 +84,6 @@ func AppendText(dst []byte, v any) ([]byte, error) {
 		return AppendJSON(dst, n)
 	}
 	return dst, celltext.Unfit(v)
-}
-
-// AppendFloat writes a float as the server does: 7, 0.5, 1e+21, NaN, -Infinity.
-func AppendFloat(dst []byte, f float64) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, "NaN"...)
-	case math.IsInf(f, 1):
-		return append(dst, "Infinity"...)
-	case math.IsInf(f, -1):
-		return append(dst, "-Infinity"...)
-	}
-	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
-		format = 'e'
-	}
-	return strconv.AppendFloat(dst, f, format, -1, 64)
 }
 
 // AppendDate writes a date as the server does; years before 1 are "BC".
@@ -160,7 +143,7 @@ func AppendJSONValue(dst []byte, v any) ([]byte, error) {
 		return strconv.AppendInt(dst, n, 10), nil
 	case float64:
 		if math.IsNaN(n) || math.IsInf(n, 0) {
-			return append(append(append(dst, '"'), AppendFloat(nil, n)...), '"'), nil
+			return append(append(append(dst, '"'), celltext.AppendFloat(nil, n)...), '"'), nil
 		}
 		return strconv.AppendFloat(dst, n, 'g', -1, 64), nil
 	case tidegate.DecimalText:

@@ -1,6 +1,9 @@
 package runner
 
-import "github.com/tidegate/tidegate"
+import (
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/destinations"
+)
 
 // itemSize bounds the JSON encoding of u from above well enough to keep a batch
 // inside Limit.Bytes, without encoding it: the envelope that a connector puts
@@ -10,46 +13,9 @@ func itemSize(u *unit) int {
 	if u.Op == tidegate.Removed {
 		record = u.Before
 	}
-	n := 96 + jsonSize(u.Identifier) + stringSize(u.DestinationID) + stringSize(u.IdempotencyKey)
+	n := 96 + destinations.JSONSize(u.Identifier) + destinations.JSONSize(u.DestinationID) + destinations.JSONSize(u.IdempotencyKey)
 	for field, value := range record {
-		n += stringSize(field) + 2 + jsonSize(value)
-	}
-	return n
-}
-
-func jsonSize(v any) int {
-	switch v := v.(type) {
-	case nil:
-		return 4
-	case bool:
-		return 5
-	case string:
-		return stringSize(v)
-	case []any:
-		n := 2
-		for _, e := range v {
-			n += 1 + jsonSize(e)
-		}
-		return n
-	case map[string]any:
-		n := 2
-		for field, e := range v {
-			n += stringSize(field) + 2 + jsonSize(e)
-		}
-		return n
-	}
-	return 26 // a number, at its longest
-}
-
-func stringSize(s string) int {
-	n := 2 + len(s)
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < 0x20, c == '<', c == '>', c == '&':
-			n += 5
-		case c == '"', c == '\\':
-			n++
-		}
+		n += destinations.JSONSize(field) + 2 + destinations.JSONSize(value)
 	}
 	return n
 }

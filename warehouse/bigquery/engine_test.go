@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/bigquery"
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 func kind(k tidegate.Kind) tidegate.Type { return tidegate.Type{Kind: k} }
@@ -58,7 +59,7 @@ func TestLayout(t *testing.T) {
 	if d := cmp.Diff(want, made); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]tidegate.Row{{"m1", nil, at, "7"}}, rowsOf(t, w, "SELECT id, user_id, received_at, total FROM web.order_completed")); d != "" {
+	if d := cmp.Diff([]tidegate.Row{{"m1", nil, at, "7"}}, warehousetest.Rows(t, w, "SELECT id, user_id, received_at, total FROM web.order_completed")); d != "" {
 		t.Error(d)
 	}
 }
@@ -92,7 +93,7 @@ func TestRewritesOnlyItsOwn(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	s.Exec(t, "INSERT INTO web.t VALUES (1, [DATE '2026-01-02', NULL])")
-	if d := cmp.Diff([]tidegate.Row{{tidegate.JSONText(`["2026-01-02",null]`)}}, rowsOf(t, w, "SELECT days FROM web.t")); d != "" {
+	if d := cmp.Diff([]tidegate.Row{{tidegate.JSONText(`["2026-01-02",null]`)}}, warehousetest.Rows(t, w, "SELECT days FROM web.t")); d != "" {
 		t.Error(d)
 	}
 }
@@ -112,7 +113,7 @@ func TestBytesBilledAreCapped(t *testing.T) {
 	if f := tidegate.FaultOf(err); f == nil || f.Code != "warehouse.cost" || f.Action != tidegate.Halt || !strings.Contains(f.Hint, "max_bytes_billed") {
 		t.Errorf("got %v", err)
 	}
-	if got := rowsOf(t, w, "SELECT 1"); len(got) != 1 {
+	if got := warehousetest.Rows(t, w, "SELECT 1"); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
 	estimate, err := w.Estimate(t.Context(), "SELECT * FROM web.t")
@@ -153,7 +154,7 @@ func TestAccounts(t *testing.T) {
 	cfg.Credentials, cfg.ReadCredentials = secret.New(writer), secret.New(reader)
 	w := open(t, cfg)
 	ensure(t, w)
-	if got := rowsOf(t, w, "SELECT 1 AS n"); len(got) != 1 {
+	if got := warehousetest.Rows(t, w, "SELECT 1 AS n"); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
 	cases := []struct {

@@ -1,15 +1,12 @@
 package bigquery_test
 
 import (
-	"errors"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/bigquery"
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
@@ -40,25 +37,4 @@ func open(tb testing.TB, cfg bigquery.Config) *bigquery.Warehouse {
 		}
 	})
 	return w.(*bigquery.Warehouse)
-}
-
-// rowsOf returns all rows of a query.
-func rowsOf(tb testing.TB, w warehouse.Warehouse, sql string, args ...any) []tidegate.Row {
-	tb.Helper()
-	r, err := w.Query(tb.Context(), sql, args...)
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	defer r.Close()
-	var all []tidegate.Row
-	for {
-		row, err := r.Next(tb.Context())
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			tb.Fatalf("%s: %v", sql, err)
-		}
-		all = append(all, append(tidegate.Row{}, row...))
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/bigquery"
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 var (
@@ -84,7 +85,7 @@ func TestLostAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := []tidegate.Row{{int64(1), "a"}, {int64(2), "b"}, {int64(3), "d"}}
-			if d := cmp.Diff(want, rowsOf(t, w, "SELECT id, v FROM web.t ORDER BY id")); d != "" {
+			if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT id, v FROM web.t ORDER BY id")); d != "" {
 				t.Error(d)
 			}
 			if hits.Load() == 0 {
@@ -222,7 +223,7 @@ func TestConflictsRollBack(t *testing.T) {
 	if err := errors.Join(two.Rollback(), one.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]tidegate.Row{{"one"}}, rowsOf(t, w, "SELECT v FROM web.t")); d != "" {
+	if d := cmp.Diff([]tidegate.Row{{"one"}}, warehousetest.Rows(t, w, "SELECT v FROM web.t")); d != "" {
 		t.Error(d)
 	}
 	if n := s.Sessions(); n != 1 {
@@ -255,7 +256,7 @@ func TestRowsTravelInChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []tidegate.Row{{int64(len(rows)), int64(len(rows)), int64(len(rows) * len(text))}}
-	if d := cmp.Diff(want, rowsOf(t, w, "SELECT COUNT(*), COUNT(DISTINCT id), SUM(LENGTH(v)) FROM web.t")); d != "" {
+	if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT COUNT(*), COUNT(DISTINCT id), SUM(LENGTH(v)) FROM web.t")); d != "" {
 		t.Error(d)
 	}
 	statements := 0

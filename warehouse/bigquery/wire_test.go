@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse/bigquery"
 	"github.com/tidegate/tidegate/warehouse/bigquery/bqtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // answering is a server that has one row with one value for every query.
@@ -131,7 +132,7 @@ func TestPagesAreAskedForAgain(t *testing.T) {
 		return nil
 	})
 	const rows = 45_000 // five pages
-	got := rowsOf(t, w, engine(nil).Series(rows))
+	got := warehousetest.Rows(t, w, engine(nil).Series(rows))
 	if len(got) != rows {
 		t.Fatalf("got %d rows", len(got))
 	}

@@ -30,7 +30,7 @@ func bindArg(n int, arg any) (param, error) {
 	case int64:
 		p.typ, p.value = "Int64", strconv.FormatInt(v, 10)
 	case float64:
-		p.typ, p.value = "Float64", string(appendFloatText(nil, v))
+		p.typ, p.value = "Float64", string(floats.Append(nil, v))
 	case string:
 		if err := checkString(v); err != nil {
 			return p, argFault(n, err)

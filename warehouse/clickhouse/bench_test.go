@@ -176,7 +176,7 @@ func TestSecondOpinion(t *testing.T) {
 	if err := batch.Send(); err != nil {
 		t.Fatal(err)
 	}
-	got := rowsOf(t, w, "SELECT * FROM second.t WHERE id = $1", 5000)
+	got := warehousetest.Rows(t, w, "SELECT * FROM second.t WHERE id = $1", 5000)
 	if len(got) != 1 || got[0][1] != "from the driver" || got[0][2] != 0.5 || got[0][3] != moment || got[0][4] != nil {
 		t.Errorf("got %v", got)
 	}

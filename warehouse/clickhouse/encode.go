@@ -252,7 +252,7 @@ func appendText(dst []byte, v any) ([]byte, error) {
 	case int64:
 		return strconv.AppendInt(dst, n, 10), nil
 	case float64:
-		return appendFloatText(dst, n), nil
+		return floats.Append(dst, n), nil
 	case tidegate.DecimalText:
 		if _, _, _, err := splitDecimal(string(n)); err != nil {
 			return dst, err
@@ -273,22 +273,8 @@ func appendText(dst []byte, v any) ([]byte, error) {
 	return dst, celltext.Unfit(v)
 }
 
-// appendFloatText writes a float as the engine does: 7, 0.5, 1e21, nan, -inf.
-func appendFloatText(dst []byte, f float64) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, "nan"...)
-	case math.IsInf(f, 1):
-		return append(dst, "inf"...)
-	case math.IsInf(f, -1):
-		return append(dst, "-inf"...)
-	}
-	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
-		format = 'e'
-	}
-	return strconv.AppendFloat(dst, f, format, -1, 64)
-}
+// floats is how the engine writes floats: 7, 0.5, 1e21, nan, -inf.
+var floats = celltext.Floats{NaN: "nan", Infinity: "inf", Small: 1e-6, Large: 1e21}
 
 // appendJSON writes what a JSON column holds for a cell.
 func appendJSON(dst []byte, v any) ([]byte, error) {
@@ -301,7 +287,7 @@ func appendJSON(dst []byte, v any) ([]byte, error) {
 		if math.IsNaN(n) || math.IsInf(n, 0) {
 			return dst, celltext.Unfit(v)
 		}
-		return appendFloatText(dst, n), nil
+		return floats.Append(dst, n), nil
 	case tidegate.DecimalText:
 		return appendText(dst, n)
 	case time.Time:

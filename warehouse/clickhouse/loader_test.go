@@ -12,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // TestEventTablesAreThoseOfDuckDB loads the same events into both and compares
@@ -78,10 +79,10 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
-			if left := rowsOf(t, direct, "SELECT count() FROM _tidegate.units"); left[0][0] != int64(0) {
+			if left := warehousetest.Rows(t, direct, "SELECT count() FROM _tidegate.units"); left[0][0] != int64(0) {
 				t.Errorf("%v steps of units are left in the books", left[0][0])
 			}
-			twice := rowsOf(t, direct, "SELECT count() - uniqExact(id) FROM web.tracks SETTINGS final = 0")
+			twice := warehousetest.Rows(t, direct, "SELECT count() - uniqExact(id) FROM web.tracks SETTINGS final = 0")
 			if twice[0][0] != int64(0) {
 				t.Errorf("%v rows are there twice beneath the merge", twice[0][0])
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/clickhouse"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // edges are a table of all types and rows at their edges.
@@ -47,14 +48,14 @@ func TestNativeRows(t *testing.T) {
 			}
 		}
 		for reader, r := range map[string]*clickhouse.Warehouse{"blocks": blocks, "native": native} {
-			got := rowsOf(t, r, "SELECT * FROM edges."+name+" ORDER BY id = $1 DESC, id", 1)
+			got := warehousetest.Rows(t, r, "SELECT * FROM edges."+name+" ORDER BY id = $1 DESC, id", 1)
 			if d := cmp.Diff(rows, got); d != "" {
 				t.Errorf("written as %s, read as %s: %s", name, reader, d)
 			}
 		}
 	}
 	const foreign = "SELECT [1, 2] AS a, NULL AS n, toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0') AS u, toLowCardinality('x') AS l, toDateTime64('2026-01-01 00:00:00.5', 9, 'UTC') AS t, toUInt64(5) AS i, toDecimal32(1.50, 2) AS d"
-	if d := cmp.Diff(rowsOf(t, blocks, foreign), rowsOf(t, native, foreign)); d != "" {
+	if d := cmp.Diff(warehousetest.Rows(t, blocks, foreign), warehousetest.Rows(t, native, foreign)); d != "" {
 		t.Errorf("%s", d)
 	}
 	for _, sql := range []string{"SELECT * FROM edges.blocks WHERE false", "SELECT a FROM (SELECT 1 AS a) WHERE a = 2", "SHOW TABLES FROM edges"} {
@@ -108,7 +109,7 @@ func TestNativeUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := w.Load(t.Context(), warehouse.Load{ID: "odd", Table: table}, tidegate.Rows(odd, tidegate.Row{int64(1), int64(2)})); err == nil && n == 1 {
-		if got := rowsOf(t, w, "SELECT * FROM native.odd"); len(got) != 1 || got[0][0] != int64(1) || got[0][1] != int64(2) {
+		if got := warehousetest.Rows(t, w, "SELECT * FROM native.odd"); len(got) != 1 || got[0][0] != int64(1) || got[0][1] != int64(2) {
 			t.Errorf("got %v", got)
 		}
 	}

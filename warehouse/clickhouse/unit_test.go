@@ -83,7 +83,7 @@ func (x world) state(t *testing.T, w warehouse.Warehouse) []string {
 		if name == "users" {
 			final = ""
 		}
-		for _, row := range rowsOf(t, w, fmt.Sprintf("SELECT id, v FROM %s.%s ORDER BY id%s", x.schema, name, final)) {
+		for _, row := range warehousetest.Rows(t, w, fmt.Sprintf("SELECT id, v FROM %s.%s ORDER BY id%s", x.schema, name, final)) {
 			all = append(all, fmt.Sprint(name, " ", row[0], " ", row[1]))
 		}
 	}
@@ -164,7 +164,7 @@ func TestUnitCutShort(t *testing.T) {
 			if n, err := next.Load(t.Context(), warehouse.Load{ID: "unit 2", Table: x.table("events")}, tidegate.Rows(x.columns(), tidegate.Row{int64(4), "new"})); n != 0 || err != nil {
 				t.Errorf("%s: a load of the unit was done again: %d, %v", x.schema, n, err)
 			}
-			if left := rowsOf(t, next, "SELECT count() FROM _tidegate.units"); left[0][0] != int64(0) {
+			if left := warehousetest.Rows(t, next, "SELECT count() FROM _tidegate.units"); left[0][0] != int64(0) {
 				t.Errorf("%s: %v steps are left in the books", x.schema, left[0][0])
 			}
 			if err := next.Close(); err != nil {
@@ -242,7 +242,7 @@ func TestLoadCutShort(t *testing.T) {
 					}
 				}
 				loads++
-				if got := rowsOf(t, w, "SELECT count() FROM s.t"); got[0][0] != int64(2*loads) {
+				if got := warehousetest.Rows(t, w, "SELECT count() FROM s.t"); got[0][0] != int64(2*loads) {
 					t.Fatalf("%s: %v rows after %d loads of two", id, got[0][0], loads)
 				}
 			}
@@ -377,7 +377,7 @@ func TestWideningCutShort(t *testing.T) {
 			if done {
 				want = after
 			}
-			if d := cmp.Diff(want, rowsOf(t, next, "SELECT id, v FROM "+table.Schema+".times ORDER BY id")); d != "" || len(schema) != 2 {
+			if d := cmp.Diff(want, warehousetest.Rows(t, next, "SELECT id, v FROM "+table.Schema+".times ORDER BY id")); d != "" || len(schema) != 2 {
 				t.Errorf("%s: %v %s", table, schema, d)
 			}
 			ends[done]++
@@ -417,7 +417,7 @@ func TestStatementOfManyBlocks(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if got := rowsOf(t, w, "SELECT count() FROM blocks.into")[0][0]; got != int64(900_000) {
+	if got := warehousetest.Rows(t, w, "SELECT count() FROM blocks.into")[0][0]; got != int64(900_000) {
 		t.Errorf("%v of 900000 rows arrived", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidegate/tidegate/warehouse/clickhouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // TestReservedWords: of all words of the engine's grammar, those that are not a column
@@ -20,7 +21,7 @@ func TestReservedWords(t *testing.T) {
 	d := sqltext.ClickHouse()
 	var missing []string
 	seen := map[string]bool{}
-	for _, row := range rowsOf(t, w, "SELECT DISTINCT lower(arrayJoin(splitByChar(' ', keyword))) FROM system.keywords") {
+	for _, row := range warehousetest.Rows(t, w, "SELECT DISTINCT lower(arrayJoin(splitByChar(' ', keyword))) FROM system.keywords") {
 		word, _ := row[0].(string)
 		if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz_") != "" || word == "" {
 			continue

@@ -225,7 +225,7 @@ func appendCellText(dst []byte, v any, asJSON bool) ([]byte, error) {
 		if asJSON {
 			return appendJSONFloat(dst, n, 64), nil
 		}
-		return appendFloat(dst, n), nil
+		return floats.Append(dst, n), nil
 	case tidegate.JSONText:
 		if !json.Valid([]byte(n)) {
 			return dst, errNotJSON
@@ -260,19 +260,5 @@ func cellString(v any) (string, error) {
 	return "", celltext.Unfit(v)
 }
 
-// appendFloat writes a float as the engine's cast to VARCHAR does, without the .0 of a whole one.
-func appendFloat(dst []byte, f float64) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, "nan"...)
-	case math.IsInf(f, 1):
-		return append(dst, "inf"...)
-	case math.IsInf(f, -1):
-		return append(dst, "-inf"...)
-	}
-	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e16) {
-		format = 'e'
-	}
-	return strconv.AppendFloat(dst, f, format, -1, 64)
-}
+// floats is how the engine's cast to VARCHAR writes floats, without the .0 of a whole one.
+var floats = celltext.Floats{NaN: "nan", Infinity: "inf", Small: 1e-4, Large: 1e16}

@@ -24,6 +24,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/postgres"
 	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // restricted makes the roles of docs/warehouses/postgres.md in a new database.
@@ -69,12 +70,12 @@ func TestLeastPrivilege(t *testing.T) {
 			t.Errorf("key %v: %v", key, err)
 		}
 	}
-	if got := rowsOf(t, w, "SELECT current_user, count(*) FROM s.t"); got[0][0] != cfg.ReadUser || got[0][1] != int64(1) {
+	if got := warehousetest.Rows(t, w, "SELECT current_user, count(*) FROM s.t"); got[0][0] != cfg.ReadUser || got[0][1] != int64(1) {
 		t.Errorf("got %v", got)
 	}
 	exec(t, w, "CREATE TABLE _tidegate.extra AS SELECT 1 AS n")
 	for _, sql := range []string{"SELECT * FROM _tidegate.loads", "SELECT * FROM _tidegate.extra"} {
-		if got := rowsOf(t, w, sql); len(got) == 0 {
+		if got := warehousetest.Rows(t, w, sql); len(got) == 0 {
 			t.Errorf("%s: %v", sql, got)
 		}
 	}
@@ -88,7 +89,7 @@ func TestLeastPrivilege(t *testing.T) {
 	if _, err := late.Load(t.Context(), warehouse.Load{ID: "late", Table: table}, tidegate.Rows(s, tidegate.Row{"b", int64(1)})); err != nil {
 		t.Fatal(err)
 	}
-	if got := rowsOf(t, late, "SELECT count(*) FROM _tidegate.extra"); got[0][0] != int64(1) {
+	if got := warehousetest.Rows(t, late, "SELECT count(*) FROM _tidegate.extra"); got[0][0] != int64(1) {
 		t.Errorf("got %v", got)
 	}
 	exec(t, w, "CREATE SCHEMA private")
@@ -188,7 +189,7 @@ func TestEnvironmentIsNotRead(t *testing.T) {
 	}
 	w := open(t, cfg)
 	defer w.Close()
-	if got := rowsOf(t, w, "SELECT current_database(), current_setting('timezone'), current_setting('application_name')"); got[0][0] != cfg.Database || got[0][1] != "UTC" || got[0][2] != "tidegate" {
+	if got := warehousetest.Rows(t, w, "SELECT current_database(), current_setting('timezone'), current_setting('application_name')"); got[0][0] != cfg.Database || got[0][1] != "UTC" || got[0][2] != "tidegate" {
 		t.Errorf("got %v", got)
 	}
 }
@@ -256,7 +257,7 @@ func TestTLS(t *testing.T) {
 			if c.code != "" {
 				t.Fatal("it was trusted")
 			}
-			if got := rowsOf(t, w, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"); got[0][0] != true {
+			if got := warehousetest.Rows(t, w, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"); got[0][0] != true {
 				t.Errorf("the connection is not encrypted: %v", got)
 			}
 			// A cancelled query travels the same way.
@@ -284,7 +285,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 	w := open(t, cfg)
 	defer w.Close()
-	if got := rowsOf(t, w, "SELECT inet_client_addr() IS NULL"); got[0][0] != true {
+	if got := warehousetest.Rows(t, w, "SELECT inet_client_addr() IS NULL"); got[0][0] != true {
 		t.Error("the connection is not local")
 	}
 }

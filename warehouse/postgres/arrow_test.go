@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // batchOf builds one batch of one column per builder.
@@ -105,7 +106,7 @@ func TestAppendArrowCarriesEveryType(t *testing.T) {
 			t.Errorf("%s from %s: %v", c.column, schema.Field(0).Type, err)
 			continue
 		}
-		if d := cmp.Diff([]tidegate.Row{{c.want}, {nil}}, rowsOf(t, w, "SELECT v FROM "+name)); d != "" {
+		if d := cmp.Diff([]tidegate.Row{{c.want}, {nil}}, warehousetest.Rows(t, w, "SELECT v FROM "+name)); d != "" {
 			t.Errorf("%s from %s: %s", c.column, schema.Field(0).Type, d)
 		}
 	}
@@ -136,7 +137,7 @@ func TestAppendArrowSaysWhatDoesNotFit(t *testing.T) {
 			t.Errorf("%s: got %v", column, err)
 		}
 	}
-	if got := rowsOf(t, w, "SELECT count(*) FROM t"); got[0][0] != int64(0) {
+	if got := warehousetest.Rows(t, w, "SELECT count(*) FROM t"); got[0][0] != int64(0) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 func ints(n ...int64) []tidegate.Row {
@@ -65,7 +66,7 @@ func TestCutConnectionAtCommit(t *testing.T) {
 			if attempts != c.wants {
 				t.Errorf("%d attempts, want %d", attempts, c.wants)
 			}
-			if d := cmp.Diff(ints(1, 2, 3), rowsOf(t, w, "SELECT n FROM s.t ORDER BY 1")); d != "" {
+			if d := cmp.Diff(ints(1, 2, 3), warehousetest.Rows(t, w, "SELECT n FROM s.t ORDER BY 1")); d != "" {
 				t.Error(d)
 			}
 		})
@@ -93,7 +94,7 @@ func TestCutConnectionAtCommit(t *testing.T) {
 			if c.cut == cutBeforeCommit {
 				want = nil
 			}
-			if d := cmp.Diff(want, rowsOf(t, w, "SELECT n FROM s.t")); d != "" {
+			if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT n FROM s.t")); d != "" {
 				t.Error(d)
 			}
 		})
@@ -128,7 +129,7 @@ func TestOldSnapshotsAndRewrites(t *testing.T) {
 	})
 	// The rewrite waits for the lock of snapshots: that it does is seen at the server.
 	waiting := "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '_tidegate.snapshots'::regclass AND mode = 'AccessExclusiveLock'"
-	for rowsOf(t, w, waiting)[0][0] != int64(1) {
+	for warehousetest.Rows(t, w, waiting)[0][0] != int64(1) {
 		select {
 		case err := <-widened:
 			t.Fatalf("the rewrite did not wait: %v", err)
@@ -158,7 +159,7 @@ func TestOldSnapshotsAndRewrites(t *testing.T) {
 	if err := <-widened; err != nil {
 		t.Error(err)
 	}
-	if got := rowsOf(t, w, "SELECT n FROM s.t"); len(got) != 3 || got[0][0] != "1" {
+	if got := warehousetest.Rows(t, w, "SELECT n FROM s.t"); len(got) != 3 || got[0][0] != "1" {
 		t.Errorf("after the rewrite: %v", got)
 	}
 }
@@ -192,7 +193,7 @@ func TestKeyedLoadsTakeTurns(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := rowsOf(t, w, "SELECT count(*), count(DISTINCT id) FROM s.t"); got[0][0] != int64(50) || got[0][1] != int64(50) {
+	if got := warehousetest.Rows(t, w, "SELECT count(*), count(DISTINCT id) FROM s.t"); got[0][0] != int64(50) || got[0][1] != int64(50) {
 		t.Errorf("got %v", got)
 	}
 	// From an older snapshot it is a Retry, never a second row.
@@ -212,7 +213,7 @@ func TestKeyedLoadsTakeTurns(t *testing.T) {
 		t.Errorf("got %v, want a Retry", err)
 	}
 	// The index by which keys are found is there and is used.
-	plan := rowsOf(t, w, "SELECT indexdef FROM pg_indexes WHERE schemaname = 's' AND indexname LIKE '\\_tidegate\\_key%' ORDER BY 1")
+	plan := warehousetest.Rows(t, w, "SELECT indexdef FROM pg_indexes WHERE schemaname = 's' AND indexname LIKE '\\_tidegate\\_key%' ORDER BY 1")
 	if len(plan) != 2 {
 		t.Errorf("got indexes %v", plan)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // FuzzIdentParsesBack gives the server a quoted name and asks it what it read:
@@ -56,7 +57,7 @@ func TestReservedWordsAreTheServers(t *testing.T) {
 	w := open(t, config(t))
 	defer w.Close()
 	d := sqltext.Postgres()
-	rows := rowsOf(t, w, "SELECT word, catcode IN ('R', 'T') FROM pg_get_keywords()")
+	rows := warehousetest.Rows(t, w, "SELECT word, catcode IN ('R', 'T') FROM pg_get_keywords()")
 	for _, row := range rows {
 		if word, want := row[0].(string), row[1].(bool); d.Reserved(word) != want {
 			t.Errorf("%q: Reserved is %t and the server says %t", word, d.Reserved(word), want)
@@ -65,7 +66,7 @@ func TestReservedWordsAreTheServers(t *testing.T) {
 	if len(rows) < 400 {
 		t.Errorf("the server named only %d words", len(rows))
 	}
-	for _, row := range rowsOf(t, w, "SELECT attname FROM pg_attribute WHERE attrelid = 'pg_class'::regclass AND attnum < 0") {
+	for _, row := range warehousetest.Rows(t, w, "SELECT attname FROM pg_attribute WHERE attrelid = 'pg_class'::regclass AND attnum < 0") {
 		if name := row[0].(string); !d.Reserved(name) || d.Fit(name) == name {
 			t.Errorf("the system column %q is not known", name)
 		}
@@ -112,7 +113,7 @@ func TestIndexIsOne(t *testing.T) {
 	for range 2 {
 		exec(t, w, string(sql))
 	}
-	if got := rowsOf(t, w, "SELECT indexname FROM pg_indexes WHERE tablename = 't'"); len(got) != 1 || got[0][0] != `i"x` {
+	if got := warehousetest.Rows(t, w, "SELECT indexname FROM pg_indexes WHERE tablename = 't'"); len(got) != 1 || got[0][0] != `i"x` {
 		t.Errorf("got %v", got)
 	}
 }
@@ -214,7 +215,7 @@ func TestCancelReachesTheServer(t *testing.T) {
 				t.Errorf("%s: it came to its end", name)
 			}
 		} else {
-			for rowsOf(t, w, busy)[0][0] != int64(1) { // until it runs
+			for warehousetest.Rows(t, w, busy)[0][0] != int64(1) { // until it runs
 			}
 			cancel()
 			if err := <-ended; err == nil {
@@ -222,7 +223,7 @@ func TestCancelReachesTheServer(t *testing.T) {
 			}
 		}
 		cancel()
-		if got := rowsOf(t, w, busy)[0][0]; got != int64(0) {
+		if got := warehousetest.Rows(t, w, busy)[0][0]; got != int64(0) {
 			t.Errorf("%s: %v statements run on", name, got)
 		}
 	}
@@ -239,9 +240,9 @@ func TestExecLeavesNothing(t *testing.T) {
 		exec(t, w, "CREATE TEMP TABLE x (n int)")
 		exec(t, w, "SET search_path = nowhere")
 		exec(t, w, "PREPARE p AS SELECT 1")
-		rowsOf(t, w, "SELECT 1")
+		warehousetest.Rows(t, w, "SELECT 1")
 	}
-	if got := rowsOf(t, w, "SELECT current_setting('search_path')"); got[0][0] == "nowhere" {
+	if got := warehousetest.Rows(t, w, "SELECT current_setting('search_path')"); got[0][0] == "nowhere" {
 		t.Error("a setting stayed on the connection")
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/warehouse/postgres"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // jump is an SSH server that forwards connections and nothing else.
@@ -154,7 +155,7 @@ func TestSSHTunnel(t *testing.T) {
 	cfg.SSH = &tunnel
 	w := open(t, cfg)
 	defer w.Close()
-	if got := rowsOf(t, w, "SELECT count(*) FROM generate_series(1, 100000)"); got[0][0] != int64(100_000) || j.forwarded.Load() == 0 {
+	if got := warehousetest.Rows(t, w, "SELECT count(*) FROM generate_series(1, 100000)"); got[0][0] != int64(100_000) || j.forwarded.Load() == 0 {
 		t.Errorf("got %v over %d connections of the tunnel", got, j.forwarded.Load())
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

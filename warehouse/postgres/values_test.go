@@ -13,6 +13,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/postgres"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 func exec(t *testing.T, w *postgres.Warehouse, sql string, args ...any) {
@@ -143,7 +144,7 @@ func TestForeignTables(t *testing.T) {
 		}
 	}
 	want := []tidegate.Row{{int64(1), int64(2), 0.5, id, "glad", tidegate.DecimalText("0.25"), "abc", tidegate.JSONText(`{"b": 1,"a":2}`), "10.0.0.1", at, int64(3), "d"}}
-	if d := cmp.Diff(want, rowsOf(t, w, "SELECT * FROM f")); d != "" {
+	if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT * FROM f")); d != "" {
 		t.Error(d)
 	}
 	have, err := w.Ensure(t.Context(), table, columns("n", tidegate.Float, "N", tidegate.Int)[:1])
@@ -173,7 +174,7 @@ func TestForeignTables(t *testing.T) {
 			}
 		}
 	}
-	if got := rowsOf(t, w, "SELECT count(*) FROM f"); got[0][0] != int64(1) {
+	if got := warehousetest.Rows(t, w, "SELECT count(*) FROM f"); got[0][0] != int64(1) {
 		t.Errorf("a load that failed wrote rows: %v", got)
 	}
 }
@@ -223,7 +224,7 @@ func TestJSONThatIsNoText(t *testing.T) {
 			t.Errorf("%s: %v", c.in, err)
 			continue
 		}
-		if got := rowsOf(t, w, "SELECT doc #>> '{}' FROM s.t WHERE n = $1", i)[0][0]; got != c.want {
+		if got := warehousetest.Rows(t, w, "SELECT doc #>> '{}' FROM s.t WHERE n = $1", i)[0][0]; got != c.want {
 			t.Errorf("%s became %q, want %q", c.in, got, c.want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 func ints(n ...int64) []tidegate.Row {
@@ -63,7 +64,7 @@ func TestCutConnectionAtCommit(t *testing.T) {
 			if c.Cuts() != 1 || attempts != where.wants {
 				t.Errorf("%d connections were cut, %d attempts", c.Cuts(), attempts)
 			}
-			if d := cmp.Diff(ints(1, 2, 3), rowsOf(t, w, "SELECT n FROM s.t ORDER BY 1")); d != "" {
+			if d := cmp.Diff(ints(1, 2, 3), warehousetest.Rows(t, w, "SELECT n FROM s.t ORDER BY 1")); d != "" {
 				t.Error(d)
 			}
 			if keys := c.S3.Keys(); len(keys) > 0 {
@@ -94,7 +95,7 @@ func TestCutConnectionAtCommit(t *testing.T) {
 			if where.cut == rstest.BeforeCommit {
 				want = nil
 			}
-			if d := cmp.Diff(want, rowsOf(t, w, "SELECT n FROM s.t")); d != "" {
+			if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT n FROM s.t")); d != "" {
 				t.Error(d)
 			}
 		})
@@ -133,7 +134,7 @@ func TestKeyedLoadsTakeTurns(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := rowsOf(t, w, "SELECT count(*), count(DISTINCT id) FROM s.t"); got[0][0] != int64(50) || got[0][1] != int64(50) {
+	if got := warehousetest.Rows(t, w, "SELECT count(*), count(DISTINCT id) FROM s.t"); got[0][0] != int64(50) || got[0][1] != int64(50) {
 		t.Errorf("got %v", got)
 	}
 	// From an older snapshot it is a Retry, never a second row.
@@ -204,7 +205,7 @@ func TestOldSnapshotsAndRewrites(t *testing.T) {
 	if err := <-widened; err != nil {
 		t.Error(err)
 	}
-	if got := rowsOf(t, w, "SELECT n FROM s.t ORDER BY n"); len(got) != 3 || got[0][0] != "1" {
+	if got := warehousetest.Rows(t, w, "SELECT n FROM s.t ORDER BY n"); len(got) != 3 || got[0][0] != "1" {
 		t.Errorf("after the rewrite: %v", got)
 	}
 }
@@ -227,8 +228,8 @@ func TestARewriteKeepsKeysAndGrants(t *testing.T) {
 	facts := func() [2][]tidegate.Row {
 		t.Helper()
 		return [2][]tidegate.Row{
-			rowsOf(t, w, "SELECT attname, attisdistkey, attsortkeyord FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relname = 't' AND attnum > 0 ORDER BY attname"),
-			rowsOf(t, w, "SELECT identity_name, privilege_type FROM svv_relation_privileges WHERE namespace_name = 's' ORDER BY 1, 2"),
+			warehousetest.Rows(t, w, "SELECT attname, attisdistkey, attsortkeyord FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relname = 't' AND attnum > 0 ORDER BY attname"),
+			warehousetest.Rows(t, w, "SELECT identity_name, privilege_type FROM svv_relation_privileges WHERE namespace_name = 's' ORDER BY 1, 2"),
 		}
 	}
 	before := facts()

@@ -13,6 +13,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/redshift"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // FuzzIdentParsesBack gives the server a quoted name and asks it what it read: that name, folded, and the rest of
@@ -154,9 +155,9 @@ func TestReaderMayReadWhatIsMade(t *testing.T) {
 		if _, err := w.Ensure(t.Context(), table, s); err != nil {
 			t.Fatal(err)
 		}
-		rowsOf(t, w, "SELECT n FROM s.t")
+		warehousetest.Rows(t, w, "SELECT n FROM s.t")
 	}
-	rowsOf(t, w, "SELECT load_id FROM _tidegate.loads")
+	warehousetest.Rows(t, w, "SELECT load_id FROM _tidegate.loads")
 	if err := firstError(t, w, "SELECT 1 INTO s.more"); err == nil {
 		t.Error("the reader writes")
 	}
@@ -210,7 +211,7 @@ func TestConfigurations(t *testing.T) {
 	good.QueryGroup = "nightly"
 	w := open(t, good)
 	defer w.Close()
-	rowsOf(t, w, "SELECT 1")
+	warehousetest.Rows(t, w, "SELECT 1")
 	if all := strings.Join(c.Statements(), "\n"); !strings.Contains(all, "SET query_group TO 'nightly'") {
 		t.Error("the statements have no label")
 	}
@@ -226,7 +227,7 @@ func TestForeignTables(t *testing.T) {
 		INSERT INTO crm.t VALUES (1, 2, 0.5, 3, 'x', '2026-01-02 03:04:05.25', '10:11:12', 'text');
 		INSERT INTO pg_catalog.rs_external VALUES ('lake', 'orders'); CREATE VIEW crm.v AS SELECT a FROM crm.t`)
 	want := tidegate.Row{int64(1), int64(2), 0.5, tidegate.DecimalText("3"), "x  ", "2026-01-02T03:04:05.25Z", "10:11:12", "text"}
-	got := rowsOf(t, w, "SELECT a, b, c, d, e, to_char(f, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS') AS f, g, h FROM crm.t")
+	got := warehousetest.Rows(t, w, "SELECT a, b, c, d, e, to_char(f, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS') AS f, g, h FROM crm.t")
 	want[5] = "2026-01-02T03:04:05.250"
 	if d := cmp.Diff([]tidegate.Row{want}, got); d != "" {
 		t.Error(d)
@@ -266,7 +267,7 @@ func TestHashesOfTheDouble(t *testing.T) {
 		"SELECT FARMFINGERPRINT64(CAST(CAST('' AS VARCHAR) AS VARBYTE))":           -7286425919675154353,
 		"SELECT CAST(JSON_SERIALIZE_TO_VARBYTE(JSON_PARSE('[1]')) IS NULL AS INT)": 0,
 	} {
-		if rows := rowsOf(t, w, sql); rows[0][0] != want {
+		if rows := warehousetest.Rows(t, w, sql); rows[0][0] != want {
 			t.Errorf("%s is %v, want %d", sql, rows[0][0], want)
 		}
 	}
@@ -274,7 +275,7 @@ func TestHashesOfTheDouble(t *testing.T) {
 		1: 1366698271136253306, 3: -8824672173256051715, 4: -797828528184215899, 7: -343606922379908217, 8: 5102859526078303239, 16: 4320848957565769301, 17: -4061352233596342851,
 		32: -5307099777350626718, 33: -981808865693223978, 64: -8304030206579935072, 65: 8330986144681106620, 128: 6548702730867532314, 129: -353075450497946926, 200: 640913882323733241,
 	} {
-		if rows := rowsOf(t, w, "SELECT FARMFINGERPRINT64(SUBSTRING(REPEAT('The quick brown fox jumps over the lazy dog. ', 5), 1, CAST($1 AS INT)))", n); rows[0][0] != want {
+		if rows := warehousetest.Rows(t, w, "SELECT FARMFINGERPRINT64(SUBSTRING(REPEAT('The quick brown fox jumps over the lazy dog. ', 5), 1, CAST($1 AS INT)))", n); rows[0][0] != want {
 			t.Errorf("the fingerprint of %d bytes is %v, want %d", n, rows[0][0], want)
 		}
 	}
@@ -289,7 +290,7 @@ func TestLongValuesAreValues(t *testing.T) {
 	for _, n := range []int{63, 64, 100, 127, 128} {
 		value := strings.Repeat("é", n/2) + strings.Repeat("x", n%2)
 		want := []tidegate.Row{{int64(n), value}}
-		if diff := cmp.Diff(want, rowsOf(t, w, "SELECT CAST(OCTET_LENGTH(CAST($1 AS VARCHAR(999))) AS BIGINT), CAST($1 AS VARCHAR(999))", value)); diff != "" {
+		if diff := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT CAST(OCTET_LENGTH(CAST($1 AS VARCHAR(999))) AS BIGINT), CAST($1 AS VARCHAR(999))", value)); diff != "" {
 			t.Errorf("%d bytes: %s", n, diff)
 		}
 	}

@@ -73,7 +73,7 @@ func (c *column) appendText(dst []byte, v any) ([]byte, error) {
 			v = float64(n)
 		}
 		if n, ok := v.(float64); ok {
-			return pgwire.AppendFloat(dst, n), nil
+			return celltext.AppendFloat(dst, n), nil
 		}
 	case oidNumeric:
 		return c.appendNumber(dst, v)

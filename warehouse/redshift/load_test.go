@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/redshift"
 	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // TestTextsGrow: a column is as long as its values need, whether it grows before a load or after a
@@ -81,7 +82,7 @@ func TestTextsGrow(t *testing.T) {
 	if err := attempt(); err != nil {
 		t.Errorf("the second time: %v", err)
 	}
-	if got := rowsOf(t, w, `SELECT count(*) FROM s."in a transaction"`); got[0][0] != int64(1) {
+	if got := warehousetest.Rows(t, w, `SELECT count(*) FROM s."in a transaction"`); got[0][0] != int64(1) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -108,7 +109,7 @@ func TestAColumnThatCannotGrowInPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := rowsOf(t, w, "SELECT len(v) FROM s.t ORDER BY 1"); len(got) != 2 || got[1][0] != int64(5000) {
+	if got := warehousetest.Rows(t, w, "SELECT len(v) FROM s.t ORDER BY 1"); len(got) != 2 || got[1][0] != int64(5000) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -163,7 +164,7 @@ func TestObjectsOfALoad(t *testing.T) {
 	if d := cmp.Diff([]string{"some/where/foreign.json.gz"}, c.S3.Keys()); d != "" {
 		t.Errorf("in the bucket: %s", d)
 	}
-	if got := rowsOf(t, w, "SELECT count(*), count(DISTINCT n), min(len(v)) FROM s.t"); got[0][0] != int64(rows) || got[0][1] != int64(rows) || got[0][2] != int64(size) {
+	if got := warehousetest.Rows(t, w, "SELECT count(*), count(DISTINCT n), min(len(v)) FROM s.t"); got[0][0] != int64(rows) || got[0][1] != int64(rows) || got[0][2] != int64(size) {
 		t.Errorf("got %v", got)
 	}
 	if n, err := w.Load(t.Context(), load, tidegate.Rows(s)); n != 0 || err != nil {
@@ -290,7 +291,7 @@ func TestRefusedCopyIsExplained(t *testing.T) {
 			t.Errorf("got %v, want a Reject of row 2, column v", err)
 		}
 	}
-	if got := rowsOf(t, w, "SELECT count(*) FROM s.t"); got[0][0] != int64(0) {
+	if got := warehousetest.Rows(t, w, "SELECT count(*) FROM s.t"); got[0][0] != int64(0) {
 		t.Errorf("got %v", got)
 	}
 }

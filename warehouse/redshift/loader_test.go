@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // TestEventTablesAreThoseOfDuckDB loads the same events into both, into Redshift
@@ -61,7 +62,7 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 		t.Errorf("objects stay in the bucket: %v", keys)
 	}
 	// The keys of tables of events.
-	keys := rowsOf(t, red, "SELECT a.attname, a.attisdistkey, a.attsortkeyord FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "+
+	keys := warehousetest.Rows(t, red, "SELECT a.attname, a.attisdistkey, a.attsortkeyord FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "+
 		"WHERE n.nspname = 'web' AND c.relname = 'tracks' AND (a.attisdistkey OR a.attsortkeyord <> 0) ORDER BY a.attname")
 	if d := cmp.Diff([]tidegate.Row{{"id", true, int64(0)}, {"received_at", false, int64(1)}}, keys); d != "" {
 		t.Error(d)

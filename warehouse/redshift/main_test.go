@@ -1,8 +1,6 @@
 package redshift_test
 
 import (
-	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"testing"
@@ -10,7 +8,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
@@ -52,25 +49,4 @@ func open(tb testing.TB, cfg redshift.Config) *redshift.Warehouse {
 		tb.Fatal(err)
 	}
 	return w.(*redshift.Warehouse)
-}
-
-// rowsOf returns all rows of a query.
-func rowsOf(tb testing.TB, w warehouse.Warehouse, sql string, args ...any) []tidegate.Row {
-	tb.Helper()
-	r, err := w.Query(tb.Context(), sql, args...)
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	defer r.Close()
-	var all []tidegate.Row
-	for {
-		row, err := r.Next(tb.Context())
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			tb.Fatalf("%s: %v", sql, err)
-		}
-		all = append(all, append(tidegate.Row{}, row...))
-	}
 }

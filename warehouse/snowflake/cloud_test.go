@@ -37,7 +37,7 @@ func TestCloud(t *testing.T) {
 	cfg.PrivateKey = secret.New(string(text))
 	admin := open(t, cfg)
 	schemas := func() (names []string) {
-		for _, row := range rowsOf(t, admin, "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN ('INFORMATION_SCHEMA', 'PUBLIC')") {
+		for _, row := range warehousetest.Rows(t, admin, "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN ('INFORMATION_SCHEMA', 'PUBLIC')") {
 			names = append(names, row[0].(string))
 		}
 		return names

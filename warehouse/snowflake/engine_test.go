@@ -24,6 +24,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/snowflake"
 	"github.com/tidegate/tidegate/warehouse/snowflake/sftest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 func keys(t *testing.T) (public *rsa.PublicKey, plain, encrypted string) {
@@ -116,7 +117,7 @@ func TestRolesAndTags(t *testing.T) {
 	if _, err := w.Load(t.Context(), warehouse.Load{ID: "x", Table: table}, tidegate.Rows(schema, tidegate.Row{int64(1)})); err != nil {
 		t.Fatal(err)
 	}
-	if got := rowsOf(t, w, "SELECT n FROM s.t"); len(got) != 1 {
+	if got := warehousetest.Rows(t, w, "SELECT n FROM s.t"); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
 	ops := map[string]bool{}
@@ -247,7 +248,7 @@ func TestLoadsOfTwoHubs(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := rowsOf(t, one, "SELECT COUNT(*) FROM s.t")[0][0]; got != int64(10) || wrote.Load() != 10 {
+	if got := warehousetest.Rows(t, one, "SELECT COUNT(*) FROM s.t")[0][0]; got != int64(10) || wrote.Load() != 10 {
 		t.Errorf("%v rows are there, and %d were written", got, wrote.Load())
 	}
 }
@@ -282,7 +283,7 @@ func TestLostCommit(t *testing.T) {
 					t.Errorf("and again: %d, %v", n, err)
 				}
 			}
-			if got := rowsOf(t, w, "SELECT COUNT(*) FROM s.t")[0][0]; got != int64(10) {
+			if got := warehousetest.Rows(t, w, "SELECT COUNT(*) FROM s.t")[0][0]; got != int64(10) {
 				t.Errorf("%v rows", got)
 			}
 		})
@@ -298,7 +299,7 @@ func TestSessionsEnd(t *testing.T) {
 	table := made(t, w)
 	for i, end := range []func(){s.Expire, s.Forget} {
 		end()
-		if got := rowsOf(t, w, "SELECT 1"); len(got) != 1 {
+		if got := warehousetest.Rows(t, w, "SELECT 1"); len(got) != 1 {
 			t.Errorf("got %v", got)
 		}
 		end()
@@ -346,7 +347,7 @@ func TestLongStatements(t *testing.T) {
 				}
 				return nil
 			})
-			rows := rowsOf(t, w, series(90_000))
+			rows := warehousetest.Rows(t, w, series(90_000))
 			for i, row := range rows {
 				if row[0] != int64(i) {
 					t.Fatalf("row %d is %v", i, row)
@@ -385,7 +386,7 @@ func TestForeignValues(t *testing.T) {
 		cfg, s := config(t)
 		s.JSON = asJSON
 		w := open(t, cfg)
-		got := rowsOf(t, w, `SELECT CAST('7' AS INTEGER) AS whole, CAST('-0.050' AS NUMBER(10,3)) AS part, CAST('12:34:56.5' AS TIME) AS clock,
+		got := warehousetest.Rows(t, w, `SELECT CAST('7' AS INTEGER) AS whole, CAST('-0.050' AS NUMBER(10,3)) AS part, CAST('12:34:56.5' AS TIME) AS clock,
 			CAST('2026-01-02 03:04:05.000006' AS TIMESTAMP_NTZ) AS local, TO_TIMESTAMP_TZ('1969-12-31 23:59:59.250000 +00:00', 'X') AS early, CAST(NULL AS VARCHAR) AS "mixedCase", PARSE_JSON('{"a":1.50}') AS doc`)
 		want := []tidegate.Row{{
 			tidegate.DecimalText("7"), tidegate.DecimalText("-0.05"), "12:34:56.5", time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), time.Date(1969, 12, 31, 23, 59, 59, 250_000_000, time.UTC),

@@ -36,7 +36,7 @@ func checkLoad(t *testing.T, b *bench) {
 		t.Errorf("keeping wrote %d rows", n)
 	}
 	want := []tidegate.Row{{int64(1), "one", "x"}, {int64(2), "two again", nil}, {int64(3), "three", nil}, {int64(4), "four", nil}}
-	if d := cmp.Diff(want, read(t, b.w, b.selectAll(t, table, "id", "name", "extra"))); d != "" {
+	if d := cmp.Diff(want, Rows(t, b.w, b.selectAll(t, table, "id", "name", "extra"))); d != "" {
 		t.Error(d)
 	}
 	_, err := b.w.Load(t.Context(), warehouse.Load{ID: "unknown", Table: table}, tidegate.Rows(columns("id", tidegate.Int, "nope", tidegate.Int), tidegate.Row{int64(9), int64(9)}))
@@ -80,7 +80,7 @@ func checkLoadOnce(t *testing.T, b *bench) {
 	if wrote != 1 {
 		t.Errorf("%d rows were written by eight callers of one load", wrote)
 	}
-	if got := read(t, b.w, b.selectAll(t, one, "id")); len(got) != 2 {
+	if got := Rows(t, b.w, b.selectAll(t, one, "id")); len(got) != 2 {
 		t.Errorf("got %v", got)
 	}
 }
@@ -128,7 +128,7 @@ func checkLoadAllOrNone(t *testing.T, b *bench) {
 	b.load(t, warehouse.Load{ID: "before", Table: table}, schema, tidegate.Row{int64(0), "kept"})
 	untouched := func(what string) {
 		t.Helper()
-		if d := cmp.Diff([]tidegate.Row{{int64(0), "kept"}}, read(t, b.w, b.selectAll(t, table, "id", "v"))); d != "" {
+		if d := cmp.Diff([]tidegate.Row{{int64(0), "kept"}}, Rows(t, b.w, b.selectAll(t, table, "id", "v"))); d != "" {
 			t.Errorf("after %s: %s", what, d)
 		}
 	}
@@ -177,7 +177,7 @@ func checkLoadMany(t *testing.T, b *bench) {
 		if err != nil || got != n {
 			t.Fatalf("key %v: %d, %v", key, got, err)
 		}
-		rows := read(t, b.w, b.selectAll(t, table, "id", "v"))
+		rows := Rows(t, b.w, b.selectAll(t, table, "id", "v"))
 		if len(rows) != n {
 			t.Fatalf("key %v: the table has %d rows", key, len(rows))
 		}
@@ -202,7 +202,7 @@ func checkLoadKeys(t *testing.T, b *bench) {
 	if n := b.load(t, warehouse.Load{ID: "last wins", Table: table, Key: key}, schema, rows...); n != 1000 {
 		t.Errorf("wrote %d rows, want 1000", n)
 	}
-	for _, row := range read(t, b.w, b.selectAll(t, table, "a", "v")) {
+	for _, row := range Rows(t, b.w, b.selectAll(t, table, "a", "v")) {
 		if row[1] != row[0].(int64)+2000 {
 			t.Fatalf("key %v holds %v: the last row of a key did not win", row[0], row[1])
 		}
@@ -215,7 +215,7 @@ func checkLoadKeys(t *testing.T, b *bench) {
 	}
 	_, err := b.w.Load(t.Context(), warehouse.Load{ID: "no such key", Table: table, Key: []string{"c"}}, tidegate.Rows(schema))
 	_ = wantFault(t, err, tidegate.Halt)
-	if got := read(t, b.w, b.selectAll(t, table, "a")); len(got) != 1000 {
+	if got := Rows(t, b.w, b.selectAll(t, table, "a")); len(got) != 1000 {
 		t.Errorf("the table has %d rows", len(got))
 	}
 }
@@ -242,7 +242,7 @@ func checkLoadSplits(t *testing.T, b *bench) {
 			from = to
 		}
 		got := map[int64]int64{}
-		for _, row := range read(t, b.w, b.selectAll(t, table, "id", "v")) {
+		for _, row := range Rows(t, b.w, b.selectAll(t, table, "id", "v")) {
 			got[row[0].(int64)] = row[1].(int64)
 		}
 		if d := cmp.Diff(last, got); d != "" {
@@ -279,7 +279,7 @@ func checkLoadConcurrently(t *testing.T, b *bench) {
 	}
 	group.Wait()
 	for i := range tables {
-		if got := read(t, b.w, b.selectAll(t, warehouse.Table{Schema: "parallel", Name: fmt.Sprint("t", i)}, "id")); len(got) != loads*size {
+		if got := Rows(t, b.w, b.selectAll(t, warehouse.Table{Schema: "parallel", Name: fmt.Sprint("t", i)}, "id")); len(got) != loads*size {
 			t.Errorf("table %d has %d rows, want %d", i, len(got), loads*size)
 		}
 	}

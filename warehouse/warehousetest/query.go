@@ -95,7 +95,7 @@ func (b *bench) ends(t *testing.T) {
 	if err := half.Close(); err != nil {
 		t.Error(err)
 	}
-	if got := read(t, b.w, b.Series(5000)); len(got) != 5000 {
+	if got := Rows(t, b.w, b.Series(5000)); len(got) != 5000 {
 		t.Errorf("got %d rows", len(got))
 	}
 }
@@ -269,7 +269,7 @@ func checkCancel(t *testing.T, b *bench) {
 	})
 	// The connections that were interrupted work again.
 	for range 20 {
-		if got := read(t, b.w, b.Series(3)); len(got) != 3 {
+		if got := Rows(t, b.w, b.Series(3)); len(got) != 3 {
 			t.Errorf("got %v", got)
 		}
 	}
@@ -294,7 +294,7 @@ func checkParameters(t *testing.T, b *bench) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := read(t, b.w, from+" WHERE "+string(name)+" = "+string(b.Dialect.Placeholder(1)), row[i])
+		got := Rows(t, b.w, from+" WHERE "+string(name)+" = "+string(b.Dialect.Placeholder(1)), row[i])
 		if d := cmp.Diff([]tidegate.Row{row}, got); d != "" {
 			t.Errorf("by column %s: %s", c.Name, d)
 		}

@@ -55,7 +55,7 @@ func checkEnsure(t *testing.T, b *bench) {
 					t.Fatal(d)
 				}
 			}
-			got := read(t, b.w, b.selectAll(t, table, "n", "v", "extra"))
+			got := Rows(t, b.w, b.selectAll(t, table, "n", "v", "extra"))
 			if d := cmp.Diff([]tidegate.Row{{int64(1), c.becomes, nil}}, got, b.compareJSON()); d != "" {
 				t.Error(d)
 			}
@@ -139,7 +139,7 @@ func checkNames(t *testing.T, b *bench) {
 	}
 	b.load(t, warehouse.Load{ID: "it's \"one\"; --", Table: wide, Key: names[:3]}, schema, row)
 	b.load(t, warehouse.Load{ID: "it's \"two\"; --", Table: wide, Key: names}, schema, row)
-	if d := cmp.Diff([]tidegate.Row{row}, read(t, b.w, b.selectAll(t, wide, names...))); d != "" {
+	if d := cmp.Diff([]tidegate.Row{row}, Rows(t, b.w, b.selectAll(t, wide, names...))); d != "" {
 		t.Error(d)
 	}
 	for i := 0; i < len(names); i += 7 {
@@ -151,7 +151,7 @@ func checkNames(t *testing.T, b *bench) {
 		s := columns("n", tidegate.Int)
 		b.ensure(t, table, s)
 		b.load(t, warehouse.Load{ID: "x", Table: table}, s, tidegate.Row{int64(i)})
-		if got := read(t, b.w, b.selectAll(t, table, "n")); len(got) != 1 || got[0][0] != int64(i) {
+		if got := Rows(t, b.w, b.selectAll(t, table, "n")); len(got) != 1 || got[0][0] != int64(i) {
 			t.Errorf("table %q: got %v", table, got)
 		}
 	}
@@ -183,7 +183,7 @@ func checkFoldedNames(t *testing.T, b *bench) {
 	}
 	b.ensure(t, table, s)
 	b.load(t, warehouse.Load{ID: "x", Table: table}, s, row)
-	if d := cmp.Diff([]tidegate.Row{row}, read(t, b.w, b.selectAll(t, table, names...))); d != "" {
+	if d := cmp.Diff([]tidegate.Row{row}, Rows(t, b.w, b.selectAll(t, table, names...))); d != "" {
 		t.Error(d)
 	}
 	if !sqltext.Same("userName", "USERNAME") {

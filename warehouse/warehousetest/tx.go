@@ -25,9 +25,9 @@ func checkTx(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := func(q querier) int64 {
+	count := func(q warehouse.Querier) int64 {
 		t.Helper()
-		return read(t, q, string("SELECT count(*) FROM "+name))[0][0].(int64)
+		return Rows(t, q, string("SELECT count(*) FROM "+name))[0][0].(int64)
 	}
 	t.Run("everything of one transaction", func(t *testing.T) {
 		tx := b.begin(t)
@@ -141,12 +141,12 @@ func checkTxIsolation(t *testing.T, b *bench) {
 	load(b.w, "before")
 	early := b.begin(t)
 	load(b.w, "after")
-	if got := read(t, early, sql); len(got) != b.seen(1, 2) {
+	if got := Rows(t, early, sql); len(got) != b.seen(1, 2) {
 		t.Errorf("the transaction sees %d rows, want %d", len(got), b.seen(1, 2))
 	}
 	writer := b.begin(t)
 	load(writer, "unfinished")
-	if got := read(t, b.w, sql); len(got) != 2 {
+	if got := Rows(t, b.w, sql); len(got) != 2 {
 		t.Errorf("others see %d rows before the commit", len(got))
 	}
 	reader, err := b.w.Query(t.Context(), sql)
@@ -157,10 +157,10 @@ func checkTxIsolation(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	closing(t, reader)
-	if got := read(t, early, sql); len(got) != b.seen(1, 3) {
+	if got := Rows(t, early, sql); len(got) != b.seen(1, 3) {
 		t.Errorf("the transaction sees %d rows, want %d", len(got), b.seen(1, 3))
 	}
-	if got := read(t, b.w, sql); len(got) != 3 {
+	if got := Rows(t, b.w, sql); len(got) != 3 {
 		t.Errorf("%d rows after the commit", len(got))
 	}
 	// A load that another transaction committed after this snapshot is still once.
@@ -216,7 +216,7 @@ func checkArrow(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	want := []tidegate.Row{{int64(4 * n), int64(n), int64(4 * (n - (n+2)/3)), int64(0)}}
-	if d := cmp.Diff(want, read(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt"), count(more) FROM batches.t`)); d != "" {
+	if d := cmp.Diff(want, Rows(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt"), count(more) FROM batches.t`)); d != "" {
 		t.Error(d)
 	}
 	rolled := b.begin(t)
@@ -226,7 +226,7 @@ func checkArrow(t *testing.T, b *bench) {
 	if err := rolled.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(want, read(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt"), count(more) FROM batches.t`)); d != "" {
+	if d := cmp.Diff(want, Rows(t, b.w, `SELECT count(*), count(DISTINCT n), count("te""xt"), count(more) FROM batches.t`)); d != "" {
 		t.Errorf("rows of a transaction that was rolled back: %s", d)
 	}
 	for _, missing := range []warehouse.Table{{Schema: "batches", Name: "nope"}, {Schema: "batches", Name: "narrow"}} {

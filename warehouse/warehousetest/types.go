@@ -83,7 +83,7 @@ func checkTypes(t *testing.T, b *bench) {
 			// Twice, so that values also go through the path of keyed loads.
 			b.load(t, warehouse.Load{ID: "append", Table: table}, schema, rows...)
 			b.load(t, warehouse.Load{ID: "replace", Table: table, Key: []string{"n"}}, schema, rows...)
-			got := read(t, b.w, b.selectAll(t, table, "n", "v"))
+			got := Rows(t, b.w, b.selectAll(t, table, "n", "v"))
 			instants := cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 			if d := cmp.Diff(rows, got, instants, cmpopts.EquateNaNs(), b.compareJSON()); d != "" {
 				t.Error(d)
@@ -131,7 +131,7 @@ func checkMisfits(t *testing.T, b *bench) {
 			if !strings.Contains(f.Error(), "row 3") || !strings.Contains(f.Error(), `"v"`) {
 				t.Errorf("%v does not name row 3 and column v", f)
 			}
-			if got := read(t, b.w, b.selectAll(t, table, "n")); len(got) != 0 {
+			if got := Rows(t, b.w, b.selectAll(t, table, "n")); len(got) != 0 {
 				t.Errorf("%d rows were loaded", len(got))
 			}
 		})

@@ -22,7 +22,7 @@ func checkUnits(t *testing.T, b *bench) {
 	b.ensure(t, two, s)
 	has := func(table warehouse.Table, want ...tidegate.Row) {
 		t.Helper()
-		if d := cmp.Diff(want, read(t, b.w, b.selectAll(t, table, "n", "v"))); d != "" {
+		if d := cmp.Diff(want, Rows(t, b.w, b.selectAll(t, table, "n", "v"))); d != "" {
 			t.Errorf("table %s: %s", table, d)
 		}
 	}

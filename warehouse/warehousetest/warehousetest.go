@@ -255,37 +255,22 @@ func (b *bench) selectAll(t *testing.T, table warehouse.Table, names ...string) 
 	return string("SELECT " + sqltext.Join(quoted, ", ") + " FROM " + name + " ORDER BY " + quoted[0])
 }
 
-// querier is what Warehouse and Tx have in common.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (tidegate.RowReader, error)
-}
-
-// read returns all rows of a query.
-func read(t *testing.T, q querier, sql string, args ...any) []tidegate.Row {
-	t.Helper()
-	rows, err := tryRead(t.Context(), q, sql, args...)
+// Rows returns all rows of a query.
+func Rows(tb testing.TB, q warehouse.Querier, sql string, args ...any) []tidegate.Row {
+	tb.Helper()
+	rows, err := tryRead(tb.Context(), q, sql, args...)
 	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	return rows
 }
 
-func tryRead(ctx context.Context, q querier, sql string, args ...any) (rows []tidegate.Row, err error) {
+func tryRead(ctx context.Context, q warehouse.Querier, sql string, args ...any) ([]tidegate.Row, error) {
 	r, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for {
-		row, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return rows, nil
-		}
-		if err != nil {
-			return rows, err
-		}
-		rows = append(rows, append(tidegate.Row{}, row...))
-	}
+	return tidegate.AllRows(ctx, r)
 }
 
 // closing closes what a test has read.

@@ -71,7 +71,7 @@ func checkWiden(t *testing.T, b *bench) {
 				if err := tx.Commit(); err != nil {
 					t.Fatal(err)
 				}
-				if d := cmp.Diff(want, read(t, b.w, b.selectAll(t, table, "n", "v")), b.compareJSON()); d != "" {
+				if d := cmp.Diff(want, Rows(t, b.w, b.selectAll(t, table, "n", "v")), b.compareJSON()); d != "" {
 					t.Fatal(d)
 				}
 				got, err := b.w.Describe(t.Context(), table)
@@ -106,7 +106,7 @@ func checkLoadedAsWidened(t *testing.T, b *bench, cases []widening) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := read(t, b.w, fmt.Sprintf("SELECT %s FROM %s WHERE n = %d", name, q, i))
+		got := Rows(t, b.w, fmt.Sprintf("SELECT %s FROM %s WHERE n = %d", name, q, i))
 		if d := cmp.Diff([]tidegate.Row{{c.becomes}}, got, b.compareJSON()); d != "" {
 			t.Errorf("%s (-widened +loaded):\n%s", c.name, d)
 		}
