@@ -163,9 +163,19 @@ var wrongs = map[string][]struct {
 		{"wrong user", map[string]any{"user": "nobody"}, "connect", "auth.refused", "user"},
 		{"no such database", map[string]any{"database": "nowhere"}, "connect", "warehouse.database", "database"},
 		{"TLS where there is none", map[string]any{"tls": "verify-full"}, "connect", "warehouse.tls", "tls: disable"},
+		{"wrong user that reads", map[string]any{"read_user": "nobody"}, "connect", "auth.refused", "read_user"},
+		{"no such certificate", map[string]any{"tls": "verify-full", "root_cert": "/nowhere.pem"}, "connect", "warehouse.config", "root_cert"},
 	},
 	"redshift": {
 		{"nobody is there", map[string]any{"port": 1}, "connect", "warehouse.connection", "port"},
+		{"no such host", map[string]any{"host": "warehouse.invalid"}, "connect", "warehouse.connection", "host"},
+		{"wrong user that reads", map[string]any{"read_user": "nobody"}, "connect", "auth.refused", "read_user"},
+		{"no such bucket", map[string]any{"bucket": "nowhere"}, "load", "warehouse.bucket", "bucket"},
+		{"wrong region", map[string]any{"region": "us-east-1"}, "load", "warehouse.region", "region"},
+		{"wrong role", map[string]any{"iam_role": "arn:aws:iam::123456789012:role/nobody"}, "load", "warehouse.permission", "iam_role"},
+		{"wrong key's name", map[string]any{"access_key_id": "AKIDNOBODY"}, "load", "auth.refused", "access_key_id"},
+		{"no S3 there", map[string]any{"endpoint": "http://127.0.0.1:1"}, "load", "egress.port_refused", "port"},
+		{"no such S3", map[string]any{"endpoint": "https://bucket.invalid"}, "load", "warehouse.storage", "endpoint"},
 		{"wrong user", map[string]any{"user": "nobody"}, "connect", "auth.refused", "user"},
 		{"no such database", map[string]any{"database": "nowhere"}, "connect", "warehouse.database", "database"},
 		{"TLS where there is none", map[string]any{"tls": "verify-full"}, "connect", "warehouse.tls", "tls: disable"},
@@ -177,16 +187,33 @@ var wrongs = map[string][]struct {
 		{"wrong user", map[string]any{"user": "nobody"}, "connect", "auth.refused", "user"},
 		{"wrong password", map[string]any{"password": wrongSecret}, "connect", "auth.refused", "password"},
 		{"TLS where there is none", map[string]any{"tls": "verify-full"}, "connect", "warehouse.tls", "tls: disable"},
+		{"no such database", map[string]any{"database": "nowhere"}, "connect", "warehouse.database", "database"},
+		{"wrong user that reads", map[string]any{"read_user": "nobody"}, "connect", "auth.refused", "read_user"},
+		{"no such cluster", map[string]any{"cluster": "nowhere"}, "create a schema and a table", "warehouse.cluster", "cluster"},
+		{"wrong protocol", map[string]any{"protocol": "native"}, "connect", "warehouse.connection", "protocol"},
+		{"no such certificate", map[string]any{"tls": "verify-full", "root_cert": "/nowhere.pem"}, "connect", "warehouse.config", "root_cert"},
 	},
 	"bigquery": {
+		{"no key", map[string]any{"credentials": wrongSecret}, "connect", "auth.refused", "credentials"},
+		{"no key that reads", map[string]any{"read_credentials": wrongSecret}, "connect", "auth.refused", "read_credentials"},
 		{"nobody is there", map[string]any{"endpoint": "http://127.0.0.1:1"}, "connect", "egress.port_refused", "port"},
 		{"no such host", map[string]any{"endpoint": "http://warehouse.invalid"}, "connect", "warehouse.connection", "endpoint"},
 		{"no such project", map[string]any{"project": "nowhere"}, "connect", "sql.unknown", "project"},
 	},
 	"snowflake": {
 		{"nobody is there", map[string]any{"endpoint": "http://127.0.0.1:1"}, "connect", "egress.port_refused", "port"},
+		{"no such host", map[string]any{"endpoint": "https://warehouse.invalid"}, "connect", "warehouse.connection", "endpoint"},
+		{"no address", map[string]any{"endpoint": "warehouse"}, "connect", "warehouse.config: tidegate.yaml", "mend"},
 		{"wrong user", map[string]any{"user": "nobody"}, "connect", "auth.refused", "user"},
 		{"wrong password", map[string]any{"password": wrongSecret}, "connect", "auth.refused", "password"},
+		{"no key", map[string]any{"password": "", "private_key": wrongSecret}, "connect", "auth.refused", "key.p8"},
+		{"wrong token", map[string]any{"password": "", "token": wrongSecret}, "connect", "auth.refused", "token"},
+		{"no such role", map[string]any{"role": "nobody"}, "connect", "warehouse.permission", "role"},
+		{"no such role that reads", map[string]any{"read_role": "nobody"}, "connect", "warehouse.permission", "role"},
+		{"no such database", map[string]any{"database": "nowhere"}, "connect", "warehouse.permission", "GRANT USAGE ON DATABASE NOWHERE TO ROLE LOADER"},
+		{"no such warehouse", map[string]any{"warehouse": "nowhere"}, "connect", "warehouse.no_compute", "GRANT USAGE ON WAREHOUSE NOWHERE TO ROLE LOADER"},
+		{"no such warehouse that reads", map[string]any{"read_warehouse": "nowhere"}, "connect", "warehouse.no_compute", "correct read_warehouse"},
+		{"no such schema", map[string]any{"schema": "nowhere"}, "settings", "the schema", "GRANT USAGE ON SCHEMA NOWHERE"},
 	},
 }
 
@@ -219,7 +246,7 @@ func TestCheckEverywhere(t *testing.T) {
 					t.Errorf("%s: the check passes", wrong.name)
 					continue
 				}
-				if f := found[i]; f.Check != wrong.check || !strings.HasPrefix(f.Detail, wrong.code+":") || !strings.Contains(f.Hint, wrong.hint) {
+				if f := found[i]; f.Check != wrong.check || !strings.HasPrefix(f.Detail, wrong.code) || !strings.Contains(f.Hint, wrong.hint) {
 					t.Errorf("%s: %+v", wrong.name, f)
 				}
 				for _, f := range found {

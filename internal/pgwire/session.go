@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -33,6 +34,15 @@ func Acquire(ctx context.Context, p *pgxpool.Pool, user string, classify Classif
 		return nil, connectError(ctx, err, classify)
 	}
 	return &Session{PG: c.Conn().PgConn(), User: user, conn: c, classify: classify}, nil
+}
+
+// OfReader says of a login that was refused that it is the user who reads.
+func OfReader(err error) error {
+	var f *tidegate.Fault
+	if errors.As(err, &f) && f.Code == "auth.refused" {
+		f.Hint = strings.Replace(f.Hint, "user and password", "read_user and read_password", 1)
+	}
+	return err
 }
 
 // End gives the connection back; the pool drops it when it is broken or still in a transaction.

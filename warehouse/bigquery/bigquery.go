@@ -88,12 +88,12 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	if w.project == "" {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.config", Subject: "project", Message: "the project is missing", Hint: "set it to the id of the Google Cloud project"}
 	}
-	if w.api, err = w.connect(ctx, cfg, cfg.Credentials); err != nil {
+	if w.api, err = w.connect(ctx, cfg, "credentials", cfg.Credentials); err != nil {
 		return nil, err
 	}
 	w.reading = w.api
 	if !cfg.ReadCredentials.Empty() {
-		if w.reading, err = w.connect(ctx, cfg, cfg.ReadCredentials); err != nil {
+		if w.reading, err = w.connect(ctx, cfg, "read_credentials", cfg.ReadCredentials); err != nil {
 			return nil, err
 		}
 	}
@@ -111,14 +111,14 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // connect makes a client of the API. It sends nothing.
-func (w *Warehouse) connect(ctx context.Context, cfg Config, key secret.Secret) (*bq.Client, error) {
+func (w *Warehouse) connect(ctx context.Context, cfg Config, setting string, key secret.Secret) (*bq.Client, error) {
 	// The address is the operator's own choice: Google's, a private endpoint in the network, or an emulator.
 	client := egress.New(egress.Options{
 		Policy: egress.Policy{AllowPrivate: cfg.Endpoint != ""}, HTTPSOnly: cfg.Endpoint == "",
 		Timeout: callTimeout, MaxResponseBytes: maxAnswer, MaxConnsPerHost: cfg.MaxJobs, UserAgent: "tidegate", Name: "warehouse bigquery", Now: w.now,
 	})
 	w.idle = append(w.idle, client.CloseIdleConnections)
-	source, err := tokenSource(ctx, client, cfg.Endpoint, key)
+	source, err := tokenSource(ctx, client, cfg.Endpoint, setting, key)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (w *Warehouse) connect(ctx context.Context, cfg Config, key secret.Secret) 
 }
 
 // tokenSource says who is to be authenticated; nil: nobody.
-func tokenSource(ctx context.Context, client *http.Client, endpoint string, key secret.Secret) (oauth2.TokenSource, error) {
+func tokenSource(ctx context.Context, client *http.Client, endpoint, setting string, key secret.Secret) (oauth2.TokenSource, error) {
 	ctx = context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, client)
 	switch {
 	case !key.Empty():
@@ -152,8 +152,8 @@ func tokenSource(ctx context.Context, client *http.Client, endpoint string, key 
 		cfg, err := google.JWTConfigFromJSON([]byte(key.Reveal()), bq.Scope)
 		if err != nil {
 			return nil, &tidegate.Fault{
-				Action: tidegate.Halt, Code: "auth.refused", Subject: "credentials", Message: "the text is no key of a service account",
-				Hint: "give the JSON that `gcloud iam service-accounts keys create` writes, as in ${file:key.json}",
+				Action: tidegate.Halt, Code: "auth.refused", Subject: setting, Message: "the text is no key of a service account",
+				Hint: "set " + setting + " to the JSON that `gcloud iam service-accounts keys create` writes, as in ${file:key.json}",
 			}
 		}
 		return cfg.TokenSource(ctx), nil

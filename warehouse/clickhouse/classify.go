@@ -201,7 +201,7 @@ func connectError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("running a statement: %w", cause)
 	}
-	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the connection broke: " + redacted(err), Err: err, Hint: "when it does so every time: the port may want TLS, or be that of another program"}
+	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.connection", Message: "the connection broke: " + redacted(err), Err: err, Hint: "when it does so every time: the port may want TLS, or be that of another protocol or program"}
 	var (
 		unknown   x509.UnknownAuthorityError
 		hostname  x509.HostnameError

@@ -76,8 +76,18 @@ const oldestYear, oldestMonth = 24, 8
 // greet proves that both users can connect, and looks at what they connected to.
 func (w *Warehouse) greet(ctx context.Context) error {
 	rows, err := w.rows(ctx, "SELECT version()")
+	if codeOf(err) == 81 { // the session's own database
+		return &tidegate.Fault{
+			Action: tidegate.Halt, Code: "warehouse.database", Message: "the database does not exist: " + tidegate.FaultOf(err).Message, Hint: "correct database, or create it", Err: err,
+		}
+	}
 	if err == nil && w.reads != w.writes {
-		err = w.exec(ctx, &call{sql: "SELECT 1"})
+		if _, err = w.drained(ctx, w.reads, &query{sql: "SELECT 1"}); err != nil {
+			var f *tidegate.Fault
+			if errors.As(err, &f) && f.Code == "auth.refused" {
+				f.Hint = strings.Replace(f.Hint, "user and password", "read_user and read_password", 1)
+			}
+		}
 	}
 	if err != nil {
 		return err

@@ -104,10 +104,37 @@ func portOf(cfg Config, encrypted bool) int {
 // dialNative connects soon or not at all, however long a statement may wait for a connection.
 func dialNative(ctx context.Context, addr string, t *tls.Config) (net.Conn, error) {
 	d := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
+	dial := d.DialContext
 	if t != nil {
-		return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", addr) //nolint:wrapcheck // the driver's to wrap
+		dial = (&tls.Dialer{NetDialer: d, Config: t}).DialContext
 	}
-	return d.DialContext(ctx, "tcp", addr) //nolint:wrapcheck // the driver's to wrap
+	conn, err := dial(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the driver's to wrap
+	}
+	h := &hello{Conn: conn}
+	h.late = time.AfterFunc(connectTimeout, func() { _ = conn.Close() })
+	return h, nil
+}
+
+// hello ends a connection on which the other side says nothing at all: a port of another
+// protocol waits for the driver as long as the driver for it.
+type hello struct {
+	net.Conn
+	late *time.Timer
+}
+
+func (h *hello) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 {
+		h.late.Stop()
+	}
+	return n, err //nolint:wrapcheck // the driver's to wrap
+}
+
+func (h *hello) Close() error {
+	h.late.Stop()
+	return h.Conn.Close() //nolint:wrapcheck // the driver's to wrap
 }
 
 func httpTransport(t *tls.Config, connections int) *http.Transport {

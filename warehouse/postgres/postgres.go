@@ -85,6 +85,9 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 // greet proves that a role can connect, and looks at whom it connected to.
 func (w *Warehouse) greet(ctx context.Context, p *pgxpool.Pool) error {
 	s, err := w.session(ctx, p)
+	if err != nil && p != w.pool {
+		return pgwire.OfReader(err)
+	}
 	if err != nil {
 		return err
 	}

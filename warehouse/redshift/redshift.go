@@ -120,6 +120,9 @@ func prepare(ctx context.Context, pg *pgconn.PgConn, settings sqltext.Text) erro
 // greet proves that a user can connect, and looks at what it connected to.
 func (w *Warehouse) greet(ctx context.Context, p *pgxpool.Pool) error {
 	s, err := w.session(ctx, p)
+	if err != nil && p != w.pool {
+		return pgwire.OfReader(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -173,6 +173,10 @@ func (b *bucket) once(ctx context.Context, method, key string, body []byte, sum 
 		if cause := context.Cause(ctx); cause != nil {
 			return fmt.Errorf("calling S3: %w", cause)
 		}
+		var refused *tidegate.Fault
+		if errors.As(err, &refused) && refused.Action == tidegate.Halt { // by egress: the address is none that is called
+			return refused
+		}
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.storage", Message: "S3 cannot be reached: " + pgwire.Redacted(err), Hint: "check region, endpoint and the network between", Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }()

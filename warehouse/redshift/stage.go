@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -36,6 +37,7 @@ type staged struct {
 	manifest string // its key, "" while there is none
 	rows     int64
 	longest  []int // text of each column, in bytes
+	uploaded atomic.Bool
 }
 
 type object struct {
@@ -57,7 +59,13 @@ func (w *Warehouse) stage(ctx context.Context, p *loadPlan, rows tidegate.RowRea
 	group, uploading := errgroup.WithContext(ctx)
 	group.SetLimit(uploads)
 	err := st.encode(ctx, p, rows, func(o object, body []byte) {
-		group.Go(func() error { return w.bucket.put(uploading, o.key, body) })
+		group.Go(func() error {
+			err := w.bucket.put(uploading, o.key, body)
+			if err == nil || tidegate.FaultOf(err).Action != tidegate.Halt { // it may be there
+				st.uploaded.Store(true)
+			}
+			return err
+		})
 	})
 	if sent := group.Wait(); err == nil && sent != nil {
 		err = fmt.Errorf("uploading rows: %w", sent)
@@ -187,6 +195,9 @@ const removeTimeout = 30 * time.Second
 // remove removes all objects. One that stays is told and does no harm: the same load writes over it, and
 // the bucket's lifecycle rule removes it.
 func (w *Warehouse) remove(ctx context.Context, st *staged) {
+	if !st.uploaded.Load() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	keys := make([]string, 0, len(st.objects)+1)

@@ -132,9 +132,19 @@ func (w *Warehouse) classify(ctx context.Context, o on, err error, sql string) e
 	return f
 }
 
+// lasting says whether another attempt within a minute fails as this one did: there is no such host,
+// nobody listens there, it is not who it should be, or it may not be called.
+func lasting(err error) bool {
+	f := tidegate.FaultOf(egress.Fault(context.Background(), err))
+	return f.Action == tidegate.Halt || f.Code == "network.dns" || f.Code == "network.connect" || f.Code == "network.tls"
+}
+
 func connectionLost(ctx context.Context, err error) error {
 	f := tidegate.FaultOf(egress.Fault(ctx, err))
-	lost := &tidegate.Fault{Action: f.Action, Code: "warehouse.connection", Message: "Snowflake cannot be reached: " + oneLine(f.Message), Hint: "check the network, and account", Err: err}
+	lost := &tidegate.Fault{Action: f.Action, Code: "warehouse.connection", Message: "Snowflake cannot be reached: " + oneLine(f.Message), Hint: "correct account (or endpoint), or mend the network between", Err: err}
+	if f.Code == "network.tls" {
+		lost.Hint = "Snowflake's certificate is not accepted: correct account or endpoint, or let the proxy between leave *.snowflakecomputing.com alone"
+	}
 	if strings.Contains(err.Error(), "HTTP Status: 429") {
 		lost.Action, lost.After, lost.Code, lost.Message = tidegate.Throttle, 10*time.Second, "warehouse.rate_limited", "Snowflake says that there are too many calls"
 		lost.Hint = "lower max_connections"

@@ -44,7 +44,7 @@ func quiet() {
 
 // driverConfig is the configuration of the driver: everything that it does by
 // itself is off, and its calls go through egress.
-func driverConfig(cfg Config, role, warehouseName, schema string, now func() time.Time) (sf.Config, func(), error) {
+func driverConfig(cfg Config, role, warehouseName, schema string, now func() time.Time, failed func(error)) (sf.Config, func(), error) {
 	address, err := endpoint(cfg)
 	if err != nil {
 		return sf.Config{}, nil, err
@@ -62,8 +62,8 @@ func driverConfig(cfg Config, role, warehouseName, schema string, now func() tim
 	c := sf.Config{
 		Account: cfg.Account, User: cfg.User, Role: stored(role), Warehouse: stored(warehouseName), Database: stored(cfg.Database), Schema: stored(schema),
 		Protocol: address.Scheme, Host: address.Hostname(), Port: port, Application: "Tidegate",
-		ValidateDefaultParameters: sf.ConfigBoolFalse,                                                                    // a schema that is not there yet is no mistake; greet looks
-		Transporter:               timed{client.Transport, callTimeout}, DisableOCSPChecks: true, DisableTelemetry: true, //nolint:staticcheck // the session's parameter comes too late for the login
+		ValidateDefaultParameters: sf.ConfigBoolFalse,                                                                            // a schema that is not there yet is no mistake; greet looks
+		Transporter:               timed{client.Transport, callTimeout, failed}, DisableOCSPChecks: true, DisableTelemetry: true, //nolint:staticcheck // the session's parameter comes too late for the login
 		ClientTimeout: noTimeout, JWTClientTimeout: 30 * time.Second, LoginTimeout: driverPatience, RequestTimeout: driverPatience, MaxRetryCount: driverRetries, //nolint:staticcheck // there is nothing else yet
 		ClientRequestMfaToken: sf.ConfigBoolFalse, ClientStoreTemporaryCredential: sf.ConfigBoolFalse, DisableConsoleLogin: sf.ConfigBoolTrue, //nolint:staticcheck // no secret is kept on this machine
 		Params: session(cfg),

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sf "github.com/snowflakedb/gosnowflake"
@@ -37,6 +38,8 @@ type Warehouse struct {
 	altering         turns.Turns[warehouse.Table] // changes of the catalogue, one at a time per table
 
 	door turns.Door // for calls, readers and transactions
+
+	hopeless atomic.Pointer[context.CancelCauseFunc] // ends the greeting; nil after it
 
 	mu     sync.Mutex
 	booked bool // the bookkeeping table is there
@@ -85,10 +88,18 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 			return nil, errors.Join(err, w.Close())
 		}
 	}
-	if err := w.greet(ctx); err != nil {
+	if err := w.greet(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), w.Close())
 	}
 	return w, nil
+}
+
+// failed is told of every call that had no answer. While the warehouse is opened, one that
+// another attempt does not mend ends the waiting: the driver tries again for a minute.
+func (w *Warehouse) failed(err error) {
+	if end := w.hopeless.Load(); end != nil && lasting(err) {
+		(*end)(err)
+	}
 }
 
 func or(a, b string) string {
@@ -127,7 +138,7 @@ func configFault(subject, message, hint string) *tidegate.Fault {
 
 // pool makes a pool of sessions. It sends nothing.
 func (w *Warehouse) pool(cfg Config, role, warehouseName string) (*sql.DB, error) {
-	c, idle, err := driverConfig(cfg, role, warehouseName, w.schema, w.now)
+	c, idle, err := driverConfig(cfg, role, warehouseName, w.schema, w.now, w.failed)
 	if err != nil {
 		return nil, err
 	}
@@ -145,29 +156,50 @@ func (w *Warehouse) pool(cfg Config, role, warehouseName string) (*sql.DB, error
 	return db, nil
 }
 
-// greet proves that statements run, for both roles. It needs no running virtual
-// warehouse, and so costs nothing.
-func (w *Warehouse) greet(ctx context.Context) error {
+// greet proves that statements run, for both roles, and that the database and the virtual warehouse
+// are there: a login takes names that do not exist. It needs no running virtual warehouse, and so
+// costs nothing. What another attempt does not mend ends it at once.
+func (w *Warehouse) greet(ctx context.Context, cfg Config) error {
+	trying, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	w.hopeless.Store(&end)
+	defer w.hopeless.Store(nil)
+	err := w.look(trying, cfg)
+	if cause := context.Cause(trying); err != nil && cause != nil {
+		return w.classify(ctx, on{}, cause, "")
+	}
+	return err
+}
+
+// look is greet while nothing is hopeless.
+func (w *Warehouse) look(ctx context.Context, cfg Config) error {
 	for _, db := range []*sql.DB{w.db, w.reading} {
-		rows, err := w.all(ctx, on{db: db}, request{op: "greet", sql: "SELECT CURRENT_DATABASE(), CURRENT_WAREHOUSE(), CURRENT_ROLE()"})
+		rows, err := w.all(ctx, on{db: db}, request{op: "greet", sql: "SELECT CURRENT_DATABASE(), CURRENT_WAREHOUSE(), CURRENT_ROLE(), CURRENT_SCHEMA()"})
 		if err != nil {
 			return err
 		}
-		if len(rows) != 1 || len(rows[0]) != 3 {
+		if len(rows) != 1 || len(rows[0]) != 4 {
 			return errors.New("snowflake did not say where it is")
 		}
 		role, _ := rows[0][2].(string)
+		setting, compute := "warehouse", cfg.Warehouse
+		if db != w.db && cfg.ReadWarehouse != "" {
+			setting, compute = "read_warehouse", cfg.ReadWarehouse
+		}
 		switch {
 		case rows[0][0] == nil:
 			return &tidegate.Fault{
 				Action: tidegate.Halt, Code: "warehouse.permission", Subject: "database " + w.database, Message: "the database does not exist, or the role may not use it",
-				Hint: "GRANT USAGE ON DATABASE " + shown(w.database) + " TO ROLE " + shown(role) + page,
+				Hint: "correct database, or GRANT USAGE ON DATABASE " + shown(w.database) + " TO ROLE " + shown(role) + page,
 			}
 		case rows[0][1] == nil:
 			return &tidegate.Fault{
-				Action: tidegate.Halt, Code: "warehouse.no_compute", Subject: "warehouse", Message: "the session has no virtual warehouse",
-				Hint: "set warehouse, and GRANT USAGE ON WAREHOUSE … TO ROLE " + shown(role) + page,
+				Action: tidegate.Halt, Code: "warehouse.no_compute", Subject: setting, Message: "the session has no virtual warehouse",
+				Hint: "correct " + setting + ", or GRANT USAGE ON WAREHOUSE " + shown(compute) + " TO ROLE " + shown(role) + page,
 			}
+		case rows[0][3] == nil && !strings.EqualFold(w.schema, w.dialect.DefaultSchema()):
+			w.log.Warn("the schema of tables that a query names without one does not exist, or the role may not use it", "schema", w.schema, "role", role,
+				"hint", "correct schema, or GRANT USAGE ON SCHEMA "+shown(w.schema)+" TO ROLE "+shown(role))
 		}
 		w.mu.Lock()
 		w.roles[db] = role

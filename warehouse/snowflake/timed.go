@@ -10,8 +10,9 @@ import (
 // timed bounds every call, and gives a body up when reading it fails: the driver
 // does not close one that breaks off, and a client's own timeout would wait for that.
 type timed struct {
-	next  http.RoundTripper
-	limit time.Duration
+	next   http.RoundTripper
+	limit  time.Duration
+	failed func(error) // is told of calls without an answer
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -20,6 +21,7 @@ func (t timed) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		end()
+		t.failed(err)
 		return nil, err
 	}
 	resp.Body = &timedBody{resp.Body, end}

@@ -37,6 +37,9 @@ func (e *engine) run(ctx context.Context) (*outcome, error) {
 		return nil, failure("000008", "0A000", "Actual statement count %d did not match the desired statement count 1.", len(statements))
 	}
 	ts = statements[0]
+	if err := e.placed(); err != nil {
+		return nil, err
+	}
 	if e.told.Describe {
 		return e.describeOnly(ctx, ts)
 	}
@@ -70,6 +73,19 @@ func (e *engine) run(ctx context.Context) (*outcome, error) {
 		return e.define(ctx, ts)
 	}
 	return nil, syntax(ts[0].line, ts[0].col, ts[0].value)
+}
+
+// placed refuses what needs a database or a virtual warehouse in a session that has none.
+func (e *engine) placed() error {
+	asks := strings.Contains(strings.ToUpper(e.told.SQL), "CURRENT_DATABASE()")
+	switch {
+	case asks:
+	case e.one.where["database"] == "":
+		return failure("090105", "22000", "Cannot perform operation. This session does not have a current database. Call 'USE DATABASE', or use a qualified name.")
+	case e.one.where["warehouse"] == "":
+		return failure("000606", "57P03", "No active warehouse selected in the current session.  Select an active warehouse with the 'use warehouse' command.\n")
+	}
+	return nil
 }
 
 func mustLex(sql string) []token {
@@ -188,7 +204,7 @@ func (e *engine) state(id string) (*outcome, error) {
 
 // duck is a statement in DuckDB's SQL, with its arguments.
 func (e *engine) duck(ts []token, files func(string) (string, int)) (string, []any, error) {
-	w := rewriter{binds: map[string]string{}, files: files}
+	w := rewriter{binds: map[string]string{}, files: files, where: e.one.where}
 	used := 0
 	for _, t := range ts {
 		if t.kind == param {

@@ -26,8 +26,6 @@ var macros = []string{
 	`CREATE MACRO main.bitand(a, b) AS a & b`,
 	`CREATE MACRO main.bitxor_agg(v) AS bit_xor(v)`,
 	`CREATE MACRO main.base64_encode(v) AS to_base64(v)`,
-	`CREATE MACRO main.current_warehouse() AS 'COMPUTE'`,
-	`CREATE MACRO main.sf_role() AS 'LOADER'`,
 	`CREATE VIEW main.sf_tables AS SELECT table_schema, table_name, table_type, 'NO' AS is_transient, CAST(NULL AS VARCHAR) AS clustering_key FROM information_schema.tables WHERE table_schema NOT IN ('main', 'information_schema')`,
 	`CREATE VIEW main.sf_columns AS SELECT table_schema, table_name, column_name, is_nullable, column_default, 'NO' AS is_identity FROM information_schema.columns WHERE table_schema NOT IN ('main', 'information_schema')`,
 }
@@ -43,6 +41,7 @@ var types = map[string]string{
 type rewriter struct {
 	binds map[string]string          // parameters, by their number: their types
 	files func(string) (string, int) // the query of the files of a path in the stage
+	where map[string]string          // what CURRENT_DATABASE() and its kind say, "" being NULL
 	out   strings.Builder
 }
 
@@ -63,7 +62,7 @@ func closing(ts []token, open int) int {
 }
 
 func (w *rewriter) sub(ts []token) string {
-	inner := rewriter{binds: w.binds, files: w.files}
+	inner := rewriter{binds: w.binds, files: w.files, where: w.where}
 	inner.all(ts)
 	return inner.out.String()
 }
@@ -135,9 +134,9 @@ func (w *rewriter) one(ts []token, i int) int {
 			w.out.WriteString("CAST(CAST(hash(" + w.sub(ts[i+2:end]) + ") AS HUGEINT) - 9223372036854775808 AS BIGINT)")
 			return end + 1
 		}
-	case t.is("current_role") && next(1).is("("):
-		w.out.WriteString("sf_role")
-		return i + 1
+	case t.is("current_database", "current_schema", "current_warehouse", "current_role") && next(1).is("(") && next(2).is(")"):
+		w.out.WriteString("nullif(" + quoteText(w.where[strings.TrimPrefix(strings.ToLower(t.value), "current_")]) + ", '')")
+		return i + 3
 	case i > 0 && ts[i-1].is("as", "::") || i > 1 && ts[i-1].is("type"):
 		if typ, n := w.typeAt(ts, i); n > 0 && !next(n).is(".") {
 			w.out.WriteString(typ)

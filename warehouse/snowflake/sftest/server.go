@@ -13,23 +13,31 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2" // the engine
+
+	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
 // What may log in, and where.
 const (
 	Database = "ANALYTICS"
+	Compute  = "COMPUTE" // the virtual warehouse
 	User     = "tidegate"
 	Password = "open sesame"
 	Token    = "a token"
 )
+
+// roles are those of the user; the first is the default.
+var roles = []string{"LOADER", "READER"}
 
 // Call is a call of the API.
 type Call struct {
@@ -82,6 +90,7 @@ type session struct {
 	id     int
 	master string
 	role   string
+	where  map[string]string // its database, schema, warehouse and role; "" what is not there
 	epoch  int
 	gone   bool
 	mu     sync.Mutex // one statement at a time
@@ -241,9 +250,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	role := r.URL.Query().Get("roleName")
-	if role == "NOBODY" {
-		reply(w, refusal("390189", "08004", "Role 'NOBODY' specified in the connect string does not exist or not authorized."))
+	where := s.place(r.URL.Query())
+	role := where["role"]
+	if !slices.Contains(roles, role) {
+		reply(w, refusal("390189", "08004", "Role '"+role+"' specified in the connect string does not exist or not authorized. Contact your local system administrator, or attempt to login with another role, e.g. PUBLIC."))
 		return
 	}
 	for name, want := range map[string]string{"TIMEZONE": "UTC", "CLIENT_SESSION_KEEP_ALIVE": "false", "MULTI_STATEMENT_COUNT": "1"} {
@@ -254,14 +264,41 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.births++
-	one := &session{id: s.births, master: fmt.Sprint("master", s.births), role: role, epoch: s.epoch}
+	one := &session{id: s.births, master: fmt.Sprint("master", s.births), role: role, where: where, epoch: s.epoch}
 	token := fmt.Sprint("token", s.births)
 	s.sessions[token] = one
 	s.mu.Unlock()
 	reply(w, map[string]any{"success": true, "data": map[string]any{
 		"token": token, "masterToken": one.master, "sessionId": one.id, "validityInSeconds": 3600, "masterValidityInSeconds": 14400, "parameters": []any{},
-		"sessionInfo": map[string]any{"databaseName": Database, "schemaName": "PUBLIC", "warehouseName": "COMPUTE", "roleName": role},
+		"sessionInfo": map[string]any{"databaseName": where["database"], "schemaName": where["schema"], "warehouseName": where["warehouse"], "roleName": role},
 	}})
+}
+
+// place is where a session is. As with Snowflake a database, a schema and a virtual warehouse that
+// do not exist are no mistake of the login: the session has none.
+func (s *Server) place(told url.Values) map[string]string {
+	name := func(parameter string) string {
+		text := told.Get(parameter)
+		if inner, ok := strings.CutPrefix(text, `"`); ok {
+			return strings.TrimSuffix(inner, `"`)
+		}
+		return sqltext.Upper(text)
+	}
+	where := map[string]string{"role": name("roleName"), "warehouse": name("warehouse"), "database": name("databaseName"), "schema": name("schemaName")}
+	if where["role"] == "" {
+		where["role"] = roles[0]
+	}
+	if where["warehouse"] != Compute {
+		where["warehouse"] = ""
+	}
+	if where["database"] != Database {
+		where["database"], where["schema"] = "", ""
+	}
+	var there bool
+	if err := s.db.QueryRowContext(s.alive(), "SELECT count(*) > 0 FROM information_schema.schemata WHERE schema_name = $1", where["schema"]).Scan(&there); err != nil || !there {
+		where["schema"] = ""
+	}
+	return where
 }
 
 // verified checks a token that is signed with the user's key.
