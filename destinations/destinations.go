@@ -144,6 +144,14 @@ type Checker interface {
 	Check(ctx context.Context) error
 }
 
+// Accounter tells which account of the vendor the connection opens, so that a name that leads to
+// another account than before, and two names that lead to one, are noticed.
+type Accounter interface {
+	// Account returns the vendor's id of the account: no secret, no space in it, the same for
+	// every credential of the account. It is empty when the credential may not ask.
+	Account(ctx context.Context) (string, error)
+}
+
 // Ticket names a write that finishes later.
 type Ticket string
 
@@ -175,7 +183,7 @@ type Audiencer interface {
 
 // Cost is an amount of what a destination charges or limits: data points, daily calls.
 type Cost struct {
-	Unit   string `json:"unit"`
+	Unit   string `json:"unit" doc:"One of it, in the singular."` // "data point"
 	Amount int64  `json:"amount"`
 	// Left is how much of the unit the account has left, as far as the destination has said; nil: unknown.
 	Left *int64 `json:"left,omitempty"`

@@ -67,7 +67,7 @@ func TestHubSpotDrift(t *testing.T) {
 	vendor(t, endpoint, "/crm/v3/objects/companies/batch/create", `{"inputs":[{"properties":{"name":"Acme","domain":"acme.io"}},{"properties":{"name":"One","domain":"twice.io"}},{"properties":{"name":"Two","domain":"twice.io"}}]}`)
 	n.start()
 
-	if out := n.mustCLI("sync", "plan", "people", "--data", n.data); !strings.Contains(out, "250 added") || !strings.Contains(out, "It costs about 3 HubSpot calls of the account's day, of which 6") {
+	if out := n.mustCLI("sync", "plan", "people", "--data", n.data); !strings.Contains(out, "250 added") || !strings.Contains(out, "It costs about 3 daily HubSpot calls, of 6") {
 		t.Errorf("the plan says %q", out)
 	}
 	var run tidegate.Run

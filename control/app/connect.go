@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -63,8 +64,42 @@ type connection struct {
 	config  string // kind and raw config: what the opened one was made of
 	dest    destinations.Destination
 	client  *http.Client
+	kind    string
+	name    string
 	users   int
 	retired bool // replaced by another configuration; closed when its last user leaves
+	// account is the vendor's id of it: nil before anybody asked, empty when nobody can tell.
+	account atomic.Pointer[string]
+}
+
+// limits names what shares the rate limits of the connection: the account where it is
+// known, because two destinations of a project may lead to one.
+func (c *connection) limits() string {
+	if id := c.account.Load(); id != nil && *id != "" {
+		return c.kind + "/account " + *id
+	}
+	return c.kind + "/" + c.name
+}
+
+// identify asks the destination once which account it writes to, and returns it in
+// words: empty where it cannot tell.
+func (c *connection) identify(ctx context.Context) (string, error) {
+	id := c.account.Load()
+	if id == nil {
+		var told string
+		if a, ok := c.dest.(destinations.Accounter); ok {
+			var err error
+			if told, err = a.Account(ctx); err != nil {
+				return "", fmt.Errorf("asking destination %s for its account: %w", c.name, err)
+			}
+		}
+		id = &told
+		c.account.Store(id) // who asked at the same time was told the same
+	}
+	if *id == "" {
+		return "", nil
+	}
+	return c.kind + " " + *id, nil
 }
 
 func newConnections(log *slog.Logger, now func() time.Time, meter metric.Meter) *connections {
@@ -78,12 +113,32 @@ func (cs *connections) learn(allow func(account string, a destinations.Allowance
 	cs.allow = allow
 }
 
-// accountOf names what shares the limits of a connection.
-func accountOf(c tidegate.Connection) string { return c.Kind + "/" + c.Name }
-
 // use returns the destination of c, opening it when it is not open yet with
 // this configuration. The caller calls release once.
 func (cs *connections) use(ctx context.Context, c tidegate.Connection, allow []netip.Prefix) (destinations.Destination, func() error, error) {
+	have, release, err := cs.hold(ctx, c, allow)
+	if err != nil {
+		return nil, nil, err
+	}
+	return have.dest, release, nil
+}
+
+// account is what identify said of the open connection called name; empty before.
+func (cs *connections) account(name string) string {
+	cs.mu.Lock()
+	have := cs.open[name]
+	cs.mu.Unlock()
+	if have == nil {
+		return ""
+	}
+	if id := have.account.Load(); id != nil && *id != "" {
+		return have.kind + " " + *id
+	}
+	return ""
+}
+
+// hold is use for who wants to know the connection too.
+func (cs *connections) hold(ctx context.Context, c tidegate.Connection, allow []netip.Prefix) (*connection, func() error, error) {
 	fingerprint := fmt.Sprintf("%s %s %v", c.Kind, c.Config, allow)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -103,7 +158,7 @@ func (cs *connections) use(ctx context.Context, c tidegate.Connection, allow []n
 		cs.open[c.Name], have = fresh, fresh
 	}
 	have.users++
-	return have.dest, sync.OnceValue(func() error { return cs.release(have) }), nil
+	return have, sync.OnceValue(func() error { return cs.release(have) }), nil
 }
 
 func (cs *connections) release(c *connection) error {
@@ -142,16 +197,18 @@ func (cs *connections) connect(ctx context.Context, c tidegate.Connection, allow
 	client := egress.New(egress.Options{
 		Policy: egress.Policy{AllowPrefixes: allow}, UserAgent: "tidegate", Name: "destination " + c.Name, Meter: cs.meter, Now: cs.now,
 	})
+	fresh := &connection{client: client, kind: c.Kind, name: c.Name}
 	env := destinations.Env{Log: cs.log.With("destination", c.Name), HTTP: client, Now: cs.now}
 	if allow := cs.allow; allow != nil {
-		env.Allow = func(a destinations.Allowance) { allow(accountOf(c), a) }
+		env.Allow = func(a destinations.Allowance) { allow(fresh.limits(), a) }
 	}
 	dest, err := kind.Open(ctx, cfg, env)
 	if err != nil {
 		client.CloseIdleConnections()
 		return nil, fmt.Errorf("opening destination %s: %w", c.Name, err)
 	}
-	return &connection{dest: dest, client: client}, nil
+	fresh.dest = dest
+	return fresh, nil
 }
 
 func (cs *connections) closeAll() error {

@@ -289,7 +289,7 @@ func (h *Hub) backlog(reader string) func() forward.Backlog {
 func (h *Hub) openForward(ctx context.Context, def tidegate.Forward) (_ *forward.Opened, err error) {
 	a := h.active.Load()
 	conn := a.destinations[def.Destination]
-	dest, release, err := h.connections.use(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
+	open, release, err := h.connections.hold(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +298,7 @@ func (h *Hub) openForward(ctx context.Context, def tidegate.Forward) (_ *forward
 			err = errors.Join(err, release())
 		}
 	}()
+	dest := open.dest
 	object, err := objectOf(ctx, dest, "forward", def.Name, def.Destination, def.Object, def.Mode)
 	if err != nil {
 		return nil, err
@@ -309,9 +310,12 @@ func (h *Hub) openForward(ctx context.Context, def tidegate.Forward) (_ *forward
 	if err != nil {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "mapping.invalid", Subject: forwardPrefix + def.Name, Message: err.Error(), Hint: "mend the forward and apply the project again", Err: err}
 	}
+	if _, err := open.identify(ctx); err != nil { // who shares its limits
+		return nil, err
+	}
 	return &forward.Opened{
 		Destination: dest, Object: object, IdentifierField: compiled.IdentifierField(), Mapper: compiled,
-		Integration: first(def.Integration, conn.Kind), Account: accountOf(conn), Close: release,
+		Integration: first(def.Integration, conn.Kind), Account: open.limits(), Close: release,
 	}, nil
 }
 

@@ -86,7 +86,7 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	if err != nil {
 		return nil, err
 	}
-	dest, release, err := h.connections.use(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
+	open, release, err := h.connections.hold(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +95,16 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 			err = errors.Join(err, release())
 		}
 	}()
+	dest := open.dest
 	object, err := objectOf(ctx, dest, "sync", def.Name, def.Destination, def.Object, def.Mode)
 	if err != nil {
 		return nil, err
 	}
 	fit, err := fitMapping(def, m, dest, object)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := open.identify(ctx); err != nil { // the ledger asks whose confirmations it holds
 		return nil, err
 	}
 	led, err := h.ledgerForRun(ctx, def)
@@ -112,7 +116,7 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 		return nil, err
 	}
 	return &runner.Opened{
-		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: accountOf(conn), Close: release,
+		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: open.limits(), Close: release,
 		Request: req,
 	}, nil
 }

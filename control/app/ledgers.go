@@ -107,7 +107,7 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 		opts.KeepLog = keep
 	}
 	a := h.active.Load()
-	opts.Target = targetOf(a.syncs[name])
+	opts.Target, opts.Account = targetOf(a.syncs[name]), h.connections.account(a.syncs[name].Destination)
 	wh, err := h.modelWarehouse(ctx, a, a.syncs[name].Model)
 	if err != nil {
 		return nil, err

@@ -150,11 +150,11 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 	for _, cost := range p.Costs {
 		switch {
 		case cost.Left == nil:
-			c.say("It costs about %d %s.", cost.Amount, cost.Unit)
+			c.say("It costs about %s.", plural(cost.Amount, cost.Unit))
 		case cost.Amount > *cost.Left:
-			c.say("It costs about %d %s, MORE than the %d that are left.", cost.Amount, cost.Unit, *cost.Left)
+			c.say("It costs about %s, MORE than the %d that are left.", plural(cost.Amount, cost.Unit), *cost.Left)
 		default:
-			c.say("It costs about %d %s, of which %d are left.", cost.Amount, cost.Unit, *cost.Left)
+			c.say("It costs about %s, of %d that are left.", plural(cost.Amount, cost.Unit), *cost.Left)
 		}
 	}
 	switch {

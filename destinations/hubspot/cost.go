@@ -8,8 +8,8 @@ import (
 	"github.com/tidegate/tidegate/destinations"
 )
 
-// callsOfDay is what an account pays with: every app draws from the same calls a day.
-const callsOfDay = "HubSpot calls of the account's day"
+// callOfDay is what an account pays with: every app draws from the same calls a day.
+const callOfDay = "daily HubSpot call"
 
 // Cost is the calls that a plan takes of the account's day. Where records are
 // looked up before they are written every write takes two.
@@ -21,7 +21,7 @@ func (d *Destination) Cost(_ string, s destinations.Spending) []destinations.Cos
 	if s.Calls == 0 {
 		return nil
 	}
-	cost := destinations.Cost{Unit: callsOfDay, Amount: s.Calls * perWrite}
+	cost := destinations.Cost{Unit: callOfDay, Amount: s.Calls * perWrite}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.leftOfDay >= 0 {

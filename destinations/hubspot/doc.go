@@ -35,6 +35,8 @@
 //     values after IN, 5 groups of 6 filters; it gives 200 records a page and
 //     10,000 in all, no limits in its answers, and lags behind what was written.
 //   - a company's domain is not unique: batch endpoints refuse to match by it.
+//   - account-info/v3/details names the portal (portalId) to tokens with the scope oauth, which
+//     private apps have.
 //   - a property is cleared by the empty text; all values travel as text.
 //
 // Invariants: an outcome is Delivered only when a result of the answer names

@@ -52,6 +52,7 @@ type Destination struct {
 var (
 	_ destinations.Destination = (*Destination)(nil)
 	_ destinations.Checker     = (*Destination)(nil)
+	_ destinations.Accounter   = (*Destination)(nil)
 	_ destinations.Reader      = (*Destination)(nil)
 	_ destinations.Provisioner = (*Destination)(nil)
 	_ destinations.Audiencer   = (*Destination)(nil)
@@ -183,6 +184,24 @@ func (d *Destination) Check(ctx context.Context) error {
 		return fmt.Errorf("checking the token: %w", err)
 	}
 	return nil
+}
+
+// Account is the id of the portal. A token of an app without the basic scope may not ask for it.
+func (d *Destination) Account(ctx context.Context) (string, error) {
+	var details struct {
+		PortalID int64 `json:"portalId"`
+	}
+	err := d.call(ctx, http.MethodGet, "/account-info/v3/details", nil, &details)
+	if f := tidegate.FaultOf(err); err != nil && (f.Code == "auth.forbidden" || f.Code == "hubspot.not_found") {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the id of the portal: %w", err)
+	}
+	if details.PortalID == 0 {
+		return "", nil
+	}
+	return strconv.FormatInt(details.PortalID, 10), nil
 }
 
 // CreateField creates a property in the group that every account has for the object.

@@ -32,6 +32,8 @@ type SimulatorOptions struct {
 	CallsPerDay int `json:"calls_per_day,omitempty"`
 	// SearchLagMS is how long the search does not find what was written; 0: it always does.
 	SearchLagMS int `json:"search_lag_ms,omitempty"`
+	// PortalID is the account's id; 0: 1000001.
+	PortalID int64 `json:"portal_id,omitempty"`
 	// Token, when set, is the only one that is let in; otherwise any is.
 	Token string `json:"token,omitempty"`
 	// LatencyMS delays every answer.
@@ -133,6 +135,9 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 	if s.o.CallsPerDay <= 0 {
 		s.o.CallsPerDay = 625_000
 	}
+	if s.o.PortalID == 0 {
+		s.o.PortalID = 1_000_001
+	}
 	for name, list := range standardProperties() {
 		o := &simObject{properties: map[string]property{}, records: map[string]map[string]string{}, index: map[string]map[string]string{}, changed: map[string]time.Time{}}
 		for _, p := range list {
@@ -144,6 +149,7 @@ func NewSimulator(options json.RawMessage) (*Simulator, error) {
 		return nil, err
 	}
 	s.mux.HandleFunc("GET /{$}", s.page)
+	s.mux.HandleFunc("GET /account-info/v3/details", s.guarded(s.details))
 	s.mux.HandleFunc("GET /crm/v3/properties/{object}", s.api(s.listProperties))
 	s.mux.HandleFunc("POST /crm/v3/properties/{object}", s.api(s.createProperty))
 	s.mux.HandleFunc("GET /crm/v3/objects/{object}", s.api(s.list))

@@ -57,6 +57,10 @@ func listBody(id string, l *simList) map[string]any {
 	return map[string]any{"list": map[string]any{"listId": id, "name": l.name, "objectTypeId": l.objectType, "processingType": manual}}
 }
 
+func (s *Simulator) details(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]any{"portalId": s.o.PortalID, "accountType": "STANDARD", "timeZone": "UTC", "companyCurrency": "EUR", "uiDomain": "app.hubspot.com", "dataHostingLocation": "eu1"})
+}
+
 func (s *Simulator) findList(w http.ResponseWriter, r *http.Request) {
 	for id, l := range s.lists {
 		if l.name == r.PathValue("name") && l.objectType == r.PathValue("type") {

@@ -120,7 +120,7 @@ func sumColumns() []string {
 func carried() []string { return []string{"format", "epoch", "generation", "last_read"} }
 
 func manifestSchema() tidegate.Schema {
-	return joined(ints("v", "base"), texts("workspace", "sync", "payloads"), ints(carried()...), ints(sumColumns()...), times("published_at"))
+	return joined(ints("v", "base"), texts("workspace", "sync", "payloads", "target"), ints(carried()...), ints(sumColumns()...), times("published_at"))
 }
 
 // homeTables are the tables of one sync.
@@ -140,15 +140,22 @@ type head struct {
 	v, base                             int64
 	format, epoch, generation, lastRead int64
 	sums                                [7]int64
+	target                              string // of whom the ledger knows what was confirmed
 }
 
 // head reads it; none is the zero head, also where there are no tables.
 func (h *home) head(ctx context.Context) (head, error) {
 	var newest head
-	if _, err := h.wh.Describe(ctx, h.n.of("manifest")); errors.Is(err, warehouse.ErrNoTable) {
+	has, err := h.wh.Describe(ctx, h.n.of("manifest"))
+	if errors.Is(err, warehouse.ErrNoTable) {
 		return newest, nil
 	} else if err != nil {
 		return newest, fmt.Errorf("looking for %s: %w", h.n.of("manifest"), err)
+	}
+	if has.Index("target") < 0 { // made before targets were published
+		if _, err := h.wh.Ensure(ctx, h.n.of("manifest"), manifestSchema()); err != nil {
+			return newest, fmt.Errorf("adding a column to %s: %w", h.n.of("manifest"), err)
+		}
 	}
 	into := []any{&newest.v, &newest.base, &newest.format, &newest.epoch, &newest.generation, &newest.lastRead}
 	columns := sqltext.Text("v, base")
@@ -159,7 +166,8 @@ func (h *home) head(ctx context.Context) (head, error) {
 		columns += ", " + sqltext.Text(name)
 		into = append(into, &newest.sums[i])
 	}
-	err := h.one(ctx, string("SELECT "+columns+" FROM "+h.s.of("manifest")+" ORDER BY v DESC LIMIT 1"), nil, into...)
+	into = append(into, &newest.target)
+	err = h.one(ctx, string("SELECT "+columns+", target FROM "+h.s.of("manifest")+" ORDER BY v DESC LIMIT 1"), nil, into...)
 	if errors.Is(err, errNoRow) {
 		return head{}, nil
 	}

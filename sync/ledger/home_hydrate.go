@@ -78,8 +78,12 @@ func (l *Ledger) hydrate(ctx context.Context, tx warehouse.Tx, newest head) erro
 			return err
 		}
 	}
-	sql := "UPDATE " + l.sql.of("fence") + " SET generation = " + l.sql.int(1) + ", last_read = " + l.sql.int(2) + ", epoch = CASE WHEN epoch > " + l.sql.int(3) + " THEN epoch ELSE " + l.sql.int(3) + " END, dirty = 0"
-	if _, err := tx.Exec(ctx, string(sql), newest.generation, newest.lastRead, newest.epoch); err != nil {
+	sql := "UPDATE " + l.sql.of("fence") + " SET generation = " + l.sql.int(1) + ", last_read = " + l.sql.int(2) + ", epoch = CASE WHEN epoch > " + l.sql.int(3) + " THEN epoch ELSE " + l.sql.int(3) + " END, target = " + l.sql.text(4) + ", dirty = 0"
+	var target any // NULL: of nobody
+	if newest.target != "" {
+		target = newest.target
+	}
+	if _, err := tx.Exec(ctx, string(sql), newest.generation, newest.lastRead, newest.epoch, target); err != nil {
 		return fmt.Errorf("taking the fence over: %w", err)
 	}
 	if _, err := tx.Exec(ctx, l.sql.seal()); err != nil {

@@ -319,5 +319,5 @@ func (s statements) manifest(v, base int64) sqltext.Text {
 	for _, name := range append(carried(), sumColumns()...) {
 		columns += ", " + sqltext.Text(name)
 	}
-	return "SELECT CAST(" + number(v) + " AS BIGINT) AS v, CAST(" + number(base) + " AS BIGINT) AS base, workspace, sync, payloads" + columns + ", now() AS published_at FROM " + s.of("fence")
+	return "SELECT CAST(" + number(v) + " AS BIGINT) AS v, CAST(" + number(base) + " AS BIGINT) AS base, workspace, sync, payloads, target" + columns + ", now() AS published_at FROM " + s.of("fence")
 }

@@ -28,9 +28,11 @@ type Options struct {
 	// Home is where the ledger is kept when the model's warehouse has no transactions that are cheap
 	// enough for a run: runs work on the database that is opened, and what they leave is published there. It is Model too.
 	Home Home
-	// Target names what the sync writes to, as a person would. A ledger that knows what another target
+	// Target names what the sync writes to: OBJECT of DESTINATION. A ledger that knows what another target
 	// confirmed is not used for it. Empty: nobody asks.
 	Target string
+	// Account is the account behind the destination's name, where it can be told. Then it counts, not the name.
+	Account string
 	// HashOnly keeps fingerprints instead of payloads: no values in plans that have ended, no undo, no drift.
 	HashOnly bool
 }

@@ -74,7 +74,7 @@ func (l *Ledger) plan(ctx context.Context, w planWriter, epoch int64, p producer
 	if !runIDPattern.MatchString(w.runID) {
 		return Summary{}, fmt.Errorf("planning: %q cannot be a run ID", w.runID)
 	}
-	if err := l.aim(ctx); err != nil {
+	if err := l.takeAim(ctx); err != nil {
 		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
 	}
 	switch stored, err := l.planOf(ctx, w.runID); {
@@ -93,6 +93,11 @@ func (l *Ledger) plan(ctx context.Context, w planWriter, epoch int64, p producer
 	}
 	if err := l.proveHome(ctx); err != nil {
 		return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
+	}
+	if l.home != nil { // another hub's ledger may have come meanwhile
+		if err := l.takeAim(ctx); err != nil {
+			return Summary{}, fmt.Errorf("planning run %s: %w", w.runID, err)
+		}
 	}
 	w.now = l.opts.Now()
 	w.sum = Summary{RunID: w.runID, PlannedAt: w.now}
