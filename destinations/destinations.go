@@ -84,6 +84,9 @@ type Item struct {
 	Key tidegate.Key
 	// Identifier is the value by which the destination matches the record.
 	Identifier any
+	// PreviousIdentifier is what the record was confirmed by, when that has changed and is
+	// remembered; nil otherwise. Another record may have that identifier by now.
+	PreviousIdentifier any
 	// DestinationID is the destination's own id when an earlier outcome named it.
 	DestinationID string
 	// Record is the mapped payload; for Removed the last confirmed one.

@@ -25,6 +25,7 @@ type envelope struct {
 	Op             tidegate.Op     `json:"op"`
 	Key            json.RawMessage `json:"key"`
 	Identifier     any             `json:"identifier"`
+	Previous       any             `json:"previous_identifier,omitempty"`
 	DestinationID  string          `json:"destination_id,omitempty"`
 	Record         tidegate.Record `json:"record"`
 	IdempotencyKey string          `json:"idempotency_key,omitempty"`
@@ -56,7 +57,7 @@ func defaultBody(b *destinations.Batch, batched bool) ([]byte, error) {
 	items := make([]envelope, len(b.Items))
 	for i := range b.Items {
 		it := &b.Items[i]
-		items[i] = envelope{it.Op, keyJSON(it.Key), it.Identifier, it.DestinationID, it.Record, it.IdempotencyKey}
+		items[i] = envelope{it.Op, keyJSON(it.Key), it.Identifier, it.PreviousIdentifier, it.DestinationID, it.Record, it.IdempotencyKey}
 	}
 	var body any = many{head, items}
 	if !batched {
@@ -94,7 +95,7 @@ var (
 // variables of a template; with batch those of a record stand in records.
 var (
 	callVariables   = []string{"object", "mode", "identifier_field", "removal", "audience"}
-	recordVariables = []string{"op", "key", "identifier", "destination_id", "record", "idempotency_key"}
+	recordVariables = []string{"op", "key", "identifier", "previous_identifier", "destination_id", "record", "idempotency_key"}
 )
 
 // parseTemplate parses text. A name that no variable has is an error, because
@@ -177,7 +178,7 @@ func bindings(it *destinations.Item) map[string]any {
 		key = string(it.Key)
 	}
 	return map[string]any{
-		"op": string(it.Op), "key": key, "identifier": it.Identifier, "destination_id": it.DestinationID,
+		"op": string(it.Op), "key": key, "identifier": it.Identifier, "previous_identifier": it.PreviousIdentifier, "destination_id": it.DestinationID,
 		"record": map[string]any(it.Record), "idempotency_key": it.IdempotencyKey,
 	}
 }

@@ -35,6 +35,11 @@ func TestBodies(t *testing.T) {
 		{"records only", "batch: true\nbody: '" + list + "'", `[{"id":"a","name":"Na"},{"id":"b","name":"Nb"}]`, batch(tidegate.Added, "a", "b")},
 		{"lines", "batch: true\ncontent_type: application/x-ndjson\nbody: \"{% for r in records %}{{ r.record.id | json }}\\n{% endfor %}\"", "\"a\"\n\"b\"\n", batch(tidegate.Added, "a", "b")},
 		{"form", "content_type: application/x-www-form-urlencoded\nbody: 'id={{ identifier | url_encode }}&x=1'", "id=a+%26b&x=1", batch(tidegate.Added, "a &b")},
+		{"known otherwise", "body: '{{ previous_identifier | json }} {{ identifier | json }}'\ncontent_type: text/plain", `"old" "new"`, renamed("new", "old")},
+		{
+			"known otherwise, in the envelope", "", `{"object":"records","mode":"mirror","identifier_field":"id","op":"changed","key":["new"],"identifier":"new","previous_identifier":"old","record":{"id":"new","name":"Nnew"},"idempotency_key":"k-new"}`,
+			renamed("new", "old"),
+		},
 		{"removed has its own", "body: '{}'\nremoved: {body: '{\"gone\": {{ identifier | json }}}'}", `{"gone": "a"}`, batch(tidegate.Removed, "a")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -57,6 +62,13 @@ func TestBodies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// renamed is a change of the record that was known as before.
+func renamed(id, before any) destinations.Batch {
+	b := batch(tidegate.Changed, id)
+	b.Items[0].PreviousIdentifier = before
+	return b
 }
 
 func TestTheSameBatchHasTheSameBodyAndKey(t *testing.T) {

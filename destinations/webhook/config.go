@@ -19,7 +19,7 @@ type Config struct {
 	SecretURL secret.Secret `json:"secret_url,omitzero" doc:"Instead of url, when the URL itself is a credential, as that of a chat's incoming webhook is."`
 	Method    string        `json:"method,omitempty" default:"POST" enum:"POST,PUT,PATCH" doc:"The HTTP method for added and changed records."`
 	Batch     bool          `json:"batch,omitempty" doc:"Send many records in one body instead of one record a call."`
-	Body      string        `json:"body,omitempty" doc:"A Liquid template of the body. Variables: op, key, identifier, destination_id, record and idempotency_key (with batch: records, a list of these), object, mode, identifier_field, removal (delete, archive or clear) and audience. Without it a JSON envelope with the same names is sent."`
+	Body      string        `json:"body,omitempty" doc:"A Liquid template of the body. Variables: op, key, identifier, previous_identifier (when the identifier of a record changes), destination_id, record and idempotency_key (with batch: records, a list of these), object, mode, identifier_field, removal (delete, archive or clear) and audience. Without it a JSON envelope with the same names is sent."`
 	Removed   Removed       `json:"removed,omitzero" doc:"How removed records are sent, where that differs."`
 
 	ContentType   string                   `json:"content_type,omitempty" default:"application/json" pattern:"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9-]+=[a-zA-Z0-9._-]+)*$" doc:"The Content-Type of the body. A body of a JSON type is checked to be JSON before it is sent."`
@@ -111,6 +111,9 @@ var ownHeaders = []string{
 	"Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Webhook-Id", "Webhook-Signature", "Webhook-Timestamp",
 }
+
+// credentials are headers whose values are secrets.
+var credentials = []string{"Api-Key", "Apikey", "Authorization", "Cookie", "Proxy-Authorization", "X-Api-Key", "X-Auth-Token"}
 
 // Validate implements config.Validator: the rules between fields.
 func (c Config) Validate() []config.Problem {
@@ -227,6 +230,9 @@ func (v *validation) headers() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		check("headers."+name, name)
+		if slices.Contains(credentials, http.CanonicalHeaderKey(name)) {
+			v.add("headers."+name, "what this header holds is a secret", "write it under secret_headers or auth, as a reference")
+		}
 		if !fieldValue(c.Headers[name]) {
 			v.add("headers."+name, "the value holds a control character", "")
 		}

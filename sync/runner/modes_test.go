@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/internal/retry"
+	"github.com/tidegate/tidegate/sync/ledger"
 )
 
 // able is a crm that can do everything: it takes writes as jobs, reads records
@@ -326,6 +327,38 @@ func TestRemovalIsTold(t *testing.T) {
 			t.Errorf("the batch says %q", a.removal.Removal)
 		}
 	})
+}
+
+// TestTheOldIdentifierIsTold: a destination without ids of its own knows by what to find the record.
+func TestTheOldIdentifierIsTold(t *testing.T) {
+	t.Parallel()
+	for _, mode := range tidegate.Modes() {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			s := NewState(Config{Mode: mode, IdentifierField: "email"})
+			told := func(op tidegate.Op, before tidegate.Record, now any) any {
+				return s.previousIdentifier(&unit{Planned: &ledger.Planned{Change: tidegate.Change{Op: op, Before: before}, Identifier: now}})
+			}
+			var want any = "old"
+			if mode == tidegate.Append || mode == tidegate.Audience {
+				want = nil
+			}
+			if got := told(tidegate.Changed, tidegate.Record{"email": "old"}, "new"); got != want {
+				t.Errorf("%v", got)
+			}
+			for name, got := range map[string]any{
+				"the same":             told(tidegate.Changed, tidegate.Record{"email": int64(1)}, "1"),
+				"not remembered":       told(tidegate.Changed, nil, "new"),
+				"an addition":          told(tidegate.Added, tidegate.Record{"email": "old"}, "new"),
+				"a removal":            told(tidegate.Removed, tidegate.Record{"email": "old"}, "new"),
+				"without a value then": told(tidegate.Changed, tidegate.Record{"email": nil}, "new"),
+			} {
+				if got != nil {
+					t.Errorf("%s: %v", name, got)
+				}
+			}
+		})
+	}
 }
 
 func TestFieldPolicies(t *testing.T) {

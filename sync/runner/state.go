@@ -404,6 +404,7 @@ func (s *State) batchOf(b *batch) destinations.Batch {
 func (s *State) putItem(item *destinations.Item, u *unit) {
 	item.Op, item.Key, item.Identifier, item.DestinationID = u.Op, u.Key, u.Identifier, u.DestinationID
 	item.Record, item.IdempotencyKey = u.After, u.IdempotencyKey
+	item.PreviousIdentifier = s.previousIdentifier(u)
 	switch {
 	case u.leaving:
 		item.Op, item.Identifier, item.Record = tidegate.Removed, u.Before[s.cfg.IdentifierField], u.Before
@@ -421,6 +422,20 @@ func (s *State) putItem(item *destinations.Item, u *unit) {
 			delete(item.Record, field)
 		}
 	}
+}
+
+// previousIdentifier is by what the record of u was confirmed; nil when that stays, or is not
+// remembered. A destination without ids of its own has nothing else by which it could find
+// the record. An audience is told by two calls.
+func (s *State) previousIdentifier(u *unit) any {
+	if u.Op != tidegate.Changed || s.cfg.Mode == tidegate.Audience || s.cfg.Mode == tidegate.Append {
+		return nil
+	}
+	before := u.Before[s.cfg.IdentifierField]
+	if before == nil || u.Identifier == nil || identifierText(before) == identifierText(u.Identifier) {
+		return nil
+	}
+	return before
 }
 
 // beforesOf are the confirmed records of a batch, where they are needed.
