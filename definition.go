@@ -10,7 +10,8 @@ const DefaultWorkspace = "default"
 type Source struct {
 	// Name is also the schema of the source's tables: `web` gives `web.tracks`.
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
-	// WriteKey authenticates the source's SDKs.
+	// WriteKey authenticates the source's SDKs. That of a browser is public; one that servers keep to
+	// themselves may be a reference: `${secret:SHOP_KEY}`.
 	WriteKey string `json:"write_key"`
 	// Disabled sources answer 404 and accept nothing.
 	Disabled bool `json:"disabled,omitempty"`

@@ -18,6 +18,7 @@ import (
 	"github.com/tidegate/tidegate/control/catalog"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/control/vault"
 )
 
 // brokenRows ends in an error after some rows.
@@ -37,6 +38,7 @@ func (b *brokenRows) Next(ctx context.Context) (tidegate.Row, error) {
 
 type rig struct {
 	hub    *apitest.Hub
+	dir    string
 	store  *store.Workspace
 	server *httptest.Server
 	keeper *auth.Keeper
@@ -65,7 +67,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	r := &rig{hub: apitest.New(), store: st.In("default"), now: now}
+	r := &rig{dir: dir, hub: apitest.New(), store: st.In("default"), now: now}
 	r.keeper = auth.New(r.store, now)
 	if err := r.keeper.EnsureAdmin(t.Context(), dir); err != nil {
 		t.Fatal(err)
@@ -87,7 +89,7 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) options() api.Options {
 	return api.Options{
-		Hub: r.hub, Store: r.store, Keeper: r.keeper, Kinds: kinds(), Version: "test", Log: slog.New(slog.DiscardHandler), Now: r.now,
+		Hub: r.hub, Store: r.store, Keeper: r.keeper, Vault: vault.New(vault.Options{Store: r.store, Data: r.dir, Env: func(string) (string, bool) { return "", false }}), Kinds: kinds(), Version: "test", Log: slog.New(slog.DiscardHandler), Now: r.now,
 		Catalog: catalog.New(catalog.Options{Store: r.store, Kinds: kinds(), Activate: r.hub.Activate}),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "tidegate_up 1\n") }),
 	}

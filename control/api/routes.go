@@ -166,7 +166,7 @@ func (s *server) table() []route {
 		do("GET", "/v1/tokens", "listTokens", auth.Admin, "The API tokens, without their secret part", s.listTokens),
 		do("POST", "/v1/tokens", "createToken", auth.Admin, "Makes an API token; it is shown once", s.createToken),
 		do("DELETE", "/v1/tokens/{id}", "revokeToken", auth.Admin, "Ends an API token at once", s.revokeToken),
-	}, s.eventRoutes(), s.privacyRoutes())
+	}, s.eventRoutes(), s.privacyRoutes(), s.secretRoutes())
 }
 
 // bodyReadTimeout bounds how long a request's body may take to come.

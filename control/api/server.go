@@ -19,6 +19,7 @@ import (
 	"github.com/tidegate/tidegate/control/catalog"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/control/vault"
 	"github.com/tidegate/tidegate/internal/config"
 )
 
@@ -28,6 +29,7 @@ type Options struct {
 	Catalog *catalog.Catalog
 	Store   *store.Workspace // audit log and tokens
 	Keeper  *auth.Keeper
+	Vault   *vault.Vault
 	Kinds   project.Kinds
 	Metrics http.Handler // serves /metrics
 	Meter   metric.Meter // gets each stage's lag and each source's books; nil for none

@@ -27,19 +27,19 @@ func (h *Hub) openAlerts() {
 		},
 		Standing: h.standing,
 		Tell: func(ctx context.Context, a tidegate.Alert, n alert.Notice) error {
-			return h.channels().Tell(ctx, a, n)
+			return h.channels(ctx).Tell(ctx, a, n)
 		},
 	})
 }
 
 // channels are made anew for each message: they are few, and the project that
 // says which private addresses may be reached changes.
-func (h *Hub) channels() *alert.Channels {
+func (h *Hub) channels(ctx context.Context) *alert.Channels {
 	policy := egress.Policy{AllowPrefixes: prefixes(h.active.Load().project.Settings.AllowPrivate)}
 	web := egress.New(egress.Options{Policy: policy, UserAgent: "tidegate", Name: "alerts", Meter: h.o.Telemetry.Meter("alerts"), Now: h.o.Now})
 	mail := policy
 	mail.Ports = []uint16{25, 465, 587, 1025, 2525}
-	return &alert.Channels{HTTP: web, Dial: egress.Options{Policy: mail}.Dial, Lookup: secretLookup(), Now: h.o.Now}
+	return &alert.Channels{HTTP: web, Dial: egress.Options{Policy: mail}.Dial, Lookup: h.secrets.lookup(ctx), Now: h.o.Now}
 }
 
 // standing tells what no run tells of a sync.

@@ -134,7 +134,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 		}
 	}()
 
-	if a.store, err = store.Open(ctx, store.Options{Path: filepath.Join(o.Data, "control.db"), Log: o.Log, Now: o.Now}); err != nil {
+	if a.store, err = store.Open(ctx, store.Options{Path: filepath.Join(o.Data, storeFile), Log: o.Log, Now: o.Now}); err != nil {
 		return nil, fmt.Errorf("opening the control store: %w", err)
 	}
 	opened.add(a.store.Close)
@@ -144,7 +144,11 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.Hub = newHub(o, a.store)
-	a.Hub.sources.set(p.Sources)
+	keyed, err := a.Hub.withKeys(ctx, p.Sources)
+	if err != nil {
+		return nil, err
+	}
+	a.Hub.sources.set(keyed)
 	if err := a.Hub.openPeople(ctx); err != nil {
 		return nil, fmt.Errorf("reading who is suppressed: %w", err)
 	}
@@ -224,7 +228,7 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 		Journal: a.Hub.books, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
 		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents, EventsPerSecond: limits.EventsPerSecond},
 		Script: script, PublicURL: p.Settings.PublicURL,
-		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: resolveSecret, Suppression: &a.Hub.events.people, Meter: a.o.Telemetry.Meter("ingest"),
+		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: a.Hub.secrets.resolve, Suppression: &a.Hub.events.people, Meter: a.o.Telemetry.Meter("ingest"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the collection API: %w", err)
@@ -257,7 +261,7 @@ func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) e
 		return fmt.Errorf("making the admin token: %w", err)
 	}
 	handler, err := api.New(api.Options{
-		Hub: a.Hub, Catalog: a.Catalog, Store: w, Keeper: keeper, Kinds: Kinds(), Metrics: a.o.Telemetry.Handler(), Version: a.o.Version, Log: a.o.Log, Now: a.o.Now,
+		Hub: a.Hub, Catalog: a.Catalog, Store: w, Keeper: keeper, Vault: a.Hub.vault, Kinds: Kinds(), Metrics: a.o.Telemetry.Handler(), Version: a.o.Version, Log: a.o.Log, Now: a.o.Now,
 		Meter: a.o.Telemetry.Meter("control"),
 	})
 	if err != nil {

@@ -3,11 +3,12 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,22 +36,11 @@ func Kinds() project.Kinds {
 	return k
 }
 
-// secretLookup resolves `${env:NAME}` and `${file:PATH}` at the moment a
-// connection is opened, so that a rotated secret needs no restart.
-func secretLookup() config.Lookup { return config.LookupFrom(os.LookupEnv, os.ReadFile) }
-
-// resolveSecret resolves one reference.
-func resolveSecret(reference string) (string, error) {
-	v := struct {
-		Secret string `json:"secret" secret:"true"`
-	}{reference}
-	err := config.Resolve(&v, secretLookup(), nil)
-	return v.Secret, err
-}
-
 // connections opens destinations once per configuration and keeps them open,
 // because the syncs of one account share its client and its limits.
 type connections struct {
+	secrets secrets
+
 	log   *slog.Logger
 	now   func() time.Time
 	meter metric.Meter
@@ -61,7 +51,7 @@ type connections struct {
 }
 
 type connection struct {
-	config  string // kind and raw config: what the opened one was made of
+	config  string // what the opened one was made of: kind, raw config, digest of its secrets
 	dest    destinations.Destination
 	client  *http.Client
 	kind    string
@@ -102,8 +92,8 @@ func (c *connection) identify(ctx context.Context) (string, error) {
 	return c.kind + " " + *id, nil
 }
 
-func newConnections(log *slog.Logger, now func() time.Time, meter metric.Meter) *connections {
-	return &connections{log: log, now: now, meter: meter, open: map[string]*connection{}}
+func newConnections(secrets secrets, log *slog.Logger, now func() time.Time, meter metric.Meter) *connections {
+	return &connections{secrets: secrets, log: log, now: now, meter: meter, open: map[string]*connection{}}
 }
 
 // learn has what answers say about the limits of accounts told to allow.
@@ -139,12 +129,16 @@ func (cs *connections) account(name string) string {
 
 // hold is use for who wants to know the connection too.
 func (cs *connections) hold(ctx context.Context, c tidegate.Connection, allow []netip.Prefix) (*connection, func() error, error) {
-	fingerprint := fmt.Sprintf("%s %s %v", c.Kind, c.Config, allow)
+	kind, cfg, digest, err := cs.configure(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	fingerprint := fmt.Sprintf("%s %s %s %v", c.Kind, c.Config, digest, allow)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	have := cs.open[c.Name]
 	if have == nil || have.config != fingerprint {
-		fresh, err := cs.connect(ctx, c, allow)
+		fresh, err := cs.connect(ctx, c, kind, cfg, allow)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -177,23 +171,28 @@ func (c *connection) close() error {
 	return err
 }
 
-// connect opens one destination; secrets are resolved here and nowhere else.
-func (cs *connections) connect(ctx context.Context, c tidegate.Connection, allow []netip.Prefix) (*connection, error) {
+// configure reads the configuration of c; secrets are resolved here and nowhere else. The
+// digest tells whether they are those of the last time: one that was replaced makes a new connection.
+func (cs *connections) configure(ctx context.Context, c tidegate.Connection) (kind destinations.Kind, cfg any, digest string, err error) {
 	kind, ok := destall.Find(c.Kind)
 	if !ok {
-		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "destination.kind", Subject: "destination " + c.Name, Message: fmt.Sprintf("there is no kind %q", c.Kind)}
+		return kind, nil, "", &tidegate.Fault{Action: tidegate.Halt, Code: "destination.kind", Subject: "destination " + c.Name, Message: fmt.Sprintf("there is no kind %q", c.Kind)}
 	}
-	cfg := kind.NewConfig()
+	cfg = kind.NewConfig()
 	raw := c.Config
 	if len(raw) == 0 {
 		raw = json.RawMessage("{}")
 	}
 	if err := config.DecodeJSON("destination "+c.Name, raw, cfg); err != nil {
-		return nil, halted("destination.config", "destination "+c.Name, err)
+		return kind, nil, "", halted("destination.config", "destination "+c.Name, err)
 	}
-	if err := config.Resolve(cfg, secretLookup(), nil); err != nil {
-		return nil, halted("destination.secret", "destination "+c.Name, err)
+	if digest, err = cs.secrets.fillNoting(ctx, cfg); err != nil {
+		return kind, nil, "", halted("destination.secret", "destination "+c.Name, err)
 	}
+	return kind, cfg, digest, nil
+}
+
+func (cs *connections) connect(ctx context.Context, c tidegate.Connection, kind destinations.Kind, cfg any, allow []netip.Prefix) (*connection, error) {
 	client := egress.New(egress.Options{
 		Policy: egress.Policy{AllowPrefixes: allow}, UserAgent: "tidegate", Name: "destination " + c.Name, Meter: cs.meter, Now: cs.now,
 	})
@@ -224,8 +223,15 @@ func (cs *connections) closeAll() error {
 	return first
 }
 
-// halted makes a Halt of an error whose text names place and mend already.
+// halted makes a Halt of an error whose text names place and mend already. A secret that is not
+// where a definition says is no mistake of the definition.
 func halted(code, subject string, err error) error {
+	var f *tidegate.Fault
+	if errors.As(err, &f) && strings.HasPrefix(f.Code, "secret.") {
+		out := *f
+		out.Subject = subject + ": " + f.Subject
+		return &out
+	}
 	return &tidegate.Fault{Action: tidegate.Halt, Code: code, Subject: subject, Message: err.Error(), Hint: "mend the definition and apply it again", Err: err}
 }
 

@@ -37,6 +37,7 @@ const (
 type dbtProject struct {
 	def       tidegate.DbtProject
 	location  dbt.Location
+	secrets   string         // digest of those that location was made with
 	artifacts *dbt.Artifacts // nil until a manifest was read
 	state     dbt.State
 	declared  []dbt.Declaration
@@ -56,9 +57,9 @@ type dbtProjects struct {
 }
 
 // openDbt finds out where a project's artefacts are; secrets are resolved here.
-func openDbt(def tidegate.DbtProject, o Options, allow []netip.Prefix) (dbt.Location, error) {
+func openDbt(ctx context.Context, known secrets, def tidegate.DbtProject, o Options, allow []netip.Prefix) (dbt.Location, error) {
 	resolved := def.Clone()
-	if err := config.Resolve(&resolved, secretLookup(), nil); err != nil {
+	if err := known.fill(ctx, &resolved); err != nil {
 		return nil, halted("dbt.secret", "dbt "+def.Name, err)
 	}
 	guarded := egress.Options{
@@ -81,15 +82,20 @@ func (d *dbtProjects) set(ctx context.Context, h *Hub, p *project.Project) error
 	next := map[string]*dbtProject{}
 	allow := prefixes(p.Settings.AllowPrivate)
 	for _, def := range p.Dbt {
-		if have := d.list[def.Name]; have != nil && equalJSON(have.def, def) {
+		resolved := def.Clone()
+		digest, err := h.secrets.fillNoting(ctx, &resolved)
+		if err != nil {
+			return halted("dbt.secret", "dbt "+def.Name, err)
+		}
+		if have := d.list[def.Name]; have != nil && have.secrets == digest && equalJSON(have.def, def) {
 			next[def.Name] = have
 			continue
 		}
-		location, err := openDbt(def, h.o, allow)
+		location, err := openDbt(ctx, h.secrets, def, h.o, allow)
 		if err != nil {
 			return err
 		}
-		fresh := &dbtProject{def: def, location: location}
+		fresh := &dbtProject{def: def, location: location, secrets: digest}
 		if fresh.state, err = readDbtState(h.o.Data, def); err != nil {
 			return err
 		}

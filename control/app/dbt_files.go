@@ -23,16 +23,19 @@ type DbtCheck struct {
 	Target string
 	// State is where the old ones are; without it only the new side is looked at.
 	State string
+	// Data is the folder of the store that has the project's secrets.
+	Data string
 	// Query, when set, asks the warehouse what the artefacts do not say.
 	Query func(ctx context.Context, sql string) ([]dbt.Column, int64, error)
 }
 
 // readDbt reads the dbt projects of p without a server. Nothing is written.
-func readDbt(ctx context.Context, p *project.Project, dir, data string, now func() time.Time, o dbt.Options) (*Hub, error) {
+func readDbt(ctx context.Context, known secrets, p *project.Project, dir, data string, now func() time.Time, o dbt.Options) (*Hub, error) {
 	h := newHub(Options{Project: dir, Data: data, Now: now, Log: slog.New(slog.DiscardHandler)}, nil)
+	h.secrets = known
 	h.dbt.list = map[string]*dbtProject{}
 	for _, def := range p.Dbt {
-		location, err := openDbt(def, h.o, prefixes(p.Settings.AllowPrivate))
+		location, err := openDbt(ctx, known, def, h.o, prefixes(p.Settings.AllowPrivate))
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +67,7 @@ func (h *Hub) expandFiles(p *project.Project) *active {
 
 // DbtFiles lists the dbt projects of p, whose folder is dir, without a server.
 func DbtFiles(ctx context.Context, p *project.Project, dir, data string, now func() time.Time) ([]api.DbtStatus, error) {
-	h, err := readDbt(ctx, p, dir, data, now, dbt.Options{})
+	h, err := readDbt(ctx, fileSecrets(data, now), p, dir, data, now, dbt.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +77,8 @@ func DbtFiles(ctx context.Context, p *project.Project, dir, data string, now fun
 
 // DbtExposures writes the exposures of each dbt project of p that names a file
 // for them, and returns the text of all.
-func DbtExposures(ctx context.Context, p *project.Project, dir string, now func() time.Time) ([]api.DbtExposures, error) {
-	h, err := readDbt(ctx, p, dir, "", now, dbt.Options{})
+func DbtExposures(ctx context.Context, p *project.Project, dir, data string, now func() time.Time) ([]api.DbtExposures, error) {
+	h, err := readDbt(ctx, fileSecrets(data, now), p, dir, "", now, dbt.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func CheckDbt(ctx context.Context, p *project.Project, dir string, now func() ti
 	}
 	only := *p
 	only.Dbt = []tidegate.DbtProject{def}
-	h, err := readDbt(ctx, &only, dir, "", now, dbt.Options{Code: o.Query != nil})
+	h, err := readDbt(ctx, fileSecrets(o.Data, now), &only, dir, "", now, dbt.Options{Code: o.Query != nil})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func CheckDbt(ctx context.Context, p *project.Project, dir string, now func() ti
 	if o.State != "" {
 		was := def
 		was.Target, was.Cloud = o.State, nil
-		location, err := openDbt(was, h.o, prefixes(p.Settings.AllowPrivate))
+		location, err := openDbt(ctx, h.secrets, was, h.o, prefixes(p.Settings.AllowPrivate))
 		if err != nil {
 			return nil, err
 		}

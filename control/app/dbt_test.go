@@ -306,7 +306,7 @@ func TestDbtFiles(t *testing.T) {
 		t.Error("listing has made the data folder")
 	}
 	for _, want := range []bool{true, false} {
-		written, err := app.DbtExposures(t.Context(), p, o.Project, o.Now)
+		written, err := app.DbtExposures(t.Context(), p, o.Project, o.Data, o.Now)
 		if err != nil || len(written) != 1 || written[0].Changed != want {
 			t.Errorf("exposures: %+v, %v; want changed %v", written, err, want)
 		}

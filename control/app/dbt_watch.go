@@ -9,7 +9,6 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
-	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/sync/dbt"
 )
 
@@ -44,6 +43,10 @@ func (h *Hub) activate(ctx context.Context, base *project.Project) error {
 	if err != nil {
 		return err
 	}
+	keyed, err := h.withKeys(ctx, base.Sources)
+	if err != nil {
+		return err
+	}
 	if err := h.holdPaused(ctx, e.project.Syncs, next); err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (h *Hub) activate(ctx context.Context, base *project.Project) error {
 	}
 	h.active.Store(next)
 	h.forwards.wake()
-	h.sources.set(base.Sources)
+	h.sources.set(keyed)
 	h.judge.set(rules)
 	h.setAlerts(e.project)
 	h.writeExposures(next)
@@ -205,7 +208,7 @@ func (h *Hub) RefreshDbt(ctx context.Context) error { return h.refreshDbt(ctx, t
 
 // DbtWebhook takes an event of dbt Cloud. Its job tells whose secret it must be
 // signed with; a job that nobody knows answers like a wrong secret.
-func (h *Hub) DbtWebhook(_ context.Context, signature string, body []byte) error {
+func (h *Hub) DbtWebhook(ctx context.Context, signature string, body []byte) error {
 	denied := &tidegate.Fault{
 		Action: tidegate.Halt, Code: "hook.unauthorized", Subject: "dbt webhook", Message: "the call does not prove that it comes from a dbt Cloud job of this hub",
 		Hint: "set cloud.webhook_secret of the dbt project to the secret that dbt Cloud showed when the webhook was made",
@@ -219,7 +222,7 @@ func (h *Hub) DbtWebhook(_ context.Context, signature string, body []byte) error
 			continue
 		}
 		resolved := def.Clone()
-		if err := config.Resolve(&resolved, secretLookup(), nil); err != nil {
+		if err := h.secrets.fill(ctx, &resolved); err != nil {
 			return halted("dbt.secret", "dbt "+def.Name, err)
 		}
 		event, err := dbt.ParseWebhook(resolved.Cloud.WebhookSecret, signature, body)

@@ -16,5 +16,5 @@ func (h *Hub) Exec(ctx context.Context, sql string, args ...any) (int64, error) 
 
 // OpenNamed opens a warehouse of p as a command without a hub does.
 func OpenNamed(ctx context.Context, p *project.Project, data, name string) (loader.Warehouse, error) {
-	return openNamed(ctx, p, data, name, slog.New(slog.DiscardHandler), time.Now)
+	return openNamed(ctx, fileSecrets(data, time.Now), p, data, name, slog.New(slog.DiscardHandler), time.Now)
 }

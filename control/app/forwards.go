@@ -174,7 +174,8 @@ func (h *Hub) reconcileForwards(ctx context.Context) error {
 	a := h.active.Load()
 	wanted := map[string]string{}
 	for _, def := range a.project.Forwards {
-		wanted[def.Name] = madeOf(def, a)
+		_, _, secrets, _ := h.connections.configure(ctx, a.destinations[def.Destination]) // a fault shows when it is opened
+		wanted[def.Name] = madeOf(def, a, secrets)
 	}
 	h.forwards.mu.Lock()
 	var over []*running
@@ -198,9 +199,9 @@ func (h *Hub) reconcileForwards(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// madeOf is what a forward depends on, as text.
-func madeOf(def tidegate.Forward, a *active) string {
-	text, err := json.Marshal([]any{def, a.destinations[def.Destination], a.project.Settings.AllowPrivate})
+// madeOf is what a forward depends on, as text; secrets is the digest of its destination's.
+func madeOf(def tidegate.Forward, a *active, secrets string) string {
+	text, err := json.Marshal([]any{def, a.destinations[def.Destination], secrets, a.project.Settings.AllowPrivate})
 	if err != nil { // definitions were decoded from JSON
 		panic(fmt.Sprintf("encoding forward %s: %v", def.Name, err))
 	}

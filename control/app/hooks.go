@@ -21,7 +21,7 @@ const hookWindow = 5 * time.Minute
 // Hook starts a sync for the caller of its hook.
 func (h *Hub) Hook(_ context.Context, name string, req api.HookRequest) error {
 	def := h.active.Load().syncs[name]
-	secret, err := resolveSecret(def.Schedule.WebhookSecret)
+	secret, err := h.secrets.resolve(def.Schedule.WebhookSecret)
 	if err != nil {
 		return halted("sync.secret", "sync "+name+": schedule.webhook_secret", err)
 	}

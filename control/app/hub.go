@@ -18,6 +18,7 @@ import (
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/control/vault"
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
@@ -31,6 +32,8 @@ import (
 type Hub struct {
 	o       Options
 	runs    *store.Store
+	vault   *vault.Vault
+	secrets secrets
 	sources sources
 	judge   judges
 	retries retries
@@ -93,7 +96,9 @@ func index(p *project.Project) *active {
 }
 
 func newHub(o Options, runs *store.Store) *Hub {
-	h := &Hub{o: o, runs: runs, judge: judges{workers: transformWorkers(o.Log), dir: o.Project}, retries: retries{tries: map[string]int{}}, forwards: newForwards(), dbt: dbtProjects{wake: make(chan struct{}, 1)}}
+	v := newVault(runs.In(tidegate.DefaultWorkspace), o.Data)
+	known := hubSecrets(v)
+	h := &Hub{o: o, runs: runs, vault: v, secrets: known, judge: judges{workers: transformWorkers(o.Log), dir: o.Project, secrets: known}, retries: retries{tries: map[string]int{}}, forwards: newForwards(), dbt: dbtProjects{wake: make(chan struct{}, 1)}}
 	h.o.rules = h.sources.rulesOf
 	return h
 }
@@ -105,7 +110,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 	if err != nil {
 		return fmt.Errorf("opening the loader's cursor: %w", err)
 	}
-	wh, err := openWarehouse(ctx, h.o.Data, p.Warehouse, h.o.Log, h.o.Now)
+	wh, err := openWarehouse(ctx, h.secrets, h.o.Data, p.Warehouse, h.o.Log, h.o.Now)
 	if err != nil {
 		return err
 	}
@@ -116,7 +121,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 	if err := h.openEvents(ctx, j, reader.Committed()); err != nil {
 		return errors.Join(err, wh.Close())
 	}
-	h.connections = newConnections(h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
+	h.connections = newConnections(h.secrets, h.o.Log, h.o.Now, h.o.Telemetry.Meter("destinations"))
 	h.files = file.New(wh, projectFiles{h.o.Project}, h.o.Now, h.o.Log)
 	h.openAlerts()
 	if err := h.openSyncs(p); err != nil {

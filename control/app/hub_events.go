@@ -31,7 +31,7 @@ func (h *Hub) Explain(ctx context.Context, source string, event json.RawMessage)
 // Explain is Hub.Explain without a running hub: against no tables at all, and by the
 // rules of p in the folder o.Project. Without a project there are none.
 func Explain(ctx context.Context, o Options, p *project.Project, source string, event json.RawMessage) (_ api.Explanation, err error) {
-	rules, done, err := offlineRules(p, o.Project)
+	rules, done, err := offlineRules(p, o.Project, fileSecrets(o.Data, o.Now))
 	if err != nil {
 		return api.Explanation{}, err
 	}

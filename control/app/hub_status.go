@@ -121,6 +121,7 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 		findings = append(findings, h.checkSync(ctx, name))
 	}
 	findings = append(findings, h.checkForwards(ctx)...)
+	findings = append(findings, h.checkSecrets(ctx)...)
 	return append(findings, h.dbtFindings(ctx)...)
 }
 

@@ -32,6 +32,7 @@ type judges struct {
 	// because whoever asks at that moment still asks the old ones.
 	workers *transform.Workers
 	dir     string // the project's folder, from which paths of databases are read
+	secrets secrets
 
 	mu     sync.Mutex
 	places map[string]places // opened databases by path
@@ -68,7 +69,7 @@ func (j *judges) compile(p *project.Project) (judge.Chain, error) {
 	if len(plans) > 0 {
 		rules = append(rules, plans)
 	}
-	transforms, err := transform.New(p.Transforms, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers, Libraries: transform.LibrariesOf(p.Libraries)})
+	transforms, err := transform.New(p.Transforms, transform.Options{Secret: j.secrets.resolve, Geo: j.openPlaces, Workers: j.workers, Libraries: transform.LibrariesOf(p.Libraries)})
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ type side struct {
 }
 
 func (m *migration) open(ctx context.Context, p *project.Project, data, name string) (side, error) {
-	wh, err := openNamed(ctx, p, data, name, slog.New(slog.DiscardHandler), m.now)
+	wh, err := openNamed(ctx, fileSecrets(data, m.now), p, data, name, slog.New(slog.DiscardHandler), m.now)
 	if err != nil {
 		return side{}, err
 	}

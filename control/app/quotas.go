@@ -18,7 +18,7 @@ func (h *Hub) openQuotas(p *project.Project) (runner.Quotas, error) {
 	if p.Settings.Redis == "" {
 		return nil, nil //nolint:nilnil // documented
 	}
-	address, err := resolveSecret(p.Settings.Redis)
+	address, err := h.secrets.resolve(p.Settings.Redis)
 	if err != nil {
 		return nil, halted("settings.redis", "tidegate.yaml: settings.redis", err)
 	}

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"context"
 	"encoding/json"
 	"fmt"
@@ -54,8 +56,8 @@ func explainedVerdict(v judge.Verdict) *api.ExplainedVerdict {
 
 // offlineRules compiles the rules of p, whose folder is dir, without a hub; done ends
 // what they started. Secrets are resolved in this process.
-func offlineRules(p *project.Project, dir string) (rules judge.Judge, done func() error, err error) {
-	j := &judges{workers: transformWorkers(slog.New(slog.DiscardHandler)), dir: dir}
+func offlineRules(p *project.Project, dir string, known secrets) (rules judge.Judge, done func() error, err error) {
+	j := &judges{workers: transformWorkers(slog.New(slog.DiscardHandler)), dir: dir, secrets: known}
 	if p == nil {
 		return judge.Chain(nil), j.close, nil
 	}
@@ -64,8 +66,8 @@ func offlineRules(p *project.Project, dir string) (rules judge.Judge, done func(
 }
 
 // TryTransform runs events through the transformation of p called name, or through all
-// when it is empty. p lies in dir.
-func TryTransform(ctx context.Context, p *project.Project, dir, name string, trials []api.TransformTrial) (out []api.ExplainedVerdict, err error) {
+// when it is empty. p lies in dir, and the store of data has its secrets.
+func TryTransform(ctx context.Context, p *project.Project, dir, data, name string, trials []api.TransformTrial) (out []api.ExplainedVerdict, err error) {
 	defs := p.Transforms
 	if name != "" {
 		defs = nil
@@ -79,9 +81,9 @@ func TryTransform(ctx context.Context, p *project.Project, dir, name string, tri
 			return nil, &tidegate.Fault{Action: tidegate.Reject, Code: "transform.not_found", Subject: "transformation " + name, Message: "the project has no such transformation", Hint: "write transforms/" + name + ".yaml or .js"}
 		}
 	}
-	j := &judges{workers: transformWorkers(slog.New(slog.DiscardHandler)), dir: dir}
+	j := &judges{workers: transformWorkers(slog.New(slog.DiscardHandler)), dir: dir, secrets: fileSecrets(data, time.Now)}
 	defer func() { _ = j.close() }() // processes that nobody waits for
-	rules, err := transform.New(defs, transform.Options{Secret: resolveSecret, Geo: j.openPlaces, Workers: j.workers, Libraries: transform.LibrariesOf(p.Libraries)})
+	rules, err := transform.New(defs, transform.Options{Secret: j.secrets.resolve, Geo: j.openPlaces, Workers: j.workers, Libraries: transform.LibrariesOf(p.Libraries)})
 	if err != nil {
 		return nil, err
 	}

@@ -171,7 +171,7 @@ func TestRulesOffline(t *testing.T) {
 	if e, err = app.Explain(t.Context(), o, nil, "web", []byte(`{"type":"track","event":"Other","userId":"u"}`)); err != nil || e.Verdict != nil {
 		t.Errorf("without a project: %+v, %v", e, err)
 	}
-	got, err := app.TryTransform(t.Context(), p, dir, "b_script", []api.TransformTrial{
+	got, err := app.TryTransform(t.Context(), p, dir, o.Data, "b_script", []api.TransformTrial{
 		{Source: "web", Event: []byte(`{"type":"track","event":"Bought","userId":"u","properties":{"total":1}}`)},
 		{Source: "web", Event: []byte(`{"type":"track","event":"Bought","userId":"u","properties":{"total":0}}`)},
 		{Source: "web", Event: []byte(`{"type":"track","event":"Other","userId":"u"}`)},
@@ -187,7 +187,7 @@ func TestRulesOffline(t *testing.T) {
 	if d := cmp.Diff(want, short); d != "" {
 		t.Error(d)
 	}
-	if _, err := app.TryTransform(t.Context(), p, dir, "nobody", nil); tidegate.FaultOf(err).Code != "transform.not_found" {
+	if _, err := app.TryTransform(t.Context(), p, dir, o.Data, "nobody", nil); tidegate.FaultOf(err).Code != "transform.not_found" {
 		t.Errorf("a transformation that is not there: %v", err)
 	}
 }

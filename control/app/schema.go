@@ -104,7 +104,7 @@ func OpenSchema(ctx context.Context, p *project.Project, data string, now func()
 	if err := usedBefore(p, data); err != nil {
 		return nil, err
 	}
-	wh, err := openWarehouse(ctx, data, p.Warehouse, slog.New(slog.DiscardHandler), now)
+	wh, err := openWarehouse(ctx, fileSecrets(data, now), data, p.Warehouse, slog.New(slog.DiscardHandler), now)
 	if err != nil {
 		return nil, err
 	}

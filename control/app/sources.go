@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"maps"
 	"reflect"
 	"slices"
@@ -31,6 +32,31 @@ func (s *sources) set(list []tidegate.Source) {
 	}
 	s.byKey.Store(&m)
 	s.rules.Store(&rules)
+}
+
+// withKeys returns the sources with the write keys that references lead to.
+func (h *Hub) withKeys(ctx context.Context, list []tidegate.Source) ([]tidegate.Source, error) {
+	out := slices.Clone(list)
+	owner := map[string]string{}
+	for i := range out {
+		src := &out[i]
+		subject := "source " + src.Name + ": write_key"
+		key := struct {
+			Key string `json:"write_key" secret:"true"`
+		}{src.WriteKey}
+		if err := h.secrets.fill(ctx, &key); err != nil {
+			return nil, halted("source.secret", subject, err)
+		}
+		src.WriteKey = key.Key
+		if project.BadWriteKey(src.WriteKey) {
+			return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "source.write_key", Subject: subject, Message: "the reference leads to a write key with spaces or one of : / ? #", Hint: "SDKs send it as a user name and in paths: choose another"}
+		}
+		if other, twice := owner[src.WriteKey]; twice {
+			return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "source.write_key", Subject: subject, Message: "source " + other + " has the same write key", Hint: "give each source a key of its own"}
+		}
+		owner[src.WriteKey] = src.Name
+	}
+	return out, nil
 }
 
 // rulesOf says how the events of a source become rows; nil for one that is not there.

@@ -29,7 +29,7 @@ const ProbeCommand = "_probe-warehouse"
 func ProbeFile(ctx context.Context, path string) error { return duckdb.Probe(ctx, path) }
 
 // openWarehouse opens the project's warehouse; secrets are resolved here.
-func openWarehouse(ctx context.Context, data string, w project.Warehouse, log *slog.Logger, now func() time.Time) (loader.Warehouse, error) {
+func openWarehouse(ctx context.Context, known secrets, data string, w project.Warehouse, log *slog.Logger, now func() time.Time) (loader.Warehouse, error) {
 	kind, ok := whall.Find(w.Kind)
 	if !ok {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.kind", Subject: "tidegate.yaml: warehouse.kind", Message: fmt.Sprintf("there is no kind %q", w.Kind)}
@@ -42,7 +42,7 @@ func openWarehouse(ctx context.Context, data string, w project.Warehouse, log *s
 	if err := config.DecodeJSON("tidegate.yaml: warehouse.config", raw, cfg); err != nil {
 		return nil, halted("warehouse.config", "tidegate.yaml: warehouse.config", err)
 	}
-	if err := config.Resolve(cfg, secretLookup(), nil); err != nil {
+	if err := known.fill(ctx, cfg); err != nil {
 		return nil, halted("warehouse.secret", "tidegate.yaml: warehouse.config", err)
 	}
 	opened, err := kind.Open(ctx, cfg, warehouse.Env{Dir: data, Log: log, Now: now, Probe: probe})
@@ -74,7 +74,7 @@ func QueryFile(ctx context.Context, p *project.Project, data string, now func() 
 	if err := usedBefore(p, data); err != nil {
 		return nil, nil, err
 	}
-	wh, err := openNamed(ctx, p, data, name, slog.New(slog.DiscardHandler), now)
+	wh, err := openNamed(ctx, fileSecrets(data, now), p, data, name, slog.New(slog.DiscardHandler), now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,7 +102,7 @@ func usedBefore(p *project.Project, data string) error {
 
 // LendFile calls use with the warehouse's file while no server has it open.
 func LendFile(ctx context.Context, p *project.Project, data string, use func(ctx context.Context, path string) error) error {
-	wh, err := openWarehouse(ctx, data, p.Warehouse, slog.New(slog.DiscardHandler), time.Now)
+	wh, err := openWarehouse(ctx, fileSecrets(data, time.Now), data, p.Warehouse, slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func DoctorFiles(ctx context.Context, p *project.Project, data string, now func(
 		return append(findings, api.Finding{Check: "data folder", Level: "warning", Detail: err.Error(), Hint: "the first `tidegate serve` makes it"})
 	}
 	findings = append(findings, fsyncFinding(data, now))
-	wh, err := openWarehouse(ctx, data, p.Warehouse, slog.New(slog.DiscardHandler), now)
+	wh, err := openWarehouse(ctx, fileSecrets(data, now), data, p.Warehouse, slog.New(slog.DiscardHandler), now)
 	if err != nil {
 		f := tidegate.FaultOf(err)
 		return append(findings, api.Finding{Check: "warehouse.open", Level: "error", Detail: f.Error(), Hint: f.Hint})

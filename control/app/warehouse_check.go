@@ -52,7 +52,7 @@ func checkOne(ctx context.Context, p *project.Project, data, name string, now fu
 	var wh loader.Warehouse
 	if !c.step(ctx, "connect", connectPatience, func(ctx context.Context) (string, error) {
 		var err error
-		wh, err = openNamed(ctx, p, data, name, log, now)
+		wh, err = openNamed(ctx, fileSecrets(data, now), p, data, name, log, now)
 		return "it answers", err
 	}) {
 		return c.found

@@ -46,7 +46,7 @@ func (h *Hub) warehouseOf(ctx context.Context, a *active, name string) (loader.W
 	if have, ok := h.further.open[name]; ok {
 		return have.Warehouse, nil
 	}
-	wh, err := openFurther(ctx, h.o.Data, def, h.o.Log, h.o.Now)
+	wh, err := openFurther(ctx, h.secrets, h.o.Data, def, h.o.Log, h.o.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +83,8 @@ func noWarehouse(p *project.Project, name string) error {
 
 // openFurther opens a further warehouse. What an embedded one keeps lies in a folder
 // of its own, so that it cannot meet the file of the one that events go to.
-func openFurther(ctx context.Context, data string, def tidegate.Connection, log *slog.Logger, now func() time.Time) (loader.Warehouse, error) {
-	wh, err := openWarehouse(ctx, filepath.Join(data, "warehouses", def.Name), project.Warehouse{Kind: def.Kind, Config: def.Config}, log, now)
+func openFurther(ctx context.Context, known secrets, data string, def tidegate.Connection, log *slog.Logger, now func() time.Time) (loader.Warehouse, error) {
+	wh, err := openWarehouse(ctx, known, filepath.Join(data, "warehouses", def.Name), project.Warehouse{Kind: def.Kind, Config: def.Config}, log, now)
 	if err != nil {
 		return nil, fmt.Errorf("warehouse %s: %w", def.Name, err)
 	}
@@ -92,15 +92,15 @@ func openFurther(ctx context.Context, data string, def tidegate.Connection, log 
 }
 
 // openNamed opens any warehouse of a project by its name, for a process without a hub.
-func openNamed(ctx context.Context, p *project.Project, data, name string, log *slog.Logger, now func() time.Time) (loader.Warehouse, error) {
+func openNamed(ctx context.Context, known secrets, p *project.Project, data, name string, log *slog.Logger, now func() time.Time) (loader.Warehouse, error) {
 	if name == "" || name == project.KindWarehouse {
-		return openWarehouse(ctx, data, p.Warehouse, log, now)
+		return openWarehouse(ctx, known, data, p.Warehouse, log, now)
 	}
 	def, ok := namedWarehouse(p, name)
 	if !ok {
 		return nil, noWarehouse(p, name)
 	}
-	return openFurther(ctx, data, def, log, now)
+	return openFurther(ctx, known, data, def, log, now)
 }
 
 // replaceable refuses a project that says something else of a warehouse that is open.

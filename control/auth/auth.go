@@ -29,6 +29,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/internal/secret"
 )
 
 // Permission is what a route asks for.
@@ -135,7 +136,7 @@ func (k *Keeper) EnsureAdmin(ctx context.Context, dataDir string) error {
 		if token, err = k.Issue(ctx, "tidegate", "admin-token file", RoleAdmin, time.Time{}); err != nil {
 			return fmt.Errorf("making the admin token: %w", err)
 		}
-		return writeSecretFile(path, token+"\n")
+		return secret.WriteFile(path, secret.New(token+"\n"))
 	}
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func (k *Keeper) EnsureAdmin(ctx context.Context, dataDir string) error {
 		if token, err = k.Issue(ctx, "tidegate", "admin-token file", RoleAdmin, time.Time{}); err != nil {
 			return fmt.Errorf("making the admin token: %w", err)
 		}
-		return writeSecretFile(path, token+"\n")
+		return secret.WriteFile(path, secret.New(token+"\n"))
 	}
 	return k.add(ctx, "tidegate", "admin-token file", RoleAdmin, hash, time.Time{}) // the store is new, the file is not
 }
@@ -179,22 +180,6 @@ func ReadTokenFile(dataDir string) (string, error) {
 		return "", &tidegate.Fault{Action: tidegate.Halt, Code: "auth.token_file_broken", Subject: path, Message: "the file holds no token", Hint: "delete it; a new token is made at the next start"}
 	}
 	return token, nil
-}
-
-// writeSecretFile replaces path in one step, readable by its owner only.
-func writeSecretFile(path, text string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // 0600
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, errors.Join(err, os.Remove(f.Name())))
-	}
-	return nil
 }
 
 // Issue makes a token and returns it; it is not shown again. A zero expires

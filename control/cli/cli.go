@@ -54,10 +54,10 @@ type Local struct {
 	// result is what --json prints.
 	Demo func(ctx context.Context, o DemoOptions) (result any, err error)
 	// Explain says what an event becomes, against no tables, by the rules of p, which
-	// lies in dir; p may be nil.
-	Explain func(ctx context.Context, p *project.Project, dir, source string, event json.RawMessage) (api.Explanation, error)
+	// lies in dir; p may be nil. The store of dataDir has its secrets.
+	Explain func(ctx context.Context, p *project.Project, dir, dataDir, source string, event json.RawMessage) (api.Explanation, error)
 	// TryTransform runs events through the transformation called name of p, which lies in dir.
-	TryTransform func(ctx context.Context, p *project.Project, dir, name string, trials []api.TransformTrial) ([]api.ExplainedVerdict, error)
+	TryTransform func(ctx context.Context, p *project.Project, dir, dataDir, name string, trials []api.TransformTrial) ([]api.ExplainedVerdict, error)
 	// Query opens a warehouse of p in dataDir itself, the one that events go to when it has no name; the caller calls done.
 	Query func(ctx context.Context, p *project.Project, dataDir, warehouse, sql string) (rows tidegate.RowReader, done func() error, err error)
 	// Schema opens the warehouse that the events of p go to in dataDir itself; what is widened is noted as by's doing.
@@ -71,12 +71,14 @@ type Local struct {
 	Migrate func(ctx context.Context, p *project.Project, dataDir, from, to string, told func(api.Migrated)) error
 	// CheckWarehouse tries what loading and syncing need of each warehouse of p.
 	CheckWarehouse func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
+	// Secrets calls use with the secrets of dataDir while no server runs on it.
+	Secrets func(ctx context.Context, dataDir string, use func(Secrets) error) error
 	// Dbt lists the dbt projects of p, which lies in dir.
 	Dbt func(ctx context.Context, p *project.Project, dir, dataDir string) ([]api.DbtStatus, error)
 	// DbtExposures writes the exposures of p's dbt projects.
-	DbtExposures func(ctx context.Context, p *project.Project, dir string) ([]api.DbtExposures, error)
+	DbtExposures func(ctx context.Context, p *project.Project, dir, dataDir string) ([]api.DbtExposures, error)
 	// DbtCheck says what a change of a dbt project breaks.
-	DbtCheck func(ctx context.Context, p *project.Project, dir string, o DbtCheckOptions) ([]dbt.Finding, error)
+	DbtCheck func(ctx context.Context, p *project.Project, dir, dataDir string, o DbtCheckOptions) ([]dbt.Finding, error)
 }
 
 // ServeOptions are the flags of serve.
@@ -223,7 +225,7 @@ func (c *command) tree() *cobra.Command {
 		c.serveCommand(), c.demoCommand(),
 		c.checkCommand(), c.planCommand(), c.applyCommand(), c.exportCommand(), c.schemaCommand(),
 		c.explainCommand(), c.queryCommand(), c.eventsCommand(), c.privacyCommand(), c.execCommand(), c.warehouseCommand(),
-		c.modelCommand(), c.syncCommand(), c.forwardCommand(), c.dbtCommand(), c.lineageCommand(), c.trackingCommand(), c.transformCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.tokenCommand(), c.versionCommand(),
+		c.modelCommand(), c.syncCommand(), c.forwardCommand(), c.dbtCommand(), c.lineageCommand(), c.trackingCommand(), c.transformCommand(), c.simulateCommand(), c.statusCommand(), c.doctorCommand(), c.alertsCommand(), c.secretsCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	wrapUsage(root)
 	return root

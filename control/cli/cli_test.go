@@ -30,6 +30,7 @@ import (
 	"github.com/tidegate/tidegate/control/cli"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/control/vault"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/secret"
@@ -93,11 +94,18 @@ func local() cli.Local {
 			_, err := fmt.Fprintln(o.Story, "Sending events…")
 			return map[string]bool{"once": o.Once}, err
 		},
-		Explain: func(_ context.Context, _ *project.Project, _, source string, _ json.RawMessage) (api.Explanation, error) {
+		Explain: func(_ context.Context, _ *project.Project, _, _, source string, _ json.RawMessage) (api.Explanation, error) {
 			return api.Explanation{Tables: []api.ExplainedTable{{Schema: source, Name: "tracks", Columns: []api.ExplainedColumn{{Name: "id", Type: "string", Value: "m1", New: true}}}}}, nil
 		},
 		Query: func(context.Context, *project.Project, string, string, string) (tidegate.RowReader, func() error, error) {
 			return some(), func() error { return nil }, nil
+		},
+		Secrets: func(ctx context.Context, dataDir string, use func(cli.Secrets) error) error {
+			s, err := openStore(ctx, dataDir)
+			if err != nil {
+				return err
+			}
+			return errors.Join(use(offlineSecrets{vaultOf(s.In("default"), dataDir)}), s.Close())
 		},
 		Lend: func(ctx context.Context, _ *project.Project, dataDir string, use func(context.Context, string) error) error {
 			return use(ctx, filepath.Join(dataDir, "own.duckdb"))
@@ -108,10 +116,10 @@ func local() cli.Local {
 		Dbt: func(_ context.Context, p *project.Project, dir, _ string) ([]api.DbtStatus, error) {
 			return []api.DbtStatus{{Name: p.Dbt[0].Name, Fault: "nothing in " + dir, Problems: []config.Problem{{File: "m.yml", Path: "meta.tidegate", Message: "is wrong"}}}}, nil
 		},
-		DbtExposures: func(context.Context, *project.Project, string) ([]api.DbtExposures, error) {
+		DbtExposures: func(context.Context, *project.Project, string, string) ([]api.DbtExposures, error) {
 			return []api.DbtExposures{{Project: "a", Path: "x.yml", Changed: true}, {Project: "b", Path: "y.yml"}, {Project: "c", Text: "version: 2\n"}}, nil
 		},
-		DbtCheck: func(ctx context.Context, _ *project.Project, _ string, o cli.DbtCheckOptions) ([]dbt.Finding, error) {
+		DbtCheck: func(ctx context.Context, _ *project.Project, _, _ string, o cli.DbtCheckOptions) ([]dbt.Finding, error) {
 			if o.Query != nil {
 				columns, rows, err := o.Query(ctx, "SELECT 1")
 				return []dbt.Finding{{Code: "dbt.proven", Sync: "crm", Model: "m", Message: fmt.Sprint(len(columns), " columns, ", rows, " row")}}, err
@@ -128,6 +136,34 @@ func local() cli.Local {
 			return []api.Finding{{Check: "connect", Level: "ok", Detail: p.Warehouse.Kind}, {Check: "load", Level: "error", Detail: "refused", Hint: "GRANT TEMPORARY"}}
 		},
 	}
+}
+
+func vaultOf(w *store.Workspace, dataDir string) *vault.Vault {
+	return vault.New(vault.Options{Store: w, Data: dataDir, Env: os.LookupEnv})
+}
+
+func openStore(ctx context.Context, dataDir string) (*store.Store, error) {
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return nil, err
+	}
+	return store.Open(ctx, store.Options{Path: filepath.Join(dataDir, "control.db"), Log: slog.New(slog.DiscardHandler), Now: time.Now})
+}
+
+// offlineSecrets are those of a folder without a server.
+type offlineSecrets struct{ *vault.Vault }
+
+func (s offlineSecrets) Secrets(ctx context.Context) ([]vault.Info, error) { return s.List(ctx) }
+
+func (s offlineSecrets) SetSecret(ctx context.Context, name string, value secret.Secret) (vault.Stored, error) {
+	return s.Set(ctx, "offline", name, value)
+}
+
+func (s offlineSecrets) RemoveSecret(ctx context.Context, name string, _ bool) error {
+	return s.Remove(ctx, "offline", name)
+}
+
+func (s offlineSecrets) RotateSecrets(ctx context.Context) (vault.Rotated, error) {
+	return s.Rotate(ctx, "offline")
 }
 
 type simulator struct{}
@@ -178,7 +214,7 @@ func serve(ctx context.Context, o cli.ServeOptions) (err error) {
 	if err := errors.Join(err, keeper.EnsureAdmin(ctx, o.Data)); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Options{Hub: h, Catalog: c, Store: w, Keeper: keeper, Kinds: kinds(), Metrics: http.NotFoundHandler(), Version: "v0.0.0-test", Log: o.Log, Now: time.Now})
+	handler, err := api.New(api.Options{Hub: h, Catalog: c, Store: w, Keeper: keeper, Vault: vaultOf(w, o.Data), Kinds: kinds(), Metrics: http.NotFoundHandler(), Version: "v0.0.0-test", Log: o.Log, Now: time.Now})
 	if err != nil {
 		return err
 	}

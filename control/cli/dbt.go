@@ -154,7 +154,7 @@ tidegate dbt check --project DIR --state PRODUCTION_TARGET --target new`,
 					return err
 				}
 			}
-			findings, err := c.env.Local.DbtCheck(cmd.Context(), p, c.projectDir(nil), o)
+			findings, err := c.env.Local.DbtCheck(cmd.Context(), p, c.projectDir(nil), c.data, o)
 			if err != nil {
 				return err
 			}
@@ -268,7 +268,7 @@ func (c *command) dbtExposuresCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := c.env.Local.DbtExposures(cmd.Context(), p, c.projectDir(nil))
+			list, err := c.env.Local.DbtExposures(cmd.Context(), p, c.projectDir(nil), c.data)
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func (c *command) explainHere(ctx context.Context, source string, event json.Raw
 			source = p.Sources[0].Name
 		}
 	}
-	return c.env.Local.Explain(ctx, p, c.projectDir(nil), orDefault(source, "web"), event)
+	return c.env.Local.Explain(ctx, p, c.projectDir(nil), c.data, orDefault(source, "web"), event)
 }
 
 // showVerdict says what the rules make of an event.

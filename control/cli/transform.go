@@ -113,7 +113,7 @@ func (c *command) testTransform(ctx context.Context, p *project.Project, dir, na
 		}
 		trials[i] = api.TransformTrial{Source: source, Event: t.Given, ReceivedAt: at, RequestIP: t.IP}
 	}
-	got, err := c.env.Local.TryTransform(ctx, p, dir, name, trials)
+	got, err := c.env.Local.TryTransform(ctx, p, dir, c.data, name, trials)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +267,7 @@ func (c *command) transformRunCommand() *cobra.Command {
 			if source == "" && len(p.Sources) > 0 {
 				source = p.Sources[0].Name
 			}
-			got, err := c.env.Local.TryTransform(cmd.Context(), p, c.projectDir(nil), args[0], []api.TransformTrial{{Source: source, Event: event, ReceivedAt: c.env.Now().UTC(), RequestIP: ip}})
+			got, err := c.env.Local.TryTransform(cmd.Context(), p, c.projectDir(nil), c.data, args[0], []api.TransformTrial{{Source: source, Event: event, ReceivedAt: c.env.Now().UTC(), RequestIP: ip}})
 			if err != nil {
 				return err
 			}

@@ -19,10 +19,12 @@ import (
 	"github.com/tidegate/tidegate/control/cli"
 	"github.com/tidegate/tidegate/control/demo"
 	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/control/vault"
 	destall "github.com/tidegate/tidegate/destinations/all"
 	"github.com/tidegate/tidegate/ingest/transform"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/internal/obs"
+	"github.com/tidegate/tidegate/internal/secret"
 	"github.com/tidegate/tidegate/sync/dbt"
 )
 
@@ -48,8 +50,8 @@ func New(version string, now func() time.Time) cli.Local {
 			})
 			return result, err
 		},
-		Explain: func(ctx context.Context, p *project.Project, dir, source string, event json.RawMessage) (api.Explanation, error) {
-			return app.Explain(ctx, app.Options{Now: now, Project: dir}, p, source, event)
+		Explain: func(ctx context.Context, p *project.Project, dir, data, source string, event json.RawMessage) (api.Explanation, error) {
+			return app.Explain(ctx, app.Options{Now: now, Project: dir, Data: data}, p, source, event)
 		},
 		TryTransform: app.TryTransform,
 		Query: func(ctx context.Context, p *project.Project, data, warehouse, sql string) (tidegate.RowReader, func() error, error) {
@@ -70,16 +72,38 @@ func New(version string, now func() time.Time) cli.Local {
 		CheckWarehouse: func(ctx context.Context, p *project.Project, data string) []api.Finding {
 			return app.CheckWarehouses(ctx, p, data, now)
 		},
+		Secrets: func(ctx context.Context, data string, use func(cli.Secrets) error) error {
+			return app.WithSecrets(ctx, data, now, func(v *vault.Vault) error { return use(fileSecrets{v}) })
+		},
 		Dbt: func(ctx context.Context, p *project.Project, dir, data string) ([]api.DbtStatus, error) {
 			return app.DbtFiles(ctx, p, dir, data, now)
 		},
-		DbtExposures: func(ctx context.Context, p *project.Project, dir string) ([]api.DbtExposures, error) {
-			return app.DbtExposures(ctx, p, dir, now)
+		DbtExposures: func(ctx context.Context, p *project.Project, dir, data string) ([]api.DbtExposures, error) {
+			return app.DbtExposures(ctx, p, dir, data, now)
 		},
-		DbtCheck: func(ctx context.Context, p *project.Project, dir string, o cli.DbtCheckOptions) ([]dbt.Finding, error) {
-			return app.CheckDbt(ctx, p, dir, now, app.DbtCheck{Name: o.Name, Target: o.Target, State: o.State, Query: o.Query})
+		DbtCheck: func(ctx context.Context, p *project.Project, dir, data string, o cli.DbtCheckOptions) ([]dbt.Finding, error) {
+			return app.CheckDbt(ctx, p, dir, now, app.DbtCheck{Data: data, Name: o.Name, Target: o.Target, State: o.State, Query: o.Query})
 		},
 	}
+}
+
+// fileSecrets are the secrets of a data folder, changed by whoever has the command line.
+type fileSecrets struct{ v *vault.Vault }
+
+const byHand = "command line"
+
+func (s fileSecrets) Secrets(ctx context.Context) ([]vault.Info, error) { return s.v.List(ctx) }
+
+func (s fileSecrets) SetSecret(ctx context.Context, name string, value secret.Secret) (vault.Stored, error) {
+	return s.v.Set(ctx, byHand, name, value)
+}
+
+func (s fileSecrets) RemoveSecret(ctx context.Context, name string, _ bool) error {
+	return s.v.Remove(ctx, byHand, name)
+}
+
+func (s fileSecrets) RotateSecrets(ctx context.Context) (vault.Rotated, error) {
+	return s.v.Rotate(ctx, byHand)
 }
 
 // telling runs work with telemetry and flushes it, whatever came of the work.

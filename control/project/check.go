@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/vault"
 	"github.com/tidegate/tidegate/ingest/transform"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/sync/model"
@@ -165,9 +166,14 @@ func (c *checker) connector(doc *config.Document, kind string, known map[string]
 // secrets refuses secrets that are written out: a project is stored, exported
 // and kept in version control (Invariant 9).
 func (c *checker) secrets(at *config.Document, cfg any) {
-	found := func(string, string) (string, error) { return "present", nil }
+	found := func(scheme, name string) (string, error) {
+		if scheme == "secret" && !vault.ValidName(name) {
+			return "", fmt.Errorf("%q cannot be the name of a secret", name)
+		}
+		return "present", nil
+	}
 	plaintext := func(path string) {
-		c.add(at.Problem(path, "the secret is written out", "put it into an environment variable of the server and write ${env:NAME}, or into a file and write ${file:PATH}"))
+		c.add(at.Problem(path, "the secret is written out", "write ${secret:NAME} after `tidegate secrets set NAME`, or ${env:NAME} or ${file:PATH}"))
 	}
 	if err := config.Resolve(cfg, found, plaintext); err != nil {
 		f := tidegate.FaultOf(err)
@@ -197,7 +203,11 @@ func (c *checker) allSources() {
 		if s.WriteKey == "" {
 			continue
 		}
-		if strings.ContainsAny(s.WriteKey, " \t\r\n:/?#") {
+		if key := (struct {
+			Key string `json:"write_key" secret:"true"`
+		}{s.WriteKey}); strings.Contains(s.WriteKey, "${") && it.doc != nil { // what it leads to is checked when it is used
+			c.secrets(it.doc, &key)
+		} else if BadWriteKey(s.WriteKey) {
 			c.add(it.problem("write_key", "a write key has no spaces and none of : / ? #", "SDKs send it as a user name and in paths"))
 		}
 		if other, twice := byKey[s.WriteKey]; twice {
@@ -206,6 +216,9 @@ func (c *checker) allSources() {
 		byKey[s.WriteKey] = s.Name
 	}
 }
+
+// BadWriteKey says whether key cannot be a write key: SDKs send it as a user name and in paths.
+func BadWriteKey(key string) bool { return strings.ContainsAny(key, " \t\r\n:/?#") }
 
 func (c *checker) destination(it item[tidegate.Connection]) {
 	c.connector(it.doc, it.value.Kind, c.kinds.Destinations, "destination")

@@ -6,7 +6,7 @@
 // resolved (a sync's model and destination exist), no name twice per kind, and
 // every connector configuration valid for its kind; all problems of a folder
 // are reported at once, each with its place; a secret in a project is a
-// reference (`${env:NAME}`, `${file:PATH}`), never the secret itself
+// reference (`${env:NAME}`, `${file:PATH}`, `${secret:NAME}`), never the secret itself
 // (Invariant 9), so that a project can be stored, exported and diffed as it is.
 //
 // It does not open connections, run SQL or touch the store. Nothing here has

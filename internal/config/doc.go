@@ -17,7 +17,7 @@
 // twice, a wrong type and a second document are problems. What is already in
 // the target when decoding starts counts as its default.
 //
-// Secrets may be references, `${env:NAME}` or `${file:PATH}`. Decoding keeps
+// Secrets may be references, `${env:NAME}`, `${file:PATH}` or `${secret:NAME}`. Decoding keeps
 // them as they are written; Resolve replaces them when a connection is opened.
 // Only secret fields are resolved: in any other field the text is just text.
 //

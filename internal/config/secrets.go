@@ -12,16 +12,23 @@ import (
 	"github.com/tidegate/tidegate/internal/secret"
 )
 
-// Lookup returns what a reference names: scheme is "env" or "file", name is
-// what stands behind the colon. Its error must not hold the value.
+// Lookup returns what a reference names: scheme is "env", "file" or "secret", name is
+// what stands behind the colon. Its error must not hold the value; a *tidegate.Fault
+// among its errors says what is to be done.
 type Lookup func(scheme, name string) (string, error)
 
-// LookupFrom builds a Lookup from os.LookupEnv and a function that reads a file
-// (os.ReadFile, or one bound to a folder). One line end at the end of a file
-// is not part of the secret.
-func LookupFrom(env func(string) (string, bool), readFile func(string) ([]byte, error)) Lookup {
+// LookupFrom builds a Lookup from os.LookupEnv, a function that reads a file
+// (os.ReadFile, or one bound to a folder) and one that reads a secret of the store, which may be nil. One
+// line end at the end of a file is not part of the secret.
+func LookupFrom(env func(string) (string, bool), readFile func(string) ([]byte, error), stored func(name string) (string, error)) Lookup {
 	return func(scheme, name string) (string, error) {
-		if scheme == "file" {
+		switch scheme {
+		case "secret":
+			if stored == nil {
+				return "", errors.New("secrets of the store are not available here")
+			}
+			return stored(name)
+		case "file":
 			b, err := readFile(name)
 			if err != nil {
 				return "", fmt.Errorf("reading the file: %w", err)
@@ -71,8 +78,8 @@ func expand(path, value string, lookup Lookup) (string, error) {
 		var got string
 		var err error
 		switch {
-		case m[1] != "env" && m[1] != "file":
-			err = errors.New("only ${env:NAME} and ${file:PATH} are known")
+		case m[1] != "env" && m[1] != "file" && m[1] != "secret":
+			err = errors.New("only ${env:NAME}, ${file:PATH} and ${secret:NAME} are known")
 		case lookup == nil:
 			err = errors.New("references are not available here")
 		default:
@@ -82,15 +89,25 @@ func expand(path, value string, lookup Lookup) (string, error) {
 			err = errors.New("it is empty")
 		}
 		if err != nil && failed == nil {
-			failed = &tidegate.Fault{
-				Action: tidegate.Halt, Code: "secret.unresolved", Subject: "field " + path,
-				Message: fmt.Sprintf("the reference %s does not lead to a secret: %s", ref, err),
-				Hint:    "set it where the server runs, then try again",
-			}
+			failed = unresolved(path, ref, err)
 		}
 		return got
 	})
 	return out, failed
+}
+
+// unresolved is the fault of one reference; a fault of the lookup's says more than we know.
+func unresolved(path, ref string, err error) *tidegate.Fault {
+	f := &tidegate.Fault{
+		Action: tidegate.Halt, Code: "secret.unresolved", Subject: "field " + path, Message: fmt.Sprintf("the reference %s does not lead to a secret: %s", ref, err),
+		Hint: "set it where the server runs, then try again", Err: err,
+	}
+	var known *tidegate.Fault
+	if errors.As(err, &known) {
+		f.Action, f.Code, f.Hint = known.Action, known.Code, known.Hint
+		f.Message = fmt.Sprintf("the reference %s does not lead to a secret: %s", ref, known.Message)
+	}
+	return f
 }
 
 // eachSecret replaces every secret under v by what f returns for it.

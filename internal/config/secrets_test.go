@@ -23,6 +23,12 @@ func testLookup() config.Lookup {
 				return []byte(s), nil
 			}
 			return nil, os.ErrNotExist
+		},
+		func(name string) (string, error) {
+			if name == "CRM" {
+				return "from-store", nil
+			}
+			return "", &tidegate.Fault{Action: tidegate.Halt, Code: "secret.not_found", Subject: "secret " + name, Message: "the store has no such secret", Hint: "run: tidegate secrets set " + name}
 		})
 }
 
@@ -30,17 +36,31 @@ func TestResolve(t *testing.T) {
 	t.Parallel()
 	p := project{
 		Name: "${env:TOKEN}", // not a secret field: stays
-		Auth: &auth{Token: secret.New("Bearer ${env:TOKEN}"), Old: "${file:/run/token}"}, Headers: map[string]string{"A": "plain", "B": "${env:TOKEN}"},
+		Auth: &auth{Token: secret.New("Bearer ${env:TOKEN}"), Old: "${file:/run/token}"}, Headers: map[string]string{"A": "plain", "B": "${env:TOKEN}", "C": "Basic ${secret:CRM}"},
 	}
 	var plain []string
 	if err := config.Resolve(&p, testLookup(), func(path string) { plain = append(plain, path) }); err != nil {
 		t.Fatal(err)
 	}
-	if p.Name != "${env:TOKEN}" || p.Auth.Token.Reveal() != "Bearer hunter2" || p.Auth.Old != "from-file" || p.Headers["A"] != "plain" || p.Headers["B"] != "hunter2" {
+	if p.Name != "${env:TOKEN}" || p.Auth.Token.Reveal() != "Bearer hunter2" || p.Auth.Old != "from-file" || p.Headers["A"] != "plain" || p.Headers["B"] != "hunter2" || p.Headers["C"] != "Basic from-store" {
 		t.Errorf("%+v %q %+v", p.Name, p.Auth.Token.Reveal(), p)
 	}
 	if !slices.Equal(plain, []string{"headers.A"}) {
 		t.Errorf("plaintext secrets: %v", plain)
+	}
+}
+
+// TestResolveSaysWhatTheStoreSays: the fault of a lookup knows the mend.
+func TestResolveSaysWhatTheStoreSays(t *testing.T) {
+	t.Parallel()
+	a := auth{Token: secret.New("${secret:LOST}")}
+	f := tidegate.FaultOf(config.Resolve(&a, testLookup(), nil))
+	if f.Code != "secret.not_found" || f.Subject != "field token" || f.Hint != "run: tidegate secrets set LOST" || f.Message != "the reference ${secret:LOST} does not lead to a secret: the store has no such secret" {
+		t.Errorf("%#v", f)
+	}
+	f = tidegate.FaultOf(config.Resolve(&a, config.LookupFrom(os.LookupEnv, os.ReadFile, nil), nil))
+	if f.Code != "secret.unresolved" || !strings.Contains(f.Message, "not available here") {
+		t.Errorf("%#v", f)
 	}
 }
 
@@ -50,7 +70,7 @@ func TestResolveFails(t *testing.T) {
 		"${env:NOPE}":                  "the environment variable NOPE is not set",
 		"${env:EMPTY}":                 "it is empty",
 		"${file:/nope}":                "reading the file",
-		"${vault:x}":                   "only ${env:NAME} and ${file:PATH} are known",
+		"${vault:x}":                   "only ${env:NAME}, ${file:PATH} and ${secret:NAME} are known",
 		"hunter2-${env:TOKEN}${env:X}": "the environment variable X is not set",
 	} {
 		a := auth{Token: secret.New(ref)}

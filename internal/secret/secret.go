@@ -1,8 +1,10 @@
-// Package secret holds the only type in which secrets travel.
+// Package secret holds the only type in which secrets travel, and the files in which
+// they may lie.
 //
 // Invariant 9: a secret never appears in a log line, an error, a URL, an export
-// or an API answer; every textual form of a Secret is "***". It does not store
-// or encrypt anything. Values are immutable and safe for concurrent use.
+// or an API answer; every textual form of a Secret is "***". A file of a secret is
+// readable by its owner only. It does not encrypt anything (control/vault does).
+// Values are immutable and safe for concurrent use.
 package secret
 
 import (
