@@ -32,13 +32,19 @@ var hosted = []struct {
 func startBigQuery(t *testing.T) (config string, check func(t *testing.T)) {
 	t.Helper()
 	double := bqtest.New(t)
-	config = fmt.Sprintf(`{project: %s, location: EU, endpoint: %q, max_bytes_billed: 1000000000, labels: ["team:growth"]}`, bqtest.Project, double.URL)
+	config = fmt.Sprintf(`{project: %s, location: EU, endpoint: %q, storage_endpoint: %q, max_bytes_billed: 1000000000, labels: ["team:growth"]}`, bqtest.Project, double.URL, double.WriteURL)
 	return config, func(t *testing.T) {
 		t.Helper()
 		for _, j := range double.Jobs() {
+			if j.Configuration.Load != nil { // what is loaded outside of transactions here is little
+				t.Errorf("the load job %s was made", j.JobReference.JobId)
+			}
 			if j.JobReference.Location != "EU" || j.Configuration.Labels["team"] != "growth" {
 				t.Fatalf("job %s: location %s, labels %v", j.JobReference.JobId, j.JobReference.Location, j.Configuration.Labels)
 			}
+		}
+		if len(double.Committed()) == 0 {
+			t.Error("nothing was streamed")
 		}
 	}
 }

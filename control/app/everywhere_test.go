@@ -40,7 +40,8 @@ var everywhere = map[string]func(t *testing.T) map[string]any{
 	},
 	"bigquery": func(t *testing.T) map[string]any {
 		t.Helper()
-		return map[string]any{"project": bqtest.Project, "endpoint": bqtest.New(t).URL}
+		double := bqtest.New(t)
+		return map[string]any{"project": bqtest.Project, "endpoint": double.URL, "storage_endpoint": double.WriteURL}
 	},
 	"redshift": func(t *testing.T) map[string]any {
 		t.Helper()

@@ -82,7 +82,8 @@ func openHome(w *world, place string) engineUnderTest {
 			Account: "acme-test", User: sftest.User, Password: secret.New(sftest.Password), Database: "analytics", Warehouse: "compute", Role: "loader", Endpoint: sftest.New(w.t).URL,
 		}, env)
 	default:
-		wh, err = bigquery.Open(w.ctx, bigquery.Config{Project: bqtest.Project, Endpoint: bqtest.New(w.t).URL}, env)
+		double := bqtest.New(w.t)
+		wh, err = bigquery.Open(w.ctx, bigquery.Config{Project: bqtest.Project, Endpoint: double.URL, StorageEndpoint: double.WriteURL}, env)
 	}
 	if err != nil {
 		w.t.Fatal(err)

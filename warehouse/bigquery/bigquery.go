@@ -36,6 +36,8 @@ type Warehouse struct {
 	now                        func() time.Time
 	api                        *bq.Client
 	reading                    *bq.Client // of queries; the same as api unless there is an account for reading
+	staging                    string     // how rows get here: see Config.Staging
+	storage                    *storage   // the Storage Write API; nil where only load jobs are
 	idle                       []func()   // closes connections
 	slots                      chan struct{}
 	tables                     turns.Turns[warehouse.Table] // loads run together, a rewrite alone
@@ -43,11 +45,11 @@ type Warehouse struct {
 
 	door turns.Door // for calls, readers and transactions
 
-	mu       sync.Mutex
-	sessions []string         // free ones, without a transaction
-	born     map[string]int64 // when a dataset was made
-	booked   bool             // the bookkeeping table is there
-	staging  bool             // the dataset of staged rows is there
+	mu        sync.Mutex
+	sessions  []string         // free ones, without a transaction
+	born      map[string]int64 // when a dataset was made
+	booked    bool             // the bookkeeping table is there
+	stageable bool             // the dataset of staged rows is there
 }
 
 var (
@@ -75,7 +77,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		return nil, err
 	}
 	w := &Warehouse{
-		project: cfg.Project, location: cfg.Location, dataset: cfg.Dataset, cap: cfg.MaxBytesBilled, labels: labels,
+		project: cfg.Project, location: cfg.Location, staging: cfg.Staging, dataset: cfg.Dataset, cap: cfg.MaxBytesBilled, labels: labels,
 		dialect: sqltext.BigQuery(), log: env.Log, now: env.Now, born: make(map[string]int64),
 	}
 	if w.log == nil {
@@ -84,6 +86,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	setDefault(&w.location, "US")
 	setDefault(&w.dataset, w.dialect.DefaultSchema())
 	setDefault(&cfg.MaxJobs, 20)
+	setDefault(&w.staging, stagingAuto)
 	w.slots = make(chan struct{}, cfg.MaxJobs)
 	if w.project == "" {
 		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "warehouse.config", Subject: "project", Message: "the project is missing", Hint: "set it to the id of the Google Cloud project"}
@@ -96,6 +99,9 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		if w.reading, err = w.connect(ctx, cfg, "read_credentials", cfg.ReadCredentials); err != nil {
 			return nil, err
 		}
+	}
+	if w.storage, err = w.connectStorage(ctx, cfg); err != nil {
+		return nil, err
 	}
 	if err := w.greet(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), w.Close())
@@ -112,12 +118,7 @@ func setDefault[T comparable](field *T, value T) {
 
 // connect makes a client of the API. It sends nothing.
 func (w *Warehouse) connect(ctx context.Context, cfg Config, setting string, key secret.Secret) (*bq.Client, error) {
-	// The address is the operator's own choice: Google's, a private endpoint in the network, or an emulator.
-	client := egress.New(egress.Options{
-		Policy: egress.Policy{AllowPrivate: cfg.Endpoint != ""}, HTTPSOnly: cfg.Endpoint == "",
-		Timeout: callTimeout, MaxResponseBytes: maxAnswer, MaxConnsPerHost: cfg.MaxJobs, UserAgent: "tidegate", Name: "warehouse bigquery", Now: w.now,
-	})
-	w.idle = append(w.idle, client.CloseIdleConnections)
+	client := w.outgoing(cfg)
 	source, err := tokenSource(ctx, client, cfg.Endpoint, setting, key)
 	if err != nil {
 		return nil, err
@@ -141,6 +142,17 @@ func (w *Warehouse) connect(ctx context.Context, cfg Config, setting string, key
 	w.idle = append(w.idle, func() { _ = api.Close() }) // which closes nothing that REST uses
 	api.Location = w.location
 	return api, nil
+}
+
+// outgoing is a client for calls of the API, and for tokens.
+func (w *Warehouse) outgoing(cfg Config) *http.Client {
+	// The address is the operator's own choice: Google's, a private endpoint in the network, or an emulator.
+	client := egress.New(egress.Options{
+		Policy: egress.Policy{AllowPrivate: cfg.Endpoint != ""}, HTTPSOnly: cfg.Endpoint == "",
+		Timeout: callTimeout, MaxResponseBytes: maxAnswer, MaxConnsPerHost: cfg.MaxJobs, UserAgent: "tidegate", Name: "warehouse bigquery", Now: w.now,
+	})
+	w.idle = append(w.idle, client.CloseIdleConnections)
+	return client
 }
 
 // tokenSource says who is to be authenticated; nil: nobody.

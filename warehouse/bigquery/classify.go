@@ -48,6 +48,7 @@ var rules = []rule{
 	{"blocked", "", tidegate.Halt, 0, "warehouse.permission", "BigQuery blocks this project or query: look at the message in the console"},
 	{"stopped", "", tidegate.Retry, 0, "warehouse.interrupted", "the job was cancelled by somebody else"},
 	{"timeout", "", tidegate.Halt, 0, "warehouse.timeout", "the query ran longer than BigQuery lets it"},
+	{"", errPartly, tidegate.Retry, 0, "warehouse.staging", ""},
 	{"", "aborted due to concurrent update", tidegate.Retry, 0, "warehouse.conflict", ""},
 	{"", "due to concurrent update", tidegate.Retry, 0, "warehouse.conflict", ""},
 	{"", "Transaction is aborted", tidegate.Retry, 0, "warehouse.conflict", ""},

@@ -17,6 +17,8 @@ type Config struct {
 	MaxBytesBilled  int64         `json:"max_bytes_billed,omitempty" min:"0" doc:"The most bytes that one query may be billed for; one that would need more fails before it costs anything. 0: no limit. Loads are not bound by it."`
 	Labels          []string      `json:"labels,omitempty" doc:"Labels of every job, as key:value, beside managed_by:tidegate and tidegate_op, so that costs can be told apart in billing exports."`
 	MaxJobs         int           `json:"max_jobs,omitempty" default:"20" min:"2" max:"300" doc:"The most jobs to have running at once."`
+	Staging         string        `json:"staging,omitempty" default:"auto" enum:"auto,load_jobs,storage_write" doc:"How the rows of a load get to BigQuery: storage_write by the Storage Write API, whose rows can be read a second later and which a table takes as often as one likes; load_jobs by load jobs, which are free, take some seconds and of which a table takes 1,500 a day; auto chooses for each load: load jobs for more than 8 MB of rows. In transactions, as of events, rows travel in the statement."`
+	StorageEndpoint string        `json:"storage_endpoint,omitempty" format:"uri" doc:"Another address of the Storage Write API, which is gRPC: a private endpoint, or an emulator. With endpoint and without this there are load jobs only."`
 	Endpoint        string        `json:"endpoint,omitempty" format:"uri" doc:"Another address of the API: a private endpoint, or an emulator. Without credentials nothing is sent that could authenticate."`
 }
 

@@ -2,11 +2,14 @@
 //
 // It implements warehouse.Warehouse, Execer, Lister, Estimator and
 // TableFinder. It speaks to the API through Google's Go client, whose calls
-// it makes again itself, for a bounded number of times: see once.
+// it makes again itself, for a bounded number of times: see once. Small loads go
+// by the Storage Write API, through its generated stub: see storage.
 //
 // Invariants: a load is done under a job id made of its ID, which BigQuery takes
 // once, or is remembered in the transaction that holds its rows; an answer that
-// was lost is looked up under the job's id, never guessed (Invariant 3). A result
+// was lost is looked up under the job's id, never guessed (Invariant 3). Rows are
+// streamed at offsets into a table of their own, and the statement that brings them
+// into theirs counts them: a part of a load is never seen (Invariant 3). A result
 // is read page by page to the page that BigQuery calls the last; an error between
 // them is one (Invariant 6). Only one reading statement goes through Query.
 // Whatever is awaited is cancelled at the server when its context ends.
@@ -16,7 +19,7 @@
 //	job id ──asked──▶ done ────────────────────────────▶ nothing to do
 //	   │               failed ──▶ the next attempt's id
 //	   └──unknown──▶ rows appended by the load job itself, or
-//	                 staged by a load job (id-s) ──▶ one MERGE or INSERT (id)
+//	                 staged by a load job or a stream ──▶ one MERGE or INSERT (id)
 //
 // The life of a transaction, which is one of a session:
 //
@@ -35,5 +38,5 @@
 //
 // It does not know events, syncs or ledgers. A Warehouse is safe for concurrent
 // use; a Tx and a reader belong to one goroutine. It starts no goroutine that
-// outlives a call.
+// outlives a call; the connection of the Storage Write API has gRPC's own, until Close.
 package bigquery

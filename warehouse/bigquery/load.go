@@ -66,6 +66,11 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 	if err != nil {
 		return 0, err
 	}
+	return w.bring(ctx, p, id, rows)
+}
+
+// loadByJob brings the rows to BigQuery by a load job.
+func (w *Warehouse) loadByJob(ctx context.Context, p *loadPlan, id string, rows tidegate.RowReader) (int64, error) {
 	if len(p.Keys) == 0 && p.direct() {
 		return w.appendRows(ctx, p, id, rows)
 	}
@@ -227,7 +232,7 @@ func (w *Warehouse) mergeRows(ctx context.Context, p *loadPlan, id string, rows 
 // makeStaging makes the dataset of staged rows, once.
 func (w *Warehouse) makeStaging(ctx context.Context) error {
 	w.mu.Lock()
-	there := w.staging
+	there := w.stageable
 	w.mu.Unlock()
 	if there {
 		return nil
@@ -239,7 +244,7 @@ func (w *Warehouse) makeStaging(ctx context.Context) error {
 		return fmt.Errorf("making the dataset of staged rows: %w", err)
 	}
 	w.mu.Lock()
-	w.staging = true
+	w.stageable = true
 	w.mu.Unlock()
 	return nil
 }

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func config(tb testing.TB) (bigquery.Config, *bqtest.Server) {
 	tb.Helper()
 	s := bqtest.New(tb)
-	return bigquery.Config{Project: bqtest.Project, Endpoint: s.URL}, s
+	return bigquery.Config{Project: bqtest.Project, Endpoint: s.URL, StorageEndpoint: s.WriteURL}, s
 }
 
 func env() warehouse.Env {

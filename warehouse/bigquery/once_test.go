@@ -60,6 +60,7 @@ func TestLostAnswers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cfg, s := config(t)
+			cfg.Staging = "load_jobs" // TestStreamsSurviveCuts has the other way
 			w := open(t, cfg)
 			ensure(t, w)
 			hits := once(s, c.of, bqtest.Answer{Lose: true})

@@ -25,6 +25,7 @@ type Measured struct {
 	// once for a shape of rows, load is measured and fills the table, which is there with their columns.
 	Bulk func(tb testing.TB, w warehouse.Warehouse, rows func() tidegate.RowReader) (load func(table warehouse.Table))
 	// Read reads a table by the plain driver into Go values and returns how many rows there were.
+	// nil: reads are not measured.
 	Read func(tb testing.TB, w warehouse.Warehouse, table warehouse.Table, columns int) (read func() int)
 	// The two by name, without spaces: COPY, pgx.
 	BulkName, ReadName string
@@ -44,6 +45,9 @@ func Measure(b *testing.B, m Measured) {
 	for _, columns := range []int{narrowColumns, wideColumns} {
 		for _, n := range []int{10_000, 100_000} {
 			b.Run(fmt.Sprintf("load/columns=%d/rows=%d", columns, n), func(b *testing.B) { m.measureLoad(b, columns, n) })
+		}
+		if m.Read == nil {
+			continue
 		}
 		b.Run(fmt.Sprintf("read/columns=%d/rows=100000", columns), func(b *testing.B) { m.measureRead(b, columns, 100_000) })
 	}

@@ -430,6 +430,8 @@ func (s *Server) catalogue(method string, body []byte, dataset, collection, tabl
 		return nil, notFound("Dataset %s:%s", Project, dataset)
 	case collection == "" && method == http.MethodGet:
 		return d, nil
+	case collection == "tables" && table == "" && method == http.MethodPost:
+		return s.insertTable(ctx, dataset, body)
 	case collection == "tables" && table == "":
 		return s.listTables(ctx, dataset)
 	case collection == "tables" && method == http.MethodGet:

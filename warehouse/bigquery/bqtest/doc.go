@@ -1,4 +1,4 @@
-// Package bqtest is a double of BigQuery's REST API for tests: jobs (queries,
+// Package bqtest is a double of BigQuery's REST API and Storage Write API for tests: jobs (queries,
 // scripts, loads by multipart and resumable upload, dry runs), sessions with
 // transactions, datasets and tables, over DuckDB in memory.
 //

@@ -32,7 +32,8 @@ const maxRequest = 10 << 20
 
 // Server is a BigQuery in memory. Make one with New.
 type Server struct {
-	URL string
+	URL      string
+	WriteURL string // of the Storage Write API
 
 	db     *sql.DB
 	http   *httptest.Server
@@ -40,6 +41,7 @@ type Server struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	key    *rsa.PrivateKey
+	writes *writeService
 
 	mu        sync.Mutex
 	jobs      map[string]*job
@@ -64,12 +66,13 @@ type layout struct {
 
 // Call is what an interceptor is shown.
 type Call struct {
-	Method, Path string
+	Method, Path string  // of the Storage Write API: AppendRows and the like, and the stream or table
 	Job          *bq.Job // of an insertion, else nil
 }
 
 // Answer is what becomes of a call.
 type Answer struct {
+	Cut     bool // the connection is cut before anything is done
 	Lose    bool // the call is carried out, and the connection cut instead of an answer
 	Status  int  // otherwise the call is refused with this status
 	Reason  string
@@ -105,6 +108,9 @@ func Start() (*Server, error) {
 			return nil, fmt.Errorf("%s: %w", statement, err)
 		}
 	}
+	if err := s.serveWrites(); err != nil {
+		return nil, err
+	}
 	s.http = httptest.NewServer(s)
 	s.URL = s.http.URL
 	return s, nil
@@ -115,6 +121,7 @@ func (s *Server) Close() {
 	s.cancel()
 	s.http.CloseClientConnections()
 	s.http.Close()
+	s.writes.grpc.Stop()
 	s.work.Wait()
 	for _, session := range s.sessions {
 		_ = session.conn.Close()
@@ -214,6 +221,9 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
+	case answer != nil && answer.Cut:
+		s.cut(rw)
+		return
 	case answer != nil && !answer.Lose:
 		err = &apiError{answer.Status, answer.Reason, answer.Message}
 	default:

@@ -71,6 +71,30 @@ func (s *Server) createFor(ctx context.Context, t *bq.TableReference, schema *bq
 	return err
 }
 
+// insertTable makes a table.
+func (s *Server) insertTable(ctx context.Context, dataset string, body []byte) (any, error) {
+	var t bq.Table
+	if err := json.Unmarshal(body, &t); err != nil || t.TableReference == nil || t.Schema == nil {
+		return nil, failure(http.StatusBadRequest, "parseError", "no table with columns: %v", err)
+	}
+	t.TableReference.DatasetId = dataset
+	id := target{dataset, t.TableReference.TableId}
+	if err := checkName("table", id.table); err != nil {
+		return nil, err
+	}
+	if _, err := s.fields(ctx, dataset, id.table); err == nil {
+		return nil, failure(http.StatusConflict, "duplicate", "Already Exists: Table %s:%s", Project, id.key())
+	}
+	if err := s.createFor(ctx, t.TableReference, t.Schema); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.births++
+	s.layouts[id.key()] = layout{born: s.births}
+	s.mu.Unlock()
+	return s.table(ctx, dataset, id.table)
+}
+
 // store writes the rows into the table: all or none.
 func (s *Server) store(ctx context.Context, t *bq.TableReference, l *lineLoader) (int64, error) {
 	conn, err := s.db.Conn(ctx)

@@ -58,6 +58,9 @@ func (s *Server) upload(rw http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, failure(http.StatusBadRequest, "parseError", "%v", err)
 	}
 	if answer := s.asked(r, &j); answer != nil {
+		if answer.Cut {
+			return nil, errLost
+		}
 		if !answer.Lose {
 			return nil, &apiError{answer.Status, answer.Reason, answer.Message}
 		}
