@@ -2,11 +2,8 @@ package ingest
 
 import (
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // The times and sizes of the listener: a client that is slower or bigger holds
@@ -32,10 +29,4 @@ func Server(handler http.Handler, log *slog.Logger) *http.Server {
 		server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	}
 	return server
-}
-
-// Bound limits the connections that ln hands out at once; further ones wait in
-// the backlog until one is closed.
-func Bound(ln net.Listener, connections int) net.Listener {
-	return netutil.LimitListener(ln, connections)
 }

@@ -20,9 +20,6 @@ const (
 	Gap       Condition = "gap"       // events or rows of a source are not accounted for
 )
 
-// Conditions lists them all.
-func Conditions() []Condition { return []Condition{Failed, Partial, Held, Late, Deviation, Gap} }
-
 const (
 	// historyRuns are looked at for a deviation; fewer than minHistory say nothing.
 	historyRuns = 10

@@ -139,12 +139,6 @@ type Document struct {
 	root *node
 }
 
-// File returns the name that the document was parsed under.
-func (d *Document) File() string { return d.file }
-
-// Path returns where in its file the document starts; empty for a whole file.
-func (d *Document) Path() string { return d.path }
-
 // At returns the part at a dotted path such as `destinations[0].config`,
 // relative to d, or nil when there is none. A mapping's part keeps its place in the
 // file, so that decoding it later still reports file, line and column.

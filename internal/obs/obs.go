@@ -12,8 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -129,9 +127,4 @@ func (t *Telemetry) Handler() http.Handler {
 // Shutdown flushes what is not exported yet and ends the exporters.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
 	return errors.Join(t.metrics.Shutdown(ctx), t.traces.Shutdown(ctx))
-}
-
-// Log returns a logger that writes one JSON object a line.
-func Log(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }

@@ -50,7 +50,11 @@ type Columns struct {
 
 // Start runs one statement and returns its rows. After an error the
 // connection's transaction, if there is one, can only be rolled back.
-func (s *Session) Start(ctx context.Context, sql string, values [][]byte, columns func([]pgconn.FieldDescription) Columns) (*Reader, error) {
+func (s *Session) Start(ctx context.Context, sql string, args []any) (*Reader, error) {
+	values, err := Args(args, s.speech.AppendArg)
+	if err != nil {
+		return nil, err
+	}
 	described, err := s.PG.Prepare(ctx, "", sql, nil)
 	if err != nil {
 		return nil, s.Fault(ctx, err, sql)
@@ -58,7 +62,7 @@ func (s *Session) Start(ctx context.Context, sql string, values [][]byte, column
 	if len(described.ParamOIDs) != len(values) {
 		return nil, sqlcheck.Arguments(len(described.ParamOIDs), len(values))
 	}
-	c := columns(described.Fields)
+	c := s.speech.Columns(described.Fields)
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r := &Reader{s: s, sql: sql, cell: c.Cell, schema: c.Schema, row: make(tidegate.Row, len(c.Schema)), cancel: cancel}
 	r.cause = func() error { return context.Cause(run) }

@@ -23,21 +23,12 @@ type Session struct {
 	Dirty bool
 	Ended bool
 
-	conn     *pgxpool.Conn
-	classify Classify
+	conn   *pgxpool.Conn
+	speech Speech
 }
 
-// Acquire takes a connection of the role user from its pool.
-func Acquire(ctx context.Context, p *pgxpool.Pool, user string, classify Classify) (*Session, error) {
-	c, err := p.Acquire(ctx)
-	if err != nil {
-		return nil, connectError(ctx, err, classify)
-	}
-	return &Session{PG: c.Conn().PgConn(), User: user, conn: c, classify: classify}, nil
-}
-
-// OfReader says of a login that was refused that it is the user who reads.
-func OfReader(err error) error {
+// ofReader says of a login that was refused that it is the user who reads.
+func ofReader(err error) error {
 	var f *tidegate.Fault
 	if errors.As(err, &f) && f.Code == "auth.refused" {
 		f.Hint = strings.Replace(f.Hint, "user and password", "read_user and read_password", 1)
@@ -63,6 +54,28 @@ func (s *Session) Control(ctx context.Context, sql string) error {
 	return s.Fault(ctx, err, sql)
 }
 
+// Exec runs one statement and returns the rows it touched.
+func (s *Session) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	values, err := Args(args, s.speech.AppendArg)
+	if err != nil {
+		return 0, err
+	}
+	result := s.PG.ExecParams(ctx, sql, values, nil, nil, nil).Read()
+	if result.Err != nil {
+		return 0, s.Fault(ctx, result.Err, sql)
+	}
+	return result.CommandTag.RowsAffected(), nil
+}
+
+// Rows runs one of the program's own statements and returns all that it returns.
+func (s *Session) Rows(ctx context.Context, sql string, args ...any) ([]tidegate.Row, error) {
+	r, err := s.Start(ctx, sql, args)
+	if err != nil {
+		return nil, err
+	}
+	return tidegate.AllRows(ctx, r)
+}
+
 // Rollback ends whatever transaction the connection is in, also after ctx has ended.
 func (s *Session) Rollback(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Grace)
@@ -84,7 +97,7 @@ func (s *Session) Fault(ctx context.Context, err error, sql string) error {
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return s.classify(pg, sql, s.User)
+		return s.speech.Classify(pg, sql, s.User)
 	}
 	return ConnectionLost(err)
 }

@@ -53,7 +53,7 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 	}
 	// Another transaction that runs the same load makes this wait for its end. If
 	// it commits, the load is seen; where this snapshot is older, that is a Retry.
-	claimed, err := t.s.exec(ctx, "INSERT INTO _tidegate.loads (load_id, table_schema, table_name, loaded_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+	claimed, err := t.s.Exec(ctx, "INSERT INTO _tidegate.loads (load_id, table_schema, table_name, loaded_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 		l.ID, l.Table.Schema, l.Table.Name, t.w.now())
 	if err != nil {
 		return 0, fmt.Errorf("claiming the load: %w", err)
@@ -73,7 +73,7 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 	if err != nil {
 		return 0, err
 	}
-	if _, err := t.s.exec(ctx, "UPDATE _tidegate.loads SET rows = $4 WHERE load_id = $1 AND table_schema = $2 AND table_name = $3", l.ID, l.Table.Schema, l.Table.Name, n); err != nil {
+	if _, err := t.s.Exec(ctx, "UPDATE _tidegate.loads SET rows = $4 WHERE load_id = $1 AND table_schema = $2 AND table_name = $3", l.ID, l.Table.Schema, l.Table.Name, n); err != nil {
 		return 0, fmt.Errorf("remembering the load: %w", err)
 	}
 	return n, nil
@@ -154,7 +154,7 @@ func (t *tx) write(ctx context.Context, p *loadPlan, rows feed) (int64, error) {
 // takeTurn lets one keyed load at a time work on a table: two that insert the
 // same new key do not see each other. Behind an older snapshot it is a Retry.
 func (t *tx) takeTurn(ctx context.Context, p *loadPlan) error {
-	_, err := t.s.exec(ctx, "INSERT INTO _tidegate.keyed AS k (table_schema, table_name, loads) VALUES ($1, $2, 1) ON CONFLICT (table_schema, table_name) DO UPDATE SET loads = k.loads + 1",
+	_, err := t.s.Exec(ctx, "INSERT INTO _tidegate.keyed AS k (table_schema, table_name, loads) VALUES ($1, $2, 1) ON CONFLICT (table_schema, table_name) DO UPDATE SET loads = k.loads + 1",
 		p.Table.Schema, p.Table.Name)
 	if err != nil {
 		return fmt.Errorf("waiting for other loads into the table: %w", err)
@@ -197,7 +197,7 @@ func (t *tx) merge(ctx context.Context, p *loadPlan, staging sqltext.Text, stage
 	if p.KeepExisting {
 		return t.move(ctx, string(insert+once+" WHERE NOT EXISTS (SELECT 1 FROM "+p.table+" AS t WHERE "+on+") ORDER BY s.n"), p)
 	}
-	if _, err := t.s.exec(ctx, string("DELETE FROM "+p.table+" AS t USING "+staging+" AS s WHERE "+on)); err != nil {
+	if _, err := t.s.Exec(ctx, string("DELETE FROM "+p.table+" AS t USING "+staging+" AS s WHERE "+on)); err != nil {
 		return 0, fmt.Errorf("matching keys: %w", err)
 	}
 	return t.move(ctx, string(insert+once+" ORDER BY s.n"), p)
@@ -213,7 +213,7 @@ func (t *tx) move(ctx context.Context, sql string, p *loadPlan) (int64, error) {
 
 // typeName is what a type is called in SQL.
 func (t *tx) typeName(ctx context.Context, oid uint32) (sqltext.Text, error) {
-	rows, err := t.s.rows(ctx, "SELECT format_type($1::oid, NULL)", int64(oid))
+	rows, err := t.s.Rows(ctx, "SELECT format_type($1::oid, NULL)", int64(oid))
 	if err != nil {
 		return "", fmt.Errorf("naming a type: %w", err)
 	}
@@ -295,7 +295,7 @@ func (t *tx) index(ctx context.Context, p *loadPlan) error {
 		return nil
 	}
 	// CREATE INDEX IF NOT EXISTS locks the table also where the index exists.
-	rows, err := t.s.rows(ctx, `SELECT pg_has_role(c.relowner, 'USAGE') AND c.relkind = 'r'
+	rows, err := t.s.Rows(ctx, `SELECT pg_has_role(c.relowner, 'USAGE') AND c.relkind = 'r'
 		AND NOT EXISTS (SELECT 1 FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND x.relname = $2)
 		FROM pg_class AS c WHERE c.oid = to_regclass($1)`, string(p.table), name)
 	if err != nil {

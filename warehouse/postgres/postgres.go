@@ -22,14 +22,7 @@ type Warehouse struct {
 	dialect sqltext.Dialect
 	log     *slog.Logger
 	now     func() time.Time
-	user    string
-	reader  string // role of queries
-	pool    *pgxpool.Pool
-	reading *pgxpool.Pool  // of queries; the same as pool unless there is a role for reading
-	tunnel  *pgwire.Tunnel // may be nil
-
-	closeOnce sync.Once
-	closeErr  error
+	pools   *pgwire.Pools
 
 	mu      sync.Mutex
 	booked  bool            // the bookkeeping tables are there
@@ -48,7 +41,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	if env.Now == nil {
 		return nil, errors.New("opening postgres: Env.Now is missing")
 	}
-	w := &Warehouse{dialect: sqltext.Postgres(), log: env.Log, now: env.Now, user: cfg.User, reader: cfg.User, indexed: map[string]bool{}}
+	w := &Warehouse{dialect: sqltext.Postgres(), log: env.Log, now: env.Now, indexed: map[string]bool{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -57,42 +50,18 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		MaxConnections: cmp.Or(cfg.MaxConnections, 8),
 		Params:         map[string]string{"application_name": "tidegate", "client_encoding": "UTF8", "timezone": "UTC", "datestyle": "ISO, YMD", "standard_conforming_strings": "on"},
 	}
+	speech := pgwire.Speech{Classify: serverFault, AppendArg: appendArg, Columns: describeResult}
+	write, read := pgwire.Account{User: cfg.User, Password: cfg.Password}, pgwire.Account{User: cfg.ReadUser, Password: cfg.ReadPassword}
 	var err error
-	if cfg.SSH != nil {
-		if w.tunnel, err = pgwire.NewTunnel(*cfg.SSH); err != nil {
-			return nil, err
-		}
-		server.Dial = w.tunnel.Dial
-	}
-	if w.pool, err = pgwire.Pool(ctx, server, cfg.User, cfg.Password); err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	w.reading = w.pool
-	if cfg.ReadUser != "" {
-		w.reader = cfg.ReadUser
-		if w.reading, err = pgwire.Pool(ctx, server, cfg.ReadUser, cfg.ReadPassword); err != nil {
-			return nil, errors.Join(err, w.Close())
-		}
-	}
-	for _, p := range []*pgxpool.Pool{w.pool, w.reading} {
-		if err := w.greet(ctx, p); err != nil {
-			return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), w.Close())
-		}
+	if w.pools, err = pgwire.Open(ctx, server, cfg.SSH, write, read, speech, greet); err != nil {
+		return nil, err
 	}
 	return w, nil
 }
 
 // greet proves that a role can connect, and looks at whom it connected to.
-func (w *Warehouse) greet(ctx context.Context, p *pgxpool.Pool) error {
-	s, err := w.session(ctx, p)
-	if err != nil && p != w.pool {
-		return pgwire.OfReader(err)
-	}
-	if err != nil {
-		return err
-	}
-	defer s.End()
-	rows, err := s.rows(ctx, "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding')")
+func greet(ctx context.Context, s *pgwire.Session) error {
+	rows, err := s.Rows(ctx, "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding')")
 	if err != nil {
 		return err
 	}
@@ -116,20 +85,7 @@ func (w *Warehouse) Dialect() string { return w.dialect.Name() }
 
 // Close waits for running calls, readers and transactions to end, and closes
 // the connections.
-func (w *Warehouse) Close() error {
-	w.closeOnce.Do(func() {
-		if w.pool != nil {
-			w.pool.Close()
-		}
-		if w.reading != nil && w.reading != w.pool {
-			w.reading.Close()
-		}
-		if w.tunnel != nil {
-			w.closeErr = w.tunnel.Close()
-		}
-	})
-	return w.closeErr
-}
+func (w *Warehouse) Close() error { return w.pools.Close() }
 
 // session is one connection in use.
 type session struct {
@@ -137,12 +93,8 @@ type session struct {
 	w *Warehouse
 }
 
-func (w *Warehouse) session(ctx context.Context, p *pgxpool.Pool) (*session, error) {
-	user := w.user
-	if p == w.reading {
-		user = w.reader
-	}
-	s, err := pgwire.Acquire(ctx, p, user, serverFault)
+func (w *Warehouse) session(ctx context.Context, of *pgxpool.Pool) (*session, error) {
+	s, err := w.pools.Session(ctx, of)
 	if err != nil {
 		return nil, err
 	}
@@ -152,28 +104,6 @@ func (w *Warehouse) session(ctx context.Context, p *pgxpool.Pool) (*session, err
 // control runs statements of the program's own that return nothing of interest, in one round trip.
 func (s *session) control(ctx context.Context, sql sqltext.Text) error {
 	return s.Control(ctx, string(sql))
-}
-
-// exec runs one statement and returns the rows it touched.
-func (s *session) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	values, err := pgwire.Args(args, appendArg)
-	if err != nil {
-		return 0, err
-	}
-	result := s.PG.ExecParams(ctx, sql, values, nil, nil, nil).Read()
-	if result.Err != nil {
-		return 0, s.Fault(ctx, result.Err, sql)
-	}
-	return result.CommandTag.RowsAffected(), nil
-}
-
-// rows runs one of the program's own statements and returns all that it returns.
-func (s *session) rows(ctx context.Context, sql string, args ...any) ([]tidegate.Row, error) {
-	r, err := s.start(ctx, sql, args)
-	if err != nil {
-		return nil, err
-	}
-	return tidegate.AllRows(ctx, r)
 }
 
 // loadMemory is how long the ID of a load is remembered: longer than anybody
@@ -188,7 +118,7 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 	if booked {
 		return nil
 	}
-	rows, err := s.rows(ctx, "SELECT to_regclass('_tidegate.loads') IS NOT NULL AND to_regclass('_tidegate.keyed') IS NOT NULL AND to_regclass('_tidegate.snapshots') IS NOT NULL")
+	rows, err := s.Rows(ctx, "SELECT to_regclass('_tidegate.loads') IS NOT NULL AND to_regclass('_tidegate.keyed') IS NOT NULL AND to_regclass('_tidegate.snapshots') IS NOT NULL")
 	if err != nil {
 		return fmt.Errorf("looking for the bookkeeping tables: %w", err)
 	}
@@ -217,7 +147,7 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 			return fmt.Errorf("letting the role of queries read the bookkeeping tables: %w", err)
 		}
 	}
-	if _, err := s.exec(ctx, "DELETE FROM _tidegate.loads WHERE loaded_at < $1", w.now().Add(-loadMemory)); err != nil {
+	if _, err := s.Exec(ctx, "DELETE FROM _tidegate.loads WHERE loaded_at < $1", w.now().Add(-loadMemory)); err != nil {
 		return fmt.Errorf("forgetting old loads: %w", err)
 	}
 	w.mu.Lock()

@@ -26,7 +26,7 @@ func (w *Warehouse) Query(ctx context.Context, sql string, args ...any) (tidegat
 
 // read runs a statement of which it is known that it reads.
 func (w *Warehouse) read(ctx context.Context, sql string, args []any) (*pgwire.Reader, error) {
-	s, err := w.session(ctx, w.reading)
+	s, err := w.session(ctx, w.pools.Read)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (w *Warehouse) read(ctx context.Context, sql string, args []any) (*pgwire.R
 	err = s.control(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
 	var r *pgwire.Reader
 	if err == nil {
-		r, err = s.start(ctx, sql, args)
+		r, err = s.Start(ctx, sql, args)
 	}
 	if err != nil {
 		s.endReading(ctx)
@@ -55,20 +55,13 @@ func (s *session) endReading(ctx context.Context) {
 	s.End()
 }
 
-// start runs one statement and returns its rows. After an error the
-// connection's transaction, if there is one, can only be rolled back.
-func (s *session) start(ctx context.Context, sql string, args []any) (*pgwire.Reader, error) {
-	values, err := pgwire.Args(args, appendArg)
-	if err != nil {
-		return nil, err
+// describeResult asks for columns in binary where they are read so.
+func describeResult(fields []pgconn.FieldDescription) pgwire.Columns {
+	columns := columnsOf(fields)
+	formats := make([]int16, len(columns))
+	for i := range columns {
+		formats[i] = columns[i].format()
 	}
-	return s.Start(ctx, sql, values, func(fields []pgconn.FieldDescription) pgwire.Columns {
-		columns := columnsOf(fields)
-		formats := make([]int16, len(columns))
-		for i := range columns {
-			formats[i] = columns[i].format()
-		}
-		cell := func(i int, raw []byte) (any, error) { return columns[i].cell(raw) }
-		return pgwire.Columns{Schema: schemaOf(columns), Formats: formats, Cell: cell}
-	})
+	cell := func(i int, raw []byte) (any, error) { return columns[i].cell(raw) }
+	return pgwire.Columns{Schema: schemaOf(columns), Formats: formats, Cell: cell}
 }

@@ -23,7 +23,7 @@ const lockWait sqltext.Text = "10s"
 
 // Describe implements warehouse.Warehouse.
 func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (s *session) describe(ctx context.Context, t warehouse.Table) ([]column, er
 		return nil, err
 	}
 	// A statement that fails would be the end of a transaction, so the name is looked up first.
-	rows, err := s.rows(ctx, "SELECT to_regclass($1) IS NOT NULL", string(name))
+	rows, err := s.Rows(ctx, "SELECT to_regclass($1) IS NOT NULL", string(name))
 	if err != nil {
 		return nil, fmt.Errorf("describing table %s: %w", t, err)
 	}
@@ -66,7 +66,7 @@ func (s *session) glance(ctx context.Context, t warehouse.Table) ([]column, erro
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.rows(ctx, "SELECT attname, atttypid, atttypmod FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum", string(name))
+	rows, err := s.Rows(ctx, "SELECT attname, atttypid, atttypmod FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum", string(name))
 	if err != nil {
 		return nil, err
 	}
@@ -199,10 +199,10 @@ func (t *tx) create(ctx context.Context, table warehouse.Table, s tidegate.Schem
 
 // share gives the role of queries a right, where it is a role of its own; grant lacks the TO.
 func (w *Warehouse) share(grants ...sqltext.Text) (sqltext.Text, error) {
-	if w.reader == w.user {
+	if w.pools.Reader == w.pools.Writer {
 		return "", nil
 	}
-	role, err := w.dialect.Ident(w.reader)
+	role, err := w.dialect.Ident(w.pools.Reader)
 	if err != nil {
 		return "", fmt.Errorf("naming the role of queries: %w", err)
 	}
@@ -221,7 +221,7 @@ func (w *Warehouse) shareSchema(schema sqltext.Text) (sqltext.Text, error) {
 // createSchema makes a schema where it is missing: IF NOT EXISTS asks for the
 // right to create also where it exists, and fails when another makes it at the same time.
 func (t *tx) createSchema(ctx context.Context, schema sqltext.Text) error {
-	rows, err := t.s.rows(ctx, "SELECT to_regnamespace($1) IS NOT NULL", string(schema))
+	rows, err := t.s.Rows(ctx, "SELECT to_regnamespace($1) IS NOT NULL", string(schema))
 	if err != nil || rows[0][0] == true {
 		return err
 	}

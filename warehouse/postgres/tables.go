@@ -49,7 +49,7 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 	if err := pgwire.CheckQuery(sql, false); err != nil {
 		return nil, fmt.Errorf("finding the tables of a query: %w", err)
 	}
-	s, err := w.session(ctx, w.reading)
+	s, err := w.session(ctx, w.pools.Read)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s *session) locked(ctx context.Context, sql string) ([]tidegate.Row, error
 	if _, err := s.PG.Prepare(ctx, "", sql, nil); err != nil {
 		return nil, s.Fault(ctx, err, sql)
 	}
-	return s.rows(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+	return s.Rows(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
 		AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')

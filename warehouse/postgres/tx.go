@@ -14,7 +14,7 @@ import (
 
 // Exec implements warehouse.Execer: one statement in a transaction of its own.
 func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return 0, err
 	}
@@ -35,7 +35,7 @@ func (s *session) execute(ctx context.Context, sql string, args []any) (int64, e
 	if pgwire.LeavesTraces(sql) {
 		s.Dirty = true // what it leaves on the connection is not for the next user
 	}
-	return s.exec(ctx, sql, args...)
+	return s.Exec(ctx, sql, args...)
 }
 
 // The beginnings of a transaction. A snapshot is taken here, not at the first
@@ -55,7 +55,7 @@ func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) {
 }
 
 func (w *Warehouse) begin(ctx context.Context, how sqltext.Text) (*tx, error) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 	err := pgwire.CheckStatement(sql)
 	var r *pgwire.Reader
 	if err == nil {
-		r, err = t.s.start(ctx, sql, args)
+		r, err = t.s.Start(ctx, sql, args)
 	}
 	if err != nil {
 		return nil, t.Fail(fmt.Errorf("querying in a transaction: %w", err))
@@ -137,7 +137,7 @@ func (t *tx) Commit() error {
 func (t *tx) commit(ctx context.Context) error {
 	var id any // nil: nothing was written, so nothing can be in doubt
 	if t.wrote {
-		rows, err := t.s.rows(ctx, "SELECT txid_current_if_assigned()")
+		rows, err := t.s.Rows(ctx, "SELECT txid_current_if_assigned()")
 		if err != nil {
 			return err
 		}
@@ -166,12 +166,12 @@ func (t *tx) Rollback() error {
 
 // committed says whether the transaction id has been committed, as far as that is known.
 func (w *Warehouse) committed(ctx context.Context, id any) (yes, known bool) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return false, false // asked again
 	}
 	defer s.End()
-	rows, err := s.rows(ctx, "SELECT txid_status($1::bigint)", id)
+	rows, err := s.Rows(ctx, "SELECT txid_status($1::bigint)", id)
 	if err != nil || len(rows) == 0 {
 		return false, false
 	}

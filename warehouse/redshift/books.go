@@ -51,7 +51,7 @@ func (w *Warehouse) bookkeeping(ctx context.Context, s *session) error {
 			return fmt.Errorf("letting the user of queries read the bookkeeping tables: %w", err)
 		}
 	}
-	_, err = s.exec(ctx, "DELETE FROM _tidegate.loads WHERE loaded_at < $1", w.now().Add(-loadMemory))
+	_, err = s.Exec(ctx, "DELETE FROM _tidegate.loads WHERE loaded_at < $1", w.now().Add(-loadMemory))
 	if err != nil && tidegate.FaultOf(err).Action != tidegate.Retry { // who comes in between is welcome: the next start forgets as well
 		return fmt.Errorf("forgetting old loads: %w", err)
 	}
@@ -91,7 +91,7 @@ func (s *session) there(ctx context.Context, m mark) (bool, error) {
 
 // remember writes m into the books.
 func (s *session) remember(ctx context.Context, m mark, rows int64) error {
-	_, err := s.exec(ctx, "INSERT INTO _tidegate.loads (load_id, table_schema, table_name, rows, loaded_at) VALUES ($1, $2, $3, $4, $5)", m.id, m.schema, m.table, rows, s.w.now())
+	_, err := s.Exec(ctx, "INSERT INTO _tidegate.loads (load_id, table_schema, table_name, rows, loaded_at) VALUES ($1, $2, $3, $4, $5)", m.id, m.schema, m.table, rows, s.w.now())
 	if err != nil {
 		return fmt.Errorf("remembering the load: %w", err)
 	}
@@ -100,10 +100,10 @@ func (s *session) remember(ctx context.Context, m mark, rows int64) error {
 
 // share gives the user of queries a right, where it is a user of its own; grant lacks the TO.
 func (w *Warehouse) share(grants ...sqltext.Text) (sqltext.Text, error) {
-	if w.reader == w.user {
+	if w.pools.Reader == w.pools.Writer {
 		return "", nil
 	}
-	user, err := w.dialect.Ident(w.reader)
+	user, err := w.dialect.Ident(w.pools.Reader)
 	if err != nil {
 		return "", fmt.Errorf("naming the user of queries: %w", err)
 	}

@@ -144,12 +144,12 @@ func (s *session) copyFault(ctx context.Context, err error, p *loadPlan, st *sta
 	if !errors.As(err, &pg) || ctx.Err() != nil || !strings.Contains(pg.Message, "load_error") {
 		return s.Fault(ctx, err, "")
 	}
-	other, err := s.w.session(ctx, s.w.pool)
+	other, err := s.w.session(ctx, s.w.pools.Write)
 	if err != nil {
 		return err
 	}
 	defer other.End()
-	rows, err := other.rows(ctx, "SELECT file_name, line_number, column_name, error_message FROM sys_load_error_detail WHERE session_id = $1 ORDER BY start_time DESC LIMIT 1", pid)
+	rows, err := other.Rows(ctx, "SELECT file_name, line_number, column_name, error_message FROM sys_load_error_detail WHERE session_id = $1 ORDER BY start_time DESC LIMIT 1", pid)
 	if err != nil || len(rows) == 0 {
 		f := serverFault(pg, "", s.User)
 		f.Action, f.Code, f.Hint = tidegate.Reject, "warehouse.value", "look into sys_load_error_detail"

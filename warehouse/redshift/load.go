@@ -45,7 +45,7 @@ func (w *Warehouse) load(ctx context.Context, l warehouse.Load, rows tidegate.Ro
 			return 0, err
 		}
 	}
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +165,7 @@ func (t *tx) takeTurn(ctx context.Context) error {
 	if t.turn {
 		return nil
 	}
-	if _, err := t.s.exec(ctx, "UPDATE _tidegate.turns SET loads = loads + 1"); err != nil {
+	if _, err := t.s.Exec(ctx, "UPDATE _tidegate.turns SET loads = loads + 1"); err != nil {
 		return fmt.Errorf("waiting for other loads: %w", err)
 	}
 	t.turn = true

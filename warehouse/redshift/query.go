@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/pgwire"
 )
@@ -24,14 +25,14 @@ func (w *Warehouse) Query(ctx context.Context, sql string, args ...any) (tidegat
 
 // read runs a statement of which it is known that it reads.
 func (w *Warehouse) read(ctx context.Context, sql string, args []any) (*pgwire.Reader, error) {
-	s, err := w.session(ctx, w.reading)
+	s, err := w.session(ctx, w.pools.Read)
 	if err != nil {
 		return nil, err
 	}
 	err = s.control(ctx, "BEGIN READ ONLY")
 	var r *pgwire.Reader
 	if err == nil {
-		r, err = s.start(ctx, sql, args)
+		r, err = s.Start(ctx, sql, args)
 	}
 	if err != nil {
 		s.endReading(ctx)
@@ -55,4 +56,14 @@ func (w *Warehouse) all(ctx context.Context, sql string) ([]tidegate.Row, error)
 		return nil, err
 	}
 	return tidegate.AllRows(ctx, r)
+}
+
+// describeResult asks for all columns as text.
+func describeResult(fields []pgconn.FieldDescription) pgwire.Columns {
+	columns := make([]column, len(fields))
+	for i, f := range fields {
+		columns[i] = newColumn(f.Name, f.DataTypeOID, f.TypeModifier)
+	}
+	cell := func(i int, raw []byte) (any, error) { return columns[i].cell(raw) }
+	return pgwire.Columns{Schema: schemaOf(columns), Cell: cell}
 }

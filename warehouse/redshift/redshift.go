@@ -24,17 +24,10 @@ type Warehouse struct {
 	dialect sqltext.Dialect
 	log     *slog.Logger
 	now     func() time.Time
-	user    string
-	reader  string // user of queries
-	exact   bool   // the case of identifiers counts
-	pool    *pgxpool.Pool
-	reading *pgxpool.Pool // of queries; the same as pool unless there is a user for reading
-	tunnel  *pgwire.Tunnel
+	exact   bool // the case of identifiers counts
+	pools   *pgwire.Pools
 	bucket  *bucket
 	turns   turns.Turns[string] // loads of one name, and schema changes of one table, go one at a time
-
-	closeOnce sync.Once
-	closeErr  error
 
 	books  sync.Mutex // held while the bookkeeping tables are made
 	booked bool
@@ -53,7 +46,7 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		return nil, errors.New("opening redshift: Env.Now is missing")
 	}
 	w := &Warehouse{
-		dialect: sqltext.Redshift(), log: env.Log, now: env.Now, user: cfg.User, reader: cfg.User, exact: cfg.CaseSensitive,
+		dialect: sqltext.Redshift(), log: env.Log, now: env.Now, exact: cfg.CaseSensitive,
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
@@ -72,26 +65,11 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		Params:       map[string]string{"application_name": "tidegate", "client_encoding": "UTF8"},
 		AfterConnect: func(ctx context.Context, pg *pgconn.PgConn) error { return prepare(ctx, pg, settings) },
 	}
-	if cfg.SSH != nil {
-		if w.tunnel, err = pgwire.NewTunnel(*cfg.SSH); err != nil {
-			return nil, errors.Join(err, w.Close())
-		}
-		server.Dial = w.tunnel.Dial
-	}
-	if w.pool, err = pgwire.Pool(ctx, server, cfg.User, cfg.Password); err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	w.reading = w.pool
-	if cfg.ReadUser != "" {
-		w.reader = cfg.ReadUser
-		if w.reading, err = pgwire.Pool(ctx, server, cfg.ReadUser, cfg.ReadPassword); err != nil {
-			return nil, errors.Join(err, w.Close())
-		}
-	}
-	for _, p := range []*pgxpool.Pool{w.pool, w.reading} {
-		if err := w.greet(ctx, p); err != nil {
-			return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), w.Close())
-		}
+	speech := pgwire.Speech{Classify: serverFault, AppendArg: appendArg, Columns: describeResult}
+	write, read := pgwire.Account{User: cfg.User, Password: cfg.Password}, pgwire.Account{User: cfg.ReadUser, Password: cfg.ReadPassword}
+	if w.pools, err = pgwire.Open(ctx, server, cfg.SSH, write, read, speech, greet); err != nil {
+		w.bucket.close()
+		return nil, err
 	}
 	return w, nil
 }
@@ -118,16 +96,8 @@ func prepare(ctx context.Context, pg *pgconn.PgConn, settings sqltext.Text) erro
 }
 
 // greet proves that a user can connect, and looks at what it connected to.
-func (w *Warehouse) greet(ctx context.Context, p *pgxpool.Pool) error {
-	s, err := w.session(ctx, p)
-	if err != nil && p != w.pool {
-		return pgwire.OfReader(err)
-	}
-	if err != nil {
-		return err
-	}
-	defer s.End()
-	rows, err := s.rows(ctx, "SELECT version()")
+func greet(ctx context.Context, s *pgwire.Session) error {
+	rows, err := s.Rows(ctx, "SELECT version()")
 	if err != nil {
 		return err
 	}
@@ -146,19 +116,9 @@ func (w *Warehouse) Dialect() string { return w.dialect.Name() }
 // Close waits for running calls, readers and transactions to end, and closes
 // the connections.
 func (w *Warehouse) Close() error {
-	w.closeOnce.Do(func() {
-		if w.pool != nil {
-			w.pool.Close()
-		}
-		if w.reading != nil && w.reading != w.pool {
-			w.reading.Close()
-		}
-		if w.tunnel != nil {
-			w.closeErr = w.tunnel.Close()
-		}
-		w.bucket.close()
-	})
-	return w.closeErr
+	err := w.pools.Close()
+	w.bucket.close()
+	return err
 }
 
 // fold is a name as the catalogue has it.
@@ -175,12 +135,8 @@ type session struct {
 	w *Warehouse
 }
 
-func (w *Warehouse) session(ctx context.Context, p *pgxpool.Pool) (*session, error) {
-	user := w.user
-	if p == w.reading {
-		user = w.reader
-	}
-	s, err := pgwire.Acquire(ctx, p, user, serverFault)
+func (w *Warehouse) session(ctx context.Context, of *pgxpool.Pool) (*session, error) {
+	s, err := w.pools.Session(ctx, of)
 	if err != nil {
 		return nil, err
 	}
@@ -192,31 +148,9 @@ func (s *session) control(ctx context.Context, sql sqltext.Text) error {
 	return s.Control(ctx, string(sql))
 }
 
-// exec runs one statement and returns the rows it touched.
-func (s *session) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	values, err := pgwire.Args(args, appendArg)
-	if err != nil {
-		return 0, err
-	}
-	result := s.PG.ExecParams(ctx, sql, values, nil, nil, nil).Read()
-	if result.Err != nil {
-		return 0, s.Fault(ctx, result.Err, sql)
-	}
-	return result.CommandTag.RowsAffected(), nil
-}
-
-// rows runs one of the program's own statements and returns all that it returns.
-func (s *session) rows(ctx context.Context, sql string, args ...any) ([]tidegate.Row, error) {
-	r, err := s.start(ctx, sql, args)
-	if err != nil {
-		return nil, err
-	}
-	return tidegate.AllRows(ctx, r)
-}
-
 // count runs one of the program's own statements, which returns one number.
 func (s *session) count(ctx context.Context, sql string, args ...any) (int64, error) {
-	rows, err := s.rows(ctx, sql, args...)
+	rows, err := s.Rows(ctx, sql, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -225,20 +159,4 @@ func (s *session) count(ctx context.Context, sql string, args ...any) (int64, er
 		return 0, fmt.Errorf("counting: got %v", rows[0][0])
 	}
 	return n, nil
-}
-
-// start runs one statement and returns its rows, all of them as text.
-func (s *session) start(ctx context.Context, sql string, args []any) (*pgwire.Reader, error) {
-	values, err := pgwire.Args(args, appendArg)
-	if err != nil {
-		return nil, err
-	}
-	return s.Start(ctx, sql, values, func(fields []pgconn.FieldDescription) pgwire.Columns {
-		columns := make([]column, len(fields))
-		for i, f := range fields {
-			columns[i] = newColumn(f.Name, f.DataTypeOID, f.TypeModifier)
-		}
-		cell := func(i int, raw []byte) (any, error) { return columns[i].cell(raw) }
-		return pgwire.Columns{Schema: schemaOf(columns), Cell: cell}
-	})
 }

@@ -215,8 +215,8 @@ var privileges = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REFERENCES", 
 
 // grants are statements that give next the grants that others have on table.
 func (s *session) grants(ctx context.Context, table warehouse.Table, next sqltext.Text) ([]sqltext.Text, error) {
-	rows, err := s.rows(ctx, "SELECT privilege_type, identity_type, identity_name FROM svv_relation_privileges WHERE namespace_name = $1 AND relation_name = $2 AND identity_name <> $3",
-		s.w.fold(table.Schema), s.w.fold(table.Name), s.w.user)
+	rows, err := s.Rows(ctx, "SELECT privilege_type, identity_type, identity_name FROM svv_relation_privileges WHERE namespace_name = $1 AND relation_name = $2 AND identity_name <> $3",
+		s.w.fold(table.Schema), s.w.fold(table.Name), s.w.pools.Writer)
 	if err != nil {
 		return nil, fmt.Errorf("reading the grants of the table: %w", err)
 	}

@@ -18,7 +18,7 @@ func (w *Warehouse) Describe(ctx context.Context, t warehouse.Table) (tidegate.S
 	if _, err := w.dialect.Table(t.Schema, t.Name); err != nil {
 		return nil, err
 	}
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *session) describe(ctx context.Context, t warehouse.Table) ([]column, er
 	if schema == "" {
 		schema = s.w.dialect.DefaultSchema()
 	}
-	rows, err := s.rows(ctx, `SELECT a.attname, a.atttypid, a.atttypmod, a.attisdistkey, a.attsortkeyord FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+	rows, err := s.Rows(ctx, `SELECT a.attname, a.atttypid, a.atttypmod, a.attisdistkey, a.attsortkeyord FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, s.w.fold(schema), s.w.fold(t.Name))
 	if err != nil {
 		return nil, fmt.Errorf("describing table %s: %w", t, err)

@@ -49,7 +49,7 @@ type object struct {
 // folderOf is where the objects of a load are: always the same, so that a load that is repeated writes
 // over what an attempt before left.
 func (w *Warehouse) folderOf(l warehouse.Load) string {
-	sum := sha256.Sum256([]byte(w.pool.Config().ConnConfig.Database + "\x00" + w.fold(l.Table.Schema) + "\x00" + w.fold(l.Table.Name) + "\x00" + l.ID))
+	sum := sha256.Sum256([]byte(w.pools.Write.Config().ConnConfig.Database + "\x00" + w.fold(l.Table.Schema) + "\x00" + w.fold(l.Table.Name) + "\x00" + l.ID))
 	return w.bucket.prefix + "/" + hex.EncodeToString(sum[:16])
 }
 

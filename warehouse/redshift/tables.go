@@ -67,7 +67,7 @@ func (w *Warehouse) check(ctx context.Context, sql string) error {
 	if err := pgwire.CheckQuery(sql, true); err != nil {
 		return err
 	}
-	s, err := w.session(ctx, w.reading)
+	s, err := w.session(ctx, w.pools.Read)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 
 // Exec implements warehouse.Execer: one statement in a transaction of its own.
 func (w *Warehouse) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return 0, err
 	}
@@ -37,7 +37,7 @@ func (s *session) execute(ctx context.Context, sql string, args []any) (int64, e
 	if pgwire.LeavesTraces(sql) {
 		s.Dirty = true // what it leaves on the connection is not for the next user
 	}
-	return s.exec(ctx, sql, args...)
+	return s.Exec(ctx, sql, args...)
 }
 
 // The beginnings of a transaction. The server takes a snapshot at the first statement that reads or
@@ -64,7 +64,7 @@ func (w *Warehouse) Begin(ctx context.Context) (warehouse.Tx, error) {
 
 // bookedSession is a session of a database that has the bookkeeping tables.
 func (w *Warehouse) bookedSession(ctx context.Context) (*session, error) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (t *tx) Query(ctx context.Context, sql string, args ...any) (tidegate.RowRe
 	err := pgwire.CheckStatement(sql)
 	var r *pgwire.Reader
 	if err == nil {
-		r, err = t.s.start(ctx, sql, args)
+		r, err = t.s.Start(ctx, sql, args)
 	}
 	if err != nil {
 		return nil, t.Fail(fmt.Errorf("querying in a transaction: %w", err))
@@ -200,7 +200,7 @@ func (t *tx) Rollback() error {
 // committed waits until nobody has the books locked, and then looks for m in them: a transaction that wrote m and
 // is still under way holds them.
 func (w *Warehouse) committed(ctx context.Context, m mark) (bool, error) {
-	s, err := w.session(ctx, w.pool)
+	s, err := w.session(ctx, w.pools.Write)
 	if err != nil {
 		return false, err
 	}

@@ -37,12 +37,6 @@ func MemoryWithin(t *testing.T, w warehouse.Warehouse, few int, room int64) {
 	readWithin(t, w, "SELECT * FROM flat.t", 11*few, room)
 }
 
-// MemoryOfRead fails when reading a query of n rows holds more than a stream may.
-func MemoryOfRead(t *testing.T, w warehouse.Warehouse, sql string, n int) {
-	t.Helper()
-	readWithin(t, w, sql, n, room)
-}
-
 func readWithin(t *testing.T, w warehouse.Warehouse, sql string, n int, room int64) {
 	t.Helper()
 	g := newGauge()

@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,27 +179,6 @@ func (s *Server) Kill(tb testing.TB) {
 
 // Address is host:port.
 func (s *Server) Address() string { return s.Host + ":" + strconv.Itoa(s.Port) }
-
-// Exec runs a statement and returns its result as tab-separated text.
-func (s *Server) Exec(tb testing.TB, sql string) string {
-	tb.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+s.Address()+"/", strings.NewReader(sql))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	req.SetBasicAuth(User, Password)
-	req.Close = true
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		tb.Fatalf("%s: %v %s", sql, err, b)
-	}
-	return string(b)
-}
 
 func (s *Server) halt() {
 	_ = s.stdin.Close()
