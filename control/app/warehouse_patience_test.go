@@ -36,7 +36,7 @@ func TestCheckIsImpatient(t *testing.T) {
 			}
 		}
 		var kept context.Context
-		c.step(ctx, "connect", connectPatience, func(ctx context.Context) (string, error) { kept = ctx; return "", nil })
+		c.step(ctx, "connect", connectPatience, func(ctx context.Context) (string, error) { kept = ctx; return "", nil }) //nolint:fatcontext // that it lives is what is tested
 		time.Sleep(2 * connectPatience)
 		if kept.Err() != nil {
 			t.Error("the context of a step that passed is over")

@@ -28,7 +28,9 @@ type TableDiff struct {
 	Columns    map[string]int64 `json:"columns,omitempty"`
 	OnlyShadow []string         `json:"only_shadow,omitempty"`
 	OnlyLive   []string         `json:"only_live,omitempty"`
-	Sample     []RowDiff        `json:"sample,omitempty"`
+	// Types are columns of different types, which are compared as the wider of the two.
+	Types  map[string][2]string `json:"types,omitempty" doc:"Columns whose types differ: the live one and the shadow's."`
+	Sample []RowDiff            `json:"sample,omitempty"`
 }
 
 // RowDiff is one row that differs. Values are as text; a side without the row has none.
@@ -43,8 +45,8 @@ const sampleRows = 5
 // own are columns that say how a row came to be, not what it says.
 var own = []string{shape.OffsetColumn, shape.LoadIDColumn, "uuid_ts"}
 
-// apart are tables that are no rows of events.
-var apart = []string{shape.DiscardsTable, shape.DeadLettersTable, shape.ViolationsTable, shape.UsersTable}
+// apart are tables that are no rows of events, or of users.
+var apart = []string{shape.DiscardsTable, shape.DeadLettersTable, shape.ViolationsTable}
 
 type comparer struct {
 	wh           Warehouse
@@ -147,6 +149,7 @@ func (c *comparer) both(ctx context.Context, name string, liveColumns, shadowCol
 	for _, col := range shadowColumns {
 		switch {
 		case slices.Contains(own, col) || col == "id":
+		case c.merged(name) && c.kinds["s"][col].Kind == tidegate.JSON: // of which a part is compared with the whole
 		case slices.Contains(liveColumns, col):
 			compared = append(compared, col)
 		default:
@@ -162,7 +165,11 @@ func (c *comparer) both(ctx context.Context, name string, liveColumns, shadowCol
 	if diff.Shadow, err = c.count(ctx, "SELECT count(*) FROM "+c.name(c.shadow, name)); err != nil {
 		return err
 	}
-	joined := c.name(c.shadow, name) + " s JOIN " + c.name(c.live, name) + " l ON l.id = s.id"
+	if err := c.meet(ctx, name, compared, diff); err != nil {
+		return err
+	}
+	met := c.name(c.shadow, name) + " s JOIN " + c.name(c.live, name) + " l ON l.id = s.id"
+	joined := met + c.comparable(name)
 	if err := c.changed(ctx, joined, compared, diff); err != nil {
 		return err
 	}
@@ -170,7 +177,13 @@ func (c *comparer) both(ctx context.Context, name string, liveColumns, shadowCol
 	if err != nil {
 		return err
 	}
-	diff.Same, diff.Added = matched-diff.Changed, max(diff.Shadow-matched, 0)
+	there := matched
+	if joined != met {
+		if there, err = c.count(ctx, "SELECT count(*) FROM "+met); err != nil {
+			return err
+		}
+	}
+	diff.Same, diff.Added = matched-diff.Changed, max(diff.Shadow-there, 0)
 	if c.whole {
 		missing, err := c.count(ctx, "SELECT count(*) FROM "+c.name(c.live, name)+" l LEFT JOIN "+c.name(c.shadow, name)+" s ON s.id = l.id WHERE s.id IS NULL AND "+c.inRange())
 		if err != nil {
@@ -190,6 +203,9 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	sums := make([]string, len(compared))
 	for i, col := range compared {
 		conditions[i] = differs(c.text("l", col), c.text("s", col))
+		if c.merged(diff.Table) { // what an event before the range said of the user is no difference
+			conditions[i] = "(" + c.text("s", col) + " IS NOT NULL AND " + conditions[i] + ")"
+		}
 		sums[i] = "CAST(coalesce(sum(CASE WHEN " + conditions[i] + " THEN 1 ELSE 0 END), 0) AS " + c.kind(tidegate.Int) + ")"
 	}
 	differ := strings.Join(conditions, " OR ")
@@ -215,7 +231,7 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	return warehouse.Each(ctx, c.wh, "SELECT s.id, "+strings.Join(values, ", ")+" FROM "+joined+" WHERE "+differ+" ORDER BY s.id LIMIT "+strconv.Itoa(sampleRows), nil, func(row tidegate.Row) error {
 		d := RowDiff{ID: str(row[0]), What: "changed", Fields: map[string][2]string{}}
 		for i, col := range compared {
-			if row[1+2*i] != row[2+2*i] {
+			if row[1+2*i] != row[2+2*i] && (row[2+2*i] != nil || !c.merged(diff.Table)) {
 				d.Fields[col] = [2]string{shown(row[1+2*i]), shown(row[2+2*i])}
 			}
 		}
@@ -276,7 +292,8 @@ func (c *comparer) text(side, column string) string {
 	if err != nil {
 		return "NULL"
 	}
-	return string(c.d.AsText(sqltext.Text(side)+"."+quoted, c.kinds[side][column]))
+	other := map[string]string{"l": "s", "s": "l"}[side]
+	return c.alike(sqltext.Text(side)+"."+quoted, c.kinds[side][column], c.kinds[other][column])
 }
 
 // kind is a type in the engine's words.
