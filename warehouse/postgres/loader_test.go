@@ -5,9 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
@@ -38,31 +35,7 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 	}
 	defer duck.Close()
 	defer pg.Close()
-	list := loadertest.Events(3000)
-	for _, w := range []loader.Warehouse{pg, duck} {
-		tp := loadertest.NewTape(list, 10)
-		loadertest.Load(t, tp, w, 700)
-		loadertest.Load(t, tp, w, 700) // a second loader finds everything loaded
-	}
-	want, got := loadertest.Everything(t, duck), loadertest.Everything(t, pg)
-	if len(got) < 20 {
-		t.Errorf("only %d tables", len(got)/2)
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("-duckdb +postgres: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, pg, list)); d != "" {
-		t.Errorf("the comparison with a shadow: -duckdb +postgres: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, pg)); d != "" {
-		t.Errorf("places: -duckdb +postgres: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, pg)); d != "" {
-		t.Errorf("the books after a deletion: -duckdb +postgres: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, pg)); d != "" {
-		t.Errorf("after a deletion: -duckdb +postgres: %s", d)
-	}
+	loadertest.Same(t, duck, pg, loadertest.Events(3000), 700, func() {})
 }
 
 // BenchmarkEvents carries events from the journal's frames into event tables.

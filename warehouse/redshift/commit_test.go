@@ -30,76 +30,27 @@ func columns(pairs ...any) tidegate.Schema {
 	return s
 }
 
-// TestCutConnectionAtCommit: the connection breaks just before or just after the
-// server has the COMMIT; the caller that goes on until it hears "done" has written once.
+// TestCutConnectionAtCommit: a COMMIT whose answer is lost is looked up, never guessed.
 func TestCutConnectionAtCommit(t *testing.T) {
 	t.Parallel()
-	table := warehouse.Table{Schema: "s", Name: "t"}
-	s := columns("n", tidegate.Int)
-	for _, where := range []struct {
-		name  string
-		cut   int32
-		wants int // attempts
-	}{{"before", rstest.BeforeCommit, 2}, {"after", rstest.AfterCommit, 1}} {
-		t.Run(where.name+" a load's", func(t *testing.T) {
-			t.Parallel()
-			cfg, c := config(t)
-			w := open(t, cfg)
-			defer w.Close()
-			if _, err := w.Ensure(t.Context(), table, s); err != nil {
-				t.Fatal(err)
-			}
-			c.Cut(where.cut)
-			attempts := 0
-			for attempts < 5 {
-				attempts++
-				_, err := w.Load(t.Context(), warehouse.Load{ID: "once", Table: table}, tidegate.Rows(s, ints(1, 2, 3)...))
-				if err == nil {
-					break
-				}
-				if f := tidegate.FaultOf(err); f.Action != tidegate.Retry || f.Code != "warehouse.connection" {
-					t.Fatalf("%v: %v", f.Action, err)
-				}
-			}
-			if c.Cuts() != 1 || attempts != where.wants {
-				t.Errorf("%d connections were cut, %d attempts", c.Cuts(), attempts)
-			}
-			if d := cmp.Diff(ints(1, 2, 3), warehousetest.Rows(t, w, "SELECT n FROM s.t ORDER BY 1")); d != "" {
-				t.Error(d)
-			}
+	warehousetest.CutAtCommit(t, func(t *testing.T) warehousetest.Cuttable {
+		t.Helper()
+		cfg, c := config(t)
+		w := open(t, cfg)
+		t.Cleanup(func() {
+			_ = w.Close()
 			if keys := c.S3.Keys(); len(keys) > 0 {
 				t.Errorf("objects stay in the bucket: %v", keys)
 			}
 		})
-		t.Run(where.name+" a transaction's", func(t *testing.T) {
-			t.Parallel()
-			cfg, c := config(t)
-			w := open(t, cfg)
-			defer w.Close()
-			if _, err := w.Ensure(t.Context(), table, s); err != nil {
-				t.Fatal(err)
+		cut := func(after bool) {
+			c.Cut(rstest.BeforeCommit)
+			if after {
+				c.Cut(rstest.AfterCommit)
 			}
-			tx, err := w.Begin(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := tx.Exec(t.Context(), "INSERT INTO s.t VALUES ($1)", 7); err != nil {
-				t.Fatal(err)
-			}
-			c.Cut(where.cut)
-			err = tx.Commit()
-			if committed := err == nil; committed != (where.cut == rstest.AfterCommit) {
-				t.Errorf("got %v", err)
-			}
-			want := ints(7)
-			if where.cut == rstest.BeforeCommit {
-				want = nil
-			}
-			if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT n FROM s.t")); d != "" {
-				t.Error(d)
-			}
-		})
-	}
+		}
+		return warehousetest.Cuttable{Warehouse: w, Execer: w, Cut: cut, Cuts: func() int64 { return int64(c.Cuts()) }}
+	})
 }
 
 // TestKeyedLoadsTakeTurns: loads that bring the same new keys at the same time leave one row per

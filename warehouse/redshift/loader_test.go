@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/redshift/rstest"
@@ -41,20 +40,7 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 		}
 		return nil
 	})
-	list := loadertest.Events(600)
-	for _, w := range []loader.Warehouse{red, duck} {
-		tp := loadertest.NewTape(list, 10)
-		loadertest.Load(t, tp, w, 200)
-		loadertest.Load(t, tp, w, 200) // a second loader finds everything loaded
-	}
-	c.S3.Intercept(nil)
-	want, got := loadertest.Everything(t, duck), loadertest.Everything(t, red)
-	if len(got) < 20 {
-		t.Errorf("only %d tables", len(got)/2)
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("-duckdb +redshift: %s", d)
-	}
+	loadertest.Same(t, duck, red, loadertest.Events(600), 200, func() { c.S3.Intercept(nil) })
 	if lost.Load() < 3 {
 		t.Errorf("only %d answers were lost", lost.Load())
 	}
@@ -66,17 +52,5 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 		"WHERE n.nspname = 'web' AND c.relname = 'tracks' AND (a.attisdistkey OR a.attsortkeyord <> 0) ORDER BY a.attname")
 	if d := cmp.Diff([]tidegate.Row{{"id", true, int64(0)}, {"received_at", false, int64(1)}}, keys); d != "" {
 		t.Error(d)
-	}
-	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, red, list)); d != "" {
-		t.Errorf("the comparison with a shadow: -duckdb +redshift: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, red)); d != "" {
-		t.Errorf("places: -duckdb +redshift: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, red)); d != "" {
-		t.Errorf("the books after a deletion: -duckdb +redshift: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, red)); d != "" {
-		t.Errorf("after a deletion: -duckdb +redshift: %s", d)
 	}
 }

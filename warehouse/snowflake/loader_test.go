@@ -7,9 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
@@ -44,32 +41,7 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 		}
 		return nil
 	})
-	list := loadertest.Events(600)
-	for _, w := range []loader.Warehouse{big, duck} {
-		tp := loadertest.NewTape(list, 10)
-		loadertest.Load(t, tp, w, 200)
-		loadertest.Load(t, tp, w, 200) // a second loader finds everything loaded
-	}
-	s.Intercept(nil)
-	want, got := loadertest.Everything(t, duck), loadertest.Everything(t, big)
-	if len(got) < 20 {
-		t.Errorf("only %d tables", len(got)/2)
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("-duckdb +snowflake: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Shadow(t, duck, list), loadertest.Shadow(t, big, list)); d != "" {
-		t.Errorf("the comparison with a shadow: -duckdb +snowflake: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Places(t, duck), loadertest.Places(t, big)); d != "" {
-		t.Errorf("places: -duckdb +snowflake: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Forget(t, duck), loadertest.Forget(t, big)); d != "" {
-		t.Errorf("the books after a deletion: -duckdb +snowflake: %s", d)
-	}
-	if d := cmp.Diff(loadertest.Everything(t, duck), loadertest.Everything(t, big)); d != "" {
-		t.Errorf("after a deletion: -duckdb +snowflake: %s", d)
-	}
+	loadertest.Same(t, duck, big, loadertest.Events(600), 200, func() { s.Intercept(nil) })
 	if lost.Load() == 0 {
 		t.Error("no answer was lost")
 	}
