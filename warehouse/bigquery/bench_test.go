@@ -95,7 +95,11 @@ func BenchmarkAdapter(b *testing.B) {
 			tb.Helper()
 			c := google(tb, cfg)
 			return func() int {
-				rows, err := c.Query("SELECT * FROM bench." + table.Name).Read(tb.Context())
+				job, err := c.Query("SELECT * FROM bench." + table.Name).Run(tb.Context())
+				if err != nil {
+					tb.Fatal(err)
+				}
+				rows, err := job.Read(tb.Context())
 				if err != nil {
 					tb.Fatal(err)
 				}
