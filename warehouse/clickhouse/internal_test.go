@@ -173,6 +173,10 @@ func TestServerFaults(t *testing.T) {
 			"permission", 403, "Code: 497. DB::Exception: tidegate: Not enough privileges. To execute this query, it's necessary to have the grant SELECT(id, email) ON crm.people. (ACCESS_DENIED) (version 26.3.1.1 (official build))",
 			tidegate.Halt, "warehouse.permission", "GRANT SELECT(id, email) ON crm.people TO tidegate",
 		},
+		{
+			"a source's name", 403, "Code: 497. DB::Exception: tidegate_reader: Not enough privileges. To execute this query, it's necessary to have the grant CREATE DATABASE ON web.*. (ACCESS_DENIED) (version 26.3.1.1 (official build))",
+			tidegate.Halt, "warehouse.permission", "GRANT CREATE DATABASE ON web.* TO tidegate",
+		},
 		{"password", 403, "Code: 516. DB::Exception: tidegate: Authentication failed. (AUTHENTICATION_FAILED)", tidegate.Halt, "auth.refused", "password"},
 		{"memory", 500, "Code: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)", tidegate.Retry, "warehouse.memory", "max_memory_usage"},
 		{"busy", 500, "Code: 202. DB::Exception: Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)", tidegate.Retry, "warehouse.busy", "max_connections"},

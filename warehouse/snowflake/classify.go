@@ -209,9 +209,11 @@ func grant(message, role string) string {
 		case "DATABASE":
 			return "GRANT USAGE, CREATE SCHEMA ON DATABASE " + m[2] + to + page
 		case "SCHEMA":
-			return "GRANT USAGE, CREATE TABLE, CREATE STAGE ON SCHEMA " + m[2] + to + page
+			return "GRANT USAGE, CREATE TABLE, CREATE STAGE, CREATE VIEW ON SCHEMA " + m[2] + to + page
 		case "WAREHOUSE":
-			return "GRANT USAGE ON WAREHOUSE " + m[2] + to + page
+			return "GRANT USAGE ON WAREHOUSE " + m[2] + to + ", and OPERATE where it is to wake up without AUTO_RESUME" + page
+		case "VIEW", "MATERIALIZED VIEW":
+			return "GRANT SELECT ON VIEW " + m[2] + to + page
 		case "STAGE":
 			return "GRANT READ, WRITE ON STAGE " + m[2] + to + page
 		case "TABLE":

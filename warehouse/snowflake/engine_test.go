@@ -454,7 +454,7 @@ func TestFaults(t *testing.T) {
 		{604, "SQL execution canceled", tidegate.Retry, "warehouse.interrupted", ""},
 		{625, "Statement '01' has locked table 'T' in transaction 1 and this lock has not yet been released.", tidegate.Retry, "warehouse.lock", "SHOW LOCKS"},
 		{90073, "Warehouse 'W' cannot be resumed because resource monitor 'M' has exceeded its quota.", tidegate.Throttle, "warehouse.quota", "resource monitor"},
-		{3001, "SQL access control error:\nInsufficient privileges to operate on schema 'WEB'", tidegate.Halt, "warehouse.permission", "CREATE TABLE, CREATE STAGE ON SCHEMA WEB TO ROLE LOADER"},
+		{3001, "SQL access control error:\nInsufficient privileges to operate on schema 'WEB'", tidegate.Halt, "warehouse.permission", "CREATE TABLE, CREATE STAGE, CREATE VIEW ON SCHEMA WEB TO ROLE LOADER"},
 		{3001, "SQL access control error:\nInsufficient privileges to operate on database 'ANALYTICS'", tidegate.Halt, "warehouse.permission", "CREATE SCHEMA ON DATABASE ANALYTICS TO ROLE LOADER"},
 		{2003, "SQL compilation error:\nObject 'ANALYTICS.CRM.PEOPLE' does not exist or not authorized.", tidegate.Halt, "sql.unknown", "GRANT SELECT ON TABLE ANALYTICS.CRM.PEOPLE TO ROLE LOADER"},
 		{2043, "SQL compilation error:\nDatabase 'X' does not exist or not authorized.", tidegate.Halt, "sql.unknown", "GRANT USAGE ON DATABASE X TO ROLE LOADER"},
