@@ -106,6 +106,7 @@ func (s *spares) name() string {
 	return fmt.Sprintf("%s%d%s", sparePrefix, s.names-1, segmentSuffix)
 }
 
+// zeroChunk is what is written between two looks at whether the journal closes.
 const zeroChunk = 1 << 20
 
 // prepare writes spare segments when they are wanted, until the journal closes.
@@ -139,10 +140,9 @@ func (j *Journal) writeZeros(ctx context.Context, path string) error {
 		return err
 	}
 	err = f.Preallocate(j.o.SegmentBytes)
-	zeros := make([]byte, min(zeroChunk, j.o.SegmentBytes))
-	for off := int64(0); err == nil && off < j.o.SegmentBytes; off += int64(len(zeros)) {
+	for off := int64(0); err == nil && off < j.o.SegmentBytes; off += zeroChunk {
 		if err = ctx.Err(); err == nil {
-			_, err = f.WriteAt(zeros[:min(int64(len(zeros)), j.o.SegmentBytes-off)], off)
+			err = f.WriteZeros(off, min(zeroChunk, j.o.SegmentBytes-off))
 		}
 	}
 	if err == nil {

@@ -60,6 +60,8 @@ func (w *writer) run() {
 	}
 }
 
+const pageBytes = 4 << 10
+
 // lightFrame is how large the frames of a group are on average for which the writer
 // makes way.
 const lightFrame = 4 << 10
@@ -133,6 +135,7 @@ func (w *writer) write(g *group) error {
 		off += int64(size)
 		rest = rest[size:]
 	}
+	w.fillPage(g)
 	if _, err := w.file.WriteAt(g.buf, w.off); err != nil {
 		return w.rewind(fmt.Errorf("writing to %s: %w", w.piece.path, err))
 	}
@@ -148,6 +151,16 @@ func (w *writer) write(g *group) error {
 	seal.Frames += g.frames
 	w.publish(g, seal, index)
 	return nil
+}
+
+// fillPage ends g with zeros where its page ends, in a file whose blocks were written
+// before: what the system does not hold of that page it would read from the disk
+// first. The next group writes over them.
+func (w *writer) fillPage(g *group) {
+	end := w.off + int64(len(g.buf))
+	if rest := -end & (pageBytes - 1); w.piece.written && end+rest <= w.claimed {
+		g.buf = append(g.buf, make([]byte, rest)...)
+	}
 }
 
 // publish lets readers see what has become durable.

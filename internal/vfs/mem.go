@@ -451,6 +451,12 @@ func (f *memFile) Preallocate(size int64) error {
 	return nil
 }
 
+// WriteZeros has no cache to go past: what it wrote is durable with the next Sync.
+func (f *memFile) WriteZeros(off, n int64) error {
+	_, err := f.WriteAt(make([]byte, n), off)
+	return err
+}
+
 func (f *memFile) Size() (int64, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()

@@ -8,3 +8,6 @@ func (f osFile) Sync() error { return f.File.Sync() }
 
 // Preallocate does nothing here: the file grows as it is written.
 func (osFile) Preallocate(int64) error { return nil }
+
+// WriteZeros goes through the cache.
+func (f osFile) WriteZeros(off, n int64) error { return f.zeroCached(off, n) }

@@ -80,3 +80,19 @@ func (f osFile) Size() (int64, error) {
 	}
 	return st.Size(), nil
 }
+
+const zeroChunk = 1 << 20
+
+// zeroCached is WriteZeros through the system's cache.
+func (f osFile) zeroCached(off, n int64) error {
+	return writeZeros(f.File, make([]byte, min(n, zeroChunk)), off, n)
+}
+
+func writeZeros(to io.WriterAt, zeros []byte, off, n int64) error {
+	for end := off + n; off < end; off += int64(len(zeros)) {
+		if _, err := to.WriteAt(zeros[:min(int64(len(zeros)), end-off)], off); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -63,7 +63,14 @@ type File interface {
 	// Preallocate claims the space of the first size bytes and extends the
 	// file to them where the system can; elsewhere it does nothing.
 	Preallocate(size int64) error
+	// WriteZeros writes n zeros at off, both multiples of ZeroUnit, past the
+	// system's cache where it can: the blocks are in use then, and nobody is going to
+	// read them.
+	WriteZeros(off, n int64) error
 }
+
+// ZeroUnit is what WriteZeros writes multiples of: a block of any disk.
+const ZeroUnit = 4 << 10
 
 // Space is the size of a file system in bytes.
 type Space struct {
