@@ -81,7 +81,7 @@ func (j *judges) compile(p *project.Project) (judge.Chain, error) {
 
 // transformWorkers are processes of this binary that run scripts.
 func transformWorkers(log *slog.Logger) *transform.Workers {
-	return transform.NewWorkers(transform.WorkersOptions{Log: log, Size: max(2, runtime.GOMAXPROCS(0)), Command: func() *exec.Cmd {
+	return transform.NewWorkers(transform.WorkersOptions{Log: log, Size: max(2, min(runtime.NumCPU(), runtime.GOMAXPROCS(0))), Command: func() *exec.Cmd {
 		self := "/proc/self/exe" // also when the file has been replaced by a newer version
 		if _, err := os.Stat(self); err != nil {
 			if self, err = os.Executable(); err != nil {

@@ -34,6 +34,7 @@ func New(version string, now func() time.Time) cli.Local {
 		Kinds:        app.Kinds(),
 		Destinations: destall.All(),
 		Serve: func(ctx context.Context, o cli.ServeOptions) error {
+			giveSlots(os.Getenv)
 			return telling(ctx, version, func(t *obs.Telemetry) error {
 				return app.Serve(ctx, app.Options{
 					Project: o.Project, Data: o.Data, IngestAddr: o.IngestAddr, AdminAddr: o.AdminAddr, SDKDir: o.SDKDir, Version: version, Log: o.Log, Now: now, Telemetry: t,
@@ -42,6 +43,7 @@ func New(version string, now func() time.Time) cli.Local {
 			})
 		},
 		Demo: func(ctx context.Context, o cli.DemoOptions) (result any, err error) {
+			giveSlots(os.Getenv)
 			err = telling(ctx, version, func(t *obs.Telemetry) error {
 				result, err = demo.Run(ctx, demo.Options{
 					Data: o.Data, Once: o.Once, Out: o.Story, Terminal: isTerminal(o.Story), Version: version, Log: o.Log, Now: now, Telemetry: t,

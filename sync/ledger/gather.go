@@ -123,7 +123,7 @@ type pairs struct {
 
 // pair finds the partner of each fingerprint, part by part, and forgets what it was given.
 func pair(model, ledger *gathered) pairs {
-	workers := min(runtime.GOMAXPROCS(0), ledger.parts)
+	workers := min(runtime.NumCPU(), runtime.GOMAXPROCS(0), ledger.parts)
 	found := make([]pairs, workers)
 	var all sync.WaitGroup
 	for w := range workers {
