@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/envelope"
@@ -21,15 +22,15 @@ type books struct {
 	journal *journal.Journal
 	start   tidegate.Offset // the journal's end when this process opened it
 
-	mu sync.Mutex
+	mu sync.RWMutex // of the map; what it holds is counted without
 	// taken is, per source, the events that were read before this process (by
 	// the warehouse's count), those that waited at its start, and those appended since.
-	taken map[string]int64
+	taken map[string]*atomic.Int64
 }
 
 // newBooks counts from now on; open adds what came before.
 func newBooks(j *journal.Journal) *books {
-	return &books{journal: j, start: j.Durable(), taken: map[string]int64{}}
+	return &books{journal: j, start: j.Durable(), taken: map[string]*atomic.Int64{}}
 }
 
 // open adds what the warehouse counted before this process and what waited at
@@ -46,10 +47,8 @@ func (b *books) open(ctx context.Context, wh warehouse.Warehouse, committed tide
 	if err := b.countWaiting(ctx, from, before); err != nil {
 		return fmt.Errorf("counting what waits: %w", err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	for source, n := range before {
-		b.taken[source] += n
+		b.of([]byte(source)).Add(n)
 	}
 	return nil
 }
@@ -134,17 +133,30 @@ func (b *books) Append(ctx context.Context, payload []byte, events int) (tidegat
 		return first, err
 	}
 	if source, err := envelope.Source(payload); err == nil { // our own payload
-		b.mu.Lock()
-		b.taken[source] += int64(events)
-		b.mu.Unlock()
+		b.of(source).Add(int64(events))
 	}
 	return first, nil
+}
+
+// of returns the count of a source, for every request: nothing is allocated but the first time.
+func (b *books) of(source []byte) *atomic.Int64 {
+	b.mu.RLock()
+	n := b.taken[string(source)]
+	b.mu.RUnlock()
+	if n != nil {
+		return n
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n = b.taken[string(source)]; n == nil {
+		n = &atomic.Int64{}
+		b.taken[string(source)] = n
+	}
+	return n
 }
 
 // waiting is what the journal took and c does not count yet. An event can be
 // loaded a moment before it is counted here; then nothing waits.
 func (b *books) waiting(c loader.Counts) int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return max(b.taken[c.Source]-c.Accepted, 0)
+	return max(b.of([]byte(c.Source)).Load()-c.Accepted, 0)
 }

@@ -161,25 +161,30 @@ type Head struct {
 // ReadHead reads the head of a payload without its events: the few bytes that it begins
 // with, packed or not.
 func ReadHead(payload []byte) (Head, error) {
+	source, received, err := readHead(payload)
+	return Head{string(source), time.UnixMicro(received).UTC()}, err
+}
+
+// Source returns the source of a payload without reading its events. It aliases payload,
+// unless the payload is packed whole.
+func Source(payload []byte) ([]byte, error) {
+	source, _, err := readHead(payload)
+	return source, err
+}
+
+func readHead(payload []byte) (source []byte, received int64, err error) {
 	if len(payload) > 0 && payload[0] == packedBare {
-		var err error
 		if payload, err = plain(payload); err != nil {
-			return Head{}, err
+			return nil, 0, err
 		}
 	}
 	d := decoder{b: payload}
 	if v := d.byte(); d.err == nil && v != version && v != replayed && v != packed && v != packedFolded {
-		return Head{}, fmt.Errorf("%w: version %d", ErrFormat, v)
+		return nil, 0, fmt.Errorf("%w: version %d", ErrFormat, v)
 	}
-	received := d.varint()
-	source := d.bytes()
-	return Head{string(source), time.UnixMicro(received).UTC()}, d.err
-}
-
-// Source returns the source of a payload without reading its events.
-func Source(payload []byte) (string, error) {
-	head, err := ReadHead(payload)
-	return head.Source, err
+	received = d.varint()
+	source = d.bytes()
+	return source, received, d.err
 }
 
 type decoder struct {

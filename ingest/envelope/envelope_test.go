@@ -78,7 +78,7 @@ func TestPackedIsTheSame(t *testing.T) {
 			t.Errorf("with room for %d: unpacked wrongly (%v)", room, err)
 		}
 	}
-	if source, err := Source(small); source != "web" || err != nil {
+	if source, err := Source(small); string(source) != "web" || err != nil {
 		t.Errorf("source %q, %v", source, err)
 	}
 	if head, err := ReadHead(small[:20]); err != nil || head.Source != "web" || !head.ReceivedAt.Equal(e.ReceivedAt) {
@@ -174,7 +174,7 @@ func TestReadingAPackedHeadUnpacksNothing(t *testing.T) {
 func TestSourceIsReadWithoutTheEvents(t *testing.T) {
 	t.Parallel()
 	whole := Append(nil, sample())
-	if got, err := Source(whole); err != nil || got != "web" {
+	if got, err := Source(whole); err != nil || string(got) != "web" {
 		t.Errorf("got %q, %v, want web", got, err)
 	}
 	for n := range 12 {

@@ -87,7 +87,7 @@ type arrival struct {
 
 // take brings the events of a frame into the lanes.
 func (f *Forward) take(ctx context.Context, entry journal.Entry, from int64) error {
-	if source, err := envelope.Source(entry.Payload); err == nil && !f.wantsSource(source) {
+	if source, err := envelope.Source(entry.Payload); err == nil && !f.wantsSource(string(source)) {
 		f.enter(entry, nil)
 		return nil
 	}

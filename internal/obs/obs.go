@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -57,15 +58,18 @@ func New(ctx context.Context, version string, getenv func(string) string) (*Tele
 		}
 		metricOptions = append(metricOptions, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter)))
 	}
+	t.tracing = getenv("OTEL_EXPORTER_OTLP_ENDPOINT")+getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	if !t.tracing { // an exemplar names a trace
+		metricOptions = append(metricOptions, sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter))
+	}
 	t.metrics = sdkmetric.NewMeterProvider(metricOptions...)
 	traceOptions := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
-	if getenv("OTEL_EXPORTER_OTLP_ENDPOINT")+getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "" {
+	if t.tracing {
 		exporter, err := otlptracehttp.New(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("making the OTLP trace exporter: %w", err)
 		}
 		traceOptions = append(traceOptions, sdktrace.WithBatcher(exporter))
-		t.tracing = true
 	} else {
 		traceOptions = append(traceOptions, sdktrace.WithSampler(sdktrace.NeverSample()))
 	}
