@@ -65,7 +65,9 @@ func openInstance(ctx context.Context, o Options, readOnly bool) (*instance, err
 	}
 	db := &instance{}
 	var msg string
-	if bindings.OpenExt(":memory:", &db.raw, config, &msg) == bindings.StateError {
+	var state bindings.State
+	politely(func() { state = bindings.OpenExt(":memory:", &db.raw, config, &msg) })
+	if state == bindings.StateError {
 		bindings.Close(&db.raw)
 		return nil, openFault(o.Path, msg)
 	}
