@@ -83,6 +83,9 @@ func (w *Warehouse) tellRecovered() {
 
 func (w *Warehouse) tryOpen(ctx context.Context) (*instance, error) {
 	path := w.opts.Path
+	if err := cutTornLogs(path); err != nil {
+		return nil, err
+	}
 	if w.opts.ProbeCommand != nil && exists(path+".wal") {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
