@@ -19,7 +19,7 @@ type Cuttable struct {
 	Cuts func() int64
 }
 
-// CutAtCommit: the connection breaks just before or just after the server has the COMMIT; the
+// CutAtCommit breaks the connection just before or just after the server has the COMMIT: the
 // caller that goes on until it hears "done" has written once.
 func CutAtCommit(t *testing.T, open func(*testing.T) Cuttable) {
 	t.Helper()
