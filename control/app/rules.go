@@ -1,12 +1,11 @@
 package app
 
 import (
-	"time"
-
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
