@@ -22,7 +22,7 @@ func TestMemoryIsFlat(t *testing.T) {
 		few     int
 		room    int64
 	}{
-		{"auto", 12_000, 24 << 20}, // load jobs, for so many rows
+		{"auto", 6_000, 12 << 20}, // a load job, for the larger one
 		{"storage_write", 6_000, 12 << 20},
 	} {
 		t.Run(c.staging, func(t *testing.T) {
