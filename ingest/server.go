@@ -17,7 +17,7 @@ const (
 )
 
 // Server returns the HTTP server of the ingest surface, for Serve on a listener
-// (see Bound). Whoever starts it also shuts it down. What net/http has to say
+// that bounds its connections. Whoever starts it also shuts it down. What net/http has to say
 // goes to log, when there is one.
 func Server(handler http.Handler, log *slog.Logger) *http.Server {
 	server := &http.Server{

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate/tidegate"
@@ -235,6 +236,9 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	}
 	a.ingest = ingest.Server(a.o.Telemetry.Traced("ingest", handler), a.o.Log)
 	a.group = &errgroup.Group{}
+	if limits.Connections > 0 {
+		l = netutil.LimitListener(l, limits.Connections)
+	}
 	a.group.Go(func() error { return served(a.ingest.Serve(l)) })
 	return nil
 }

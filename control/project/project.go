@@ -66,6 +66,7 @@ type Limits struct {
 	BatchBytes      int64   `json:"batch_bytes,omitempty" default:"5242880" min:"1" doc:"The largest request body accepted after decompression, in bytes."`
 	BatchEvents     int     `json:"batch_events,omitempty" default:"2500" min:"1" doc:"The most events accepted in one request."`
 	EventsPerSecond float64 `json:"events_per_second,omitempty" min:"0" doc:"The rate above which a source that has none of its own is answered 429; no limit when 0."`
+	Connections     int     `json:"connections,omitempty" default:"10000" min:"1" doc:"The most connections that are open at a time; further ones wait until one is closed."`
 }
 
 // Retention says how long finished things are kept.
