@@ -242,6 +242,9 @@ type SyncStatus struct {
 	// Reason answers "why is it not running".
 	Reason  string    `json:"reason,omitempty"`
 	NextRun time.Time `json:"next_run,omitzero"`
+	// Upcoming are the runs of a cron schedule from NextRun on, by the clocks of Timezone.
+	Upcoming []time.Time `json:"upcoming,omitempty" doc:"The runs of a cron schedule from next_run on, with the offsets of its zone."`
+	Timezone string      `json:"timezone,omitempty" doc:"The zone of the cron schedule."`
 	// Current is the run that is queued, running or held.
 	Current *tidegate.Run `json:"current,omitempty"`
 	// Progress is how far the current run has come, and when it is likely to end.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -261,6 +262,9 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	out := api.SyncStatus{Name: name, Model: def.Model, Destination: def.Destination, Object: def.Object, Mode: string(def.Mode), State: "idle"}
 	why, _ := h.scheduler.Why(name)
 	out.NextRun, out.Reason, out.LateSince = why.Next, why.Reason, why.LateSince
+	if out.Upcoming = why.Upcoming; len(out.Upcoming) > 0 {
+		out.Timezone = cmp.Or(def.Schedule.Timezone, "UTC")
+	}
 	if out.Paused = def.Paused; def.Paused {
 		out.State = "paused"
 	}

@@ -83,6 +83,13 @@ func (c *command) showSync(s api.SyncStatus) error {
 	if !s.NextRun.IsZero() {
 		rows = append(rows, []string{"next run", s.NextRun.UTC().Format(time.RFC3339)})
 	}
+	for i, at := range s.Upcoming { // what the clocks of the schedule show, where they change too
+		label := ""
+		if i == 0 {
+			label = "by its clock"
+		}
+		rows = append(rows, []string{label, fmt.Sprintf("%s (%s)", at.Format("Mon 2006-01-02 15:04 -07:00"), s.Timezone)})
+	}
 	if s.Current != nil {
 		rows = append(rows, []string{"current run", s.Current.ID + " " + string(s.Current.State)})
 	}

@@ -88,6 +88,18 @@ func (p Plan) Next(t time.Time) time.Time {
 	return time.Time{}
 }
 
+// shown is how many fires people are shown.
+const shown = 4
+
+// upcoming are the fires of a cron schedule from first on, in its zone, so that a change of clocks is seen.
+func (p Plan) upcoming(first time.Time) []time.Time {
+	var list []time.Time
+	for at := first; p.cron != nil && !at.IsZero() && len(list) < shown; at = p.Next(at) {
+		list = append(list, at.In(p.zone))
+	}
+	return list
+}
+
 // nextElapsed looks minute by minute of elapsed time at the wall clock, so
 // that each hour that exists has its fires, repeated or not.
 func (p Plan) nextElapsed(t time.Time) time.Time {

@@ -13,6 +13,8 @@ type Status struct {
 	Running bool
 	// Next is the next fire; zero when none is planned.
 	Next time.Time
+	// Upcoming are the fires of a cron schedule from Next on, by its own clock; empty for an interval.
+	Upcoming []time.Time
 	// Reason answers "why is it not running", in words; empty while it runs.
 	Reason string
 	// Fault is why the last attempt to start did not become a run.
@@ -36,6 +38,7 @@ func (s *Scheduler) Why(name string) (_ Status, ok bool) {
 	if e.sync.Paused {
 		st.Next = time.Time{}
 	}
+	st.Upcoming = e.plan.upcoming(st.Next)
 	now := s.o.Now()
 	if !e.running {
 		st.Reason = e.reason(now)
