@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -87,6 +86,7 @@ warehouses: [{name: there, kind: duckdb, config: {memory_limit: 300MB, threads: 
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer rows.Close()
 	var tables []string
 	for rows.Next() {
 		var name string
@@ -95,7 +95,7 @@ warehouses: [{name: there, kind: duckdb, config: {memory_limit: 300MB, threads: 
 		}
 		tables = append(tables, name)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	if len(tables) < 4 {
