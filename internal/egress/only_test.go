@@ -21,11 +21,10 @@ var banned = []string{
 // elsewhere are the places that may, with the reason. A waiver that is no
 // longer needed fails the test.
 var elsewhere = map[string]string{
-	"internal/egress":               "this package",
-	"warehouse/clickhouse":          "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it",
-	"warehouse/clickhouse/chdbtest": "it speaks to its own child, in tests only",
-	"warehouse/redshift/rstest":     "it speaks to its own server, in tests only",
-	"internal/pgwire":               "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it, and it speaks no HTTP",
+	"internal/egress":           "this package",
+	"warehouse/clickhouse":      "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it",
+	"warehouse/redshift/rstest": "it speaks to its own server, in tests only",
+	"internal/pgwire":           "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it, and it speaks no HTTP",
 }
 
 // free are roots that are not part of the server.
