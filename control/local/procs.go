@@ -5,7 +5,7 @@ import "runtime"
 // slotsPerProcessor of Go code may run at a time in a hub. A goroutine that waits for
 // the disk keeps its slot until the runtime takes it away, some twenty microseconds
 // later at the soonest, and a hub's journal waits for the disk all the time: with as many
-// slots as processors requests wait for a slot while a processor idles (1.07 to 1.13 times
+// slots as processors requests wait for a slot while a processor idles (1.06 to 1.11 times
 // the rate of the collection endpoint; docs/benchmarks.md).
 const slotsPerProcessor = 2
 
