@@ -31,7 +31,7 @@ var everywhere = map[string]func(t *testing.T) map[string]any{
 	"postgres": func(t *testing.T) map[string]any {
 		t.Helper()
 		s := pgServer(t)
-		return map[string]any{"host": s.Host, "port": s.Port, "database": s.Database(t), "user": pgtest.Superuser}
+		return map[string]any{"host": s.Host, "port": s.Port, "database": s.Database(t), "user": pgtest.Superuser, "password": inFile(t, pgPassword)}
 	},
 	"clickhouse": func(t *testing.T) map[string]any {
 		t.Helper()
@@ -47,7 +47,7 @@ var everywhere = map[string]func(t *testing.T) map[string]any{
 		t.Helper()
 		c := rstest.New(t, pgServer(t))
 		return map[string]any{
-			"host": c.Host, "port": c.Port, "database": c.Database, "user": c.User, "tls": "disable", "bucket": rstest.Bucket, "region": rstest.Region,
+			"host": c.Host, "port": c.Port, "database": c.Database, "user": c.User, "password": inFile(t, pgPassword), "tls": "disable", "bucket": rstest.Bucket, "region": rstest.Region,
 			"access_key_id": rstest.AccessKey, "secret_access_key": inFile(t, rstest.SecretKey), "iam_role": rstest.Role, "endpoint": c.S3.URL,
 		}
 	},
@@ -60,9 +60,12 @@ var everywhere = map[string]func(t *testing.T) map[string]any{
 	},
 }
 
+const pgPassword = "what opens the server"
+
+// pgServer is a server that lets nobody in without a password.
 func pgServer(t *testing.T) *pgtest.Server {
 	t.Helper()
-	var shared pgtest.Shared
+	shared := pgtest.Shared{Setup: pgtest.Setup{Password: pgPassword}}
 	t.Cleanup(shared.Stop)
 	return shared.Get(t, warehousetest.Missing)
 }
@@ -149,16 +152,24 @@ func TestMigrateEverywhere(t *testing.T) {
 	}
 }
 
-// wrongs are what a project may say wrongly of a warehouse of each kind, what the check then finds first,
-// and a word of the hint that says what to do.
-var wrongs = map[string][]struct {
+// mistake is what a project says wrongly of a warehouse, what the check then finds first, and a word of the hint that
+// says what to do.
+type mistake struct {
 	name  string
 	say   map[string]any
 	check string
 	code  string
 	hint  string
-}{
+}
+
+// wrongs are those of each kind.
+var wrongs = map[string][]mistake{
 	"postgres": {
+		{"wrong password", map[string]any{"password": wrongSecret}, "connect", "auth.refused", "check user and password"},
+		{"no password", map[string]any{"password": nil}, "connect", "auth.refused", "check user and password"},
+		{"wrong password that reads", map[string]any{"read_user": pgtest.Superuser, "read_password": wrongSecret}, "connect", "auth.refused", "read_user and read_password"},
+		{"no password that reads", map[string]any{"read_user": pgtest.Superuser}, "connect", "auth.refused", "read_user and read_password"},
+		{"no such folder of a socket", map[string]any{"host": "/nowhere"}, "connect", "warehouse.connection", "host"},
 		{"nobody is there", map[string]any{"port": 1}, "connect", "warehouse.connection", "port"},
 		{"no such host", map[string]any{"host": "warehouse.invalid"}, "connect", "warehouse.connection", "host"},
 		{"wrong user", map[string]any{"user": "nobody"}, "connect", "auth.refused", "user"},
@@ -168,6 +179,9 @@ var wrongs = map[string][]struct {
 		{"no such certificate", map[string]any{"tls": "verify-full", "root_cert": "/nowhere.pem"}, "connect", "warehouse.config", "root_cert"},
 	},
 	"redshift": {
+		{"wrong password", map[string]any{"password": wrongSecret}, "connect", "auth.refused", "check user and password"},
+		{"no password", map[string]any{"password": nil}, "connect", "auth.refused", "check user and password"},
+		{"wrong password that reads", map[string]any{"read_user": pgtest.Superuser, "read_password": wrongSecret}, "connect", "auth.refused", "read_user and read_password"},
 		{"nobody is there", map[string]any{"port": 1}, "connect", "warehouse.connection", "port"},
 		{"no such host", map[string]any{"host": "warehouse.invalid"}, "connect", "warehouse.connection", "host"},
 		{"wrong user that reads", map[string]any{"read_user": "nobody"}, "connect", "auth.refused", "read_user"},
@@ -234,28 +248,37 @@ func TestCheckEverywhere(t *testing.T) {
 				t.Errorf("%v %s", found, d)
 			}
 			for _, wrong := range wrongs[kind] {
-				changed := maps.Clone(config)
-				maps.Copy(changed, wrong.say)
-				for key, value := range changed {
-					if value == wrongSecret {
-						changed[key] = inFile(t, "opens nothing")
-					}
-				}
-				found := checkWarehouse(t, kind, changed)
-				i := slices.IndexFunc(found, func(f api.Finding) bool { return f.Level != "ok" })
-				if i < 0 {
-					t.Errorf("%s: the check passes", wrong.name)
-					continue
-				}
-				if f := found[i]; f.Check != wrong.check || !strings.HasPrefix(f.Detail, wrong.code) || !strings.Contains(f.Hint, wrong.hint) {
-					t.Errorf("%s: %+v", wrong.name, f)
-				}
-				for _, f := range found {
-					if f.Level != "ok" && f.Hint == "" || strings.Contains(f.Detail+f.Hint, "opens nothing") {
-						t.Errorf("%s: %+v", wrong.name, f)
-					}
-				}
+				wrong.find(t, kind, config)
 			}
 		})
+	}
+}
+
+// find has the check find what is wrong first, and say it in one line.
+func (wrong mistake) find(t *testing.T, kind string, config map[string]any) {
+	t.Helper()
+	changed := maps.Clone(config)
+	maps.Copy(changed, wrong.say)
+	for key, value := range changed {
+		switch value {
+		case nil: // it is left out
+			delete(changed, key)
+		case wrongSecret:
+			changed[key] = inFile(t, "opens nothing")
+		}
+	}
+	found := checkWarehouse(t, kind, changed)
+	i := slices.IndexFunc(found, func(f api.Finding) bool { return f.Level != "ok" })
+	if i < 0 {
+		t.Errorf("%s: the check passes", wrong.name)
+		return
+	}
+	if f := found[i]; f.Check != wrong.check || !strings.HasPrefix(f.Detail, wrong.code) || !strings.Contains(f.Hint, wrong.hint) {
+		t.Errorf("%s: %+v", wrong.name, f)
+	}
+	for _, f := range found {
+		if f.Level != "ok" && f.Hint == "" || strings.Contains(f.Detail+f.Hint, "\n") || strings.Contains(f.Detail+f.Hint, "opens nothing") {
+			t.Errorf("%s: %+v", wrong.name, f)
+		}
 	}
 }

@@ -23,6 +23,7 @@ var banned = []string{
 var elsewhere = map[string]string{
 	"internal/egress":           "this package",
 	"warehouse/clickhouse":      "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it",
+	"warehouse/postgres/pgtest": "an SSH server that forwards, in tests only",
 	"warehouse/redshift/rstest": "it speaks to its own server, in tests only",
 	"internal/pgwire":           "the warehouse is the operator's own server, as a rule on a private address; only its configuration names it, and it speaks no HTTP",
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/sqlcheck"
@@ -55,10 +56,13 @@ func connectError(ctx context.Context, err error, classify Classify) error {
 		verifying *tls.CertificateVerificationError
 		notFound  *net.DNSError
 		own       *tidegate.Fault
+		forwarded *ssh.OpenChannelError
 	)
 	switch {
 	case errors.As(err, &own): // of the tunnel
 		return own
+	case errors.As(err, &forwarded):
+		f.Hint = "the SSH server lets us in and cannot reach the server: correct host and port as they are seen from there, and let it forward (AllowTcpForwarding)"
 	case errors.As(err, &unknown), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &verifying):
 		f.Action, f.Code, f.Hint = tidegate.Halt, "warehouse.tls", "set root_cert to the certificate that the server's comes from, and host to the name in it"
 	case strings.Contains(err.Error(), "server refused TLS connection"):

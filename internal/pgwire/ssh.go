@@ -161,7 +161,10 @@ func sshFault(err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
-	f := &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.ssh", Message: "the SSH connection failed: " + Redacted(err), Err: err}
+	f := &tidegate.Fault{
+		Action: tidegate.Retry, Code: "warehouse.ssh", Message: "the SSH connection failed: " + Redacted(err), Err: err,
+		Hint: "check ssh.host and ssh.port: what is there has not answered as an SSH server does",
+	}
 	switch {
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		f.Action, f.Code, f.Hint = tidegate.Halt, "auth.refused", "put the public half of ssh.private_key into the authorized_keys of ssh.user"

@@ -99,17 +99,11 @@ func TestStagingChooses(t *testing.T) {
 			if left := warehousetest.Rows(t, w, "SELECT 1 AS n"); len(left) != 1 {
 				t.Error(left)
 			}
-			if stages := stagesLeft(t, w); len(stages) != 0 {
+			if stages := s.Tables(t, "_tidegate_staging"); len(stages) != 0 {
 				t.Errorf("staged rows were left: %v", stages)
 			}
 		})
 	}
-}
-
-// stagesLeft are the tables of staged rows that are there.
-func stagesLeft(t *testing.T, w *bigquery.Warehouse) []tidegate.Row {
-	t.Helper()
-	return warehousetest.Rows(t, w, "SELECT table_name FROM duckdb_tables WHERE schema_name = '_tidegate_staging'")
 }
 
 // TestStreamsSurviveCuts: whichever call of a load is lost, cut off or refused, at its first
@@ -259,7 +253,7 @@ func TestStreamsThatFail(t *testing.T) {
 			if d := cmp.Diff([]tidegate.Row{{int64(0)}}, warehousetest.Rows(t, w, "SELECT COUNT(*) FROM web.t")); d != "" {
 				t.Error(d)
 			}
-			if stages := stagesLeft(t, w); len(stages) != 0 {
+			if stages := s.Tables(t, "_tidegate_staging"); len(stages) != 0 {
 				t.Errorf("staged rows were left: %v", stages)
 			}
 			if n, err := w.Load(t.Context(), load, tidegate.Rows(numbers, someRows(300, 10)...)); n != 300 || err != nil {
@@ -371,7 +365,7 @@ func TestCancelledStreams(t *testing.T) {
 	if _, err := w.Load(ctx, load, tidegate.Rows(numbers, someRows(500, 10_000)...)); !errors.Is(err, gone) && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if stages := stagesLeft(t, w); len(stages) != 0 {
+	if stages := s.Tables(t, "_tidegate_staging"); len(stages) != 0 {
 		t.Errorf("staged rows were left: %v", stages)
 	}
 	if n, err := w.Load(t.Context(), load, tidegate.Rows(numbers, someRows(500, 10)...)); n != 500 || err != nil {

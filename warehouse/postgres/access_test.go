@@ -2,15 +2,8 @@ package postgres_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -194,40 +187,17 @@ func TestEnvironmentIsNotRead(t *testing.T) {
 	}
 }
 
-// authority makes a certificate for localhost and its key, signed by itself.
-func authority(t *testing.T) (cert, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
-}
-
 // TestTLS runs a server of its own that shows a certificate.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	_ = server(t) // skips where there is none
-	cert, key := authority(t)
-	s, err := pgtest.Start(pgtest.Certificate{Cert: cert, Key: key})
+	cert, key := pgtest.Authority(t)
+	s, err := pgtest.Setup{Cert: cert, Key: key}.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Stop()
-	stranger, _ := authority(t)
+	stranger, _ := pgtest.Authority(t)
 	file := filepath.Join(t.TempDir(), "root.pem")
 	if err := os.WriteFile(file, cert, 0o600); err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ const maxNoted = 64 << 10
 var literals = regexp.MustCompile(`'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\d+|[0-9a-f]{8,}`)
 
 // before is the line for a statement that is about to run; nil when nobody wants it.
-func (c *corpus) before(ctx context.Context, work *session, q *bq.JobConfigurationQuery) (_ *Statement, err error) {
+func (c *corpus) before(ctx context.Context, s *Server, work *session, q *bq.JobConfigurationQuery) (_ *Statement, err error) {
 	if c.path == "" || len(q.Query) > maxNoted {
 		return nil, nil
 	}
@@ -57,12 +57,12 @@ func (c *corpus) before(ctx context.Context, work *session, q *bq.JobConfigurati
 		return nil, nil
 	}
 	c.seen[shape] = true
-	s := &Statement{SQL: q.Query, Parameters: map[string]string{}, Tables: map[string][]Field{}}
+	line := &Statement{SQL: q.Query, Parameters: map[string]string{}, Tables: map[string][]Field{}}
 	if q.DefaultDataset != nil {
-		s.Dataset = q.DefaultDataset.DatasetId
+		line.Dataset = q.DefaultDataset.DatasetId
 	}
 	for _, p := range q.QueryParameters {
-		s.Parameters[p.Name] = p.ParameterType.Type
+		line.Parameters[p.Name] = p.ParameterType.Type
 	}
 	rows, err := work.conn.QueryContext(ctx, "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index")
 	if err != nil {
@@ -75,15 +75,15 @@ func (c *corpus) before(ctx context.Context, work *session, q *bq.JobConfigurati
 			return nil, err
 		}
 		if strings.Contains(q.Query, table) {
-			f := fieldOf(column, typ)
+			f := s.fieldOf(target{dataset, table}, column, typ)
 			name := f.Type
 			if f.Mode == "REPEATED" {
 				name = "ARRAY<" + name + ">"
 			}
-			s.Tables[dataset+"."+table] = append(s.Tables[dataset+"."+table], Field{column, name})
+			line.Tables[dataset+"."+table] = append(line.Tables[dataset+"."+table], Field{column, name})
 		}
 	}
-	return s, rows.Err()
+	return line, rows.Err()
 }
 
 // after appends a statement that ran.

@@ -398,7 +398,7 @@ func (s *Server) fields(ctx context.Context, dataset, table string) ([]*bq.Table
 		if err := rows.Scan(&name, &typ); err != nil {
 			return nil, err
 		}
-		fields = append(fields, fieldOf(name, typ))
+		fields = append(fields, s.fieldOf(target{dataset, table}, name, typ))
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -477,20 +477,13 @@ func (s *Server) listDatasets() any {
 }
 
 func (s *Server) listTables(ctx context.Context, dataset string) (any, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT table_name FROM duckdb_tables() WHERE schema_name = $1 ORDER BY table_name", dataset)
+	names, err := s.tables(ctx, dataset)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }()
 	list := &bq.TableList{}
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		if id != "__pin" {
-			list.Tables = append(list.Tables, &bq.TableListTables{TableReference: &bq.TableReference{ProjectId: Project, DatasetId: dataset, TableId: id}, Type: "TABLE", Id: fmt.Sprintf("%s:%s.%s", Project, dataset, id)})
-		}
+	for _, id := range names {
+		list.Tables = append(list.Tables, &bq.TableListTables{TableReference: &bq.TableReference{ProjectId: Project, DatasetId: dataset, TableId: id}, Type: "TABLE", Id: fmt.Sprintf("%s:%s.%s", Project, dataset, id)})
 	}
-	return list, rows.Err()
+	return list, nil
 }

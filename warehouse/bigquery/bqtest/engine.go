@@ -50,7 +50,7 @@ func (s *Server) query(ctx context.Context, told *bq.Job, q *bq.JobConfiguration
 	if err := s.bytesAllowed(ctx, q); err != nil {
 		return nil, err
 	}
-	noted, err := s.corpus.before(ctx, work, q)
+	noted, err := s.corpus.before(ctx, s, work, q)
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,7 @@ type layout struct {
 	day     string
 	cluster []string
 	born    int64
+	large   []string // columns that are BIGNUMERIC without digits, which are texts below
 }
 
 // Call is what an interceptor is shown.

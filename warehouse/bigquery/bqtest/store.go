@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"testing"
 
 	"github.com/duckdb/duckdb-go/v2"
 	bq "google.golang.org/api/bigquery/v2"
@@ -88,9 +90,15 @@ func (s *Server) insertTable(ctx context.Context, dataset string, body []byte) (
 	if err := s.createFor(ctx, t.TableReference, t.Schema); err != nil {
 		return nil, err
 	}
+	var large []string
+	for _, f := range t.Schema.Fields {
+		if f.Type == "BIGNUMERIC" && f.Precision == 0 {
+			large = append(large, f.Name)
+		}
+	}
 	s.mu.Lock()
 	s.births++
-	s.layouts[id.key()] = layout{born: s.births}
+	s.layouts[id.key()] = layout{born: s.births, large: large}
 	s.mu.Unlock()
 	return s.table(ctx, dataset, id.table)
 }
@@ -140,4 +148,41 @@ func (s *Server) store(ctx context.Context, t *bq.TableReference, l *lineLoader)
 		return 0, failure(http.StatusBadRequest, "invalid", "Error while reading data, error message: %v", err)
 	}
 	return result.RowsAffected()
+}
+
+// fieldOf is a column of a table.
+func (s *Server) fieldOf(of target, name, typ string) *bq.TableFieldSchema {
+	f := fieldOf(name, typ)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.layouts[of.key()].large, name) {
+		f.Type = "BIGNUMERIC"
+	}
+	return f
+}
+
+// Tables are the names of a dataset's tables, sorted.
+func (s *Server) Tables(tb testing.TB, dataset string) []string {
+	tb.Helper()
+	names, err := s.tables(s.life(), dataset)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return names
+}
+
+func (s *Server) tables(ctx context.Context, dataset string) (names []string, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT table_name FROM duckdb_tables() WHERE schema_name = $1 AND table_name <> '__pin' ORDER BY table_name", dataset)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
 }

@@ -6,8 +6,11 @@
 // Where there is none, Get leaves it to its caller whether that skips a test or
 // fails it. The server does not sync to disk: it proves SQL, not disks.
 //
+// A Jump is an SSH server of this process, before a server that is to be reached
+// through one.
+//
 // A Server is safe for concurrent use; its one goroutine is the wait for the
-// server's process, which Stop joins.
+// server's process, which Stop joins. Those of a Jump end with its test.
 package pgtest
 
 import (
@@ -16,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -32,7 +36,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Superuser is the role that owns the server; it needs no password.
+// Superuser is the role that owns the server; it needs no password unless Setup sets one.
 const Superuser = "owner"
 
 // Server is a running server.
@@ -43,6 +47,7 @@ type Server struct {
 	Bin  string // of initdb, psql and so on
 
 	root    string
+	setup   Setup
 	process *exec.Cmd
 	ended   chan struct{}
 	output  bytes.Buffer
@@ -52,6 +57,8 @@ type Server struct {
 // Shared is the one server of a test binary. The zero value is ready; call
 // Main from TestMain.
 type Shared struct {
+	Setup Setup // of the server that Get starts
+
 	once   sync.Once
 	server *Server
 	err    error
@@ -61,7 +68,7 @@ type Shared struct {
 // missing (warehousetest.Missing), which must not return.
 func (s *Shared) Get(tb testing.TB, missing func(tb testing.TB, name, why string)) *Server {
 	tb.Helper()
-	s.once.Do(func() { s.server, s.err = Start() })
+	s.once.Do(func() { s.server, s.err = s.Setup.Start() })
 	if errors.Is(s.err, errMissing) {
 		missing(tb, "postgres", s.err.Error())
 	}
@@ -104,36 +111,46 @@ func version(path string) int {
 	return n
 }
 
-// Certificate is what a server shows to clients that ask for TLS, in PEM form.
-type Certificate struct{ Cert, Key []byte }
+// Setup is how a server lets clients in. The zero value trusts everybody.
+type Setup struct {
+	// Cert and Key, in PEM form, are what it shows to clients that ask for TLS. Without them it has none.
+	Cert, Key []byte
+	// Password is that of Superuser. With one every role needs its own (SCRAM-SHA-256).
+	Password string
+	// Encrypted: only Superuser comes in without TLS.
+	Encrypted bool
+}
 
-// Start starts a server; with a certificate it takes TLS connections too.
-func Start(certificates ...Certificate) (s *Server, err error) {
+// Start starts a server that trusts everybody.
+func Start() (*Server, error) { return Setup{}.Start() }
+
+// Start starts a server.
+func (how Setup) Start() (s *Server, err error) {
 	dir, err := bin()
 	if err != nil {
 		return nil, err
 	}
 	for range 3 { // another program may have taken the port meanwhile
-		if s, err = startIn(dir, certificates); err == nil {
+		if s, err = startIn(dir, how); err == nil {
 			return s, nil
 		}
 	}
 	return nil, err
 }
 
-func startIn(dir string, certificates []Certificate) (*Server, error) {
+func startIn(dir string, how Setup) (*Server, error) {
 	root, err := os.MkdirTemp("", "pgtest")
 	if err != nil {
 		return nil, fmt.Errorf("making the server's folder: %w", err)
 	}
-	s := &Server{Host: "127.0.0.1", Bin: dir, Dir: root, root: root, ended: make(chan struct{})}
-	if err := s.start(certificates); err != nil {
+	s := &Server{Host: "127.0.0.1", Bin: dir, Dir: root, root: root, setup: how, ended: make(chan struct{})}
+	if err := s.start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(root))
 	}
 	return s, nil
 }
 
-func (s *Server) start(certificates []Certificate) error {
+func (s *Server) start() error {
 	who, err := runAs()
 	if err != nil {
 		return err
@@ -147,16 +164,15 @@ func (s *Server) start(certificates []Certificate) error {
 		}
 	}
 	data := filepath.Join(s.root, "data")
-	initdb := s.command(who, "initdb", "-D", data, "-U", Superuser, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("running initdb: %w: %s", err, out)
+	if err := s.initdb(who, data); err != nil {
+		return err
 	}
 	if s.Port, err = freePort(); err != nil {
 		return err
 	}
 	var settings []string
-	for _, c := range certificates {
-		if settings, err = s.certify(c, who); err != nil {
+	if s.setup.Cert != nil {
+		if settings, err = s.certify(who); err != nil {
 			return err
 		}
 	}
@@ -176,6 +192,39 @@ func (s *Server) start(certificates []Certificate) error {
 	return s.ready()
 }
 
+// initdb makes the server's files, and says in them who is let in.
+func (s *Server) initdb(who *syscall.Credential, data string) error {
+	method := "trust"
+	args := []string{"-D", data, "-U", Superuser, "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"}
+	if s.setup.Password != "" {
+		method = "scram-sha-256"
+		file := filepath.Join(s.root, "password")
+		if err := s.write(who, file, []byte(s.setup.Password+"\n")); err != nil {
+			return fmt.Errorf("writing the password: %w", err)
+		}
+		args = append(args, "--pwfile", file)
+	}
+	if out, err := s.command(who, "initdb", append(args, "-A", method)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("running initdb: %w: %s", err, out)
+	}
+	if !s.setup.Encrypted {
+		return nil
+	}
+	rules := "hostnossl all " + Superuser + " all " + method + "\nhostssl all all all " + method + "\n"
+	if err := s.write(who, filepath.Join(data, "pg_hba.conf"), []byte(rules)); err != nil {
+		return fmt.Errorf("writing who is let in: %w", err)
+	}
+	return nil
+}
+
+// write writes a file that only the server can read.
+func (s *Server) write(who *syscall.Credential, file string, text []byte) error {
+	if err := os.WriteFile(file, text, 0o600); err != nil || who == nil {
+		return err
+	}
+	return os.Chown(file, int(who.Uid), int(who.Gid))
+}
+
 // bringPrograms copies a server that lies in a folder of root's own, which another user
 // may be unable to enter.
 func (s *Server) bringPrograms() error {
@@ -191,13 +240,9 @@ func (s *Server) bringPrograms() error {
 }
 
 // certify writes a certificate where only the server can read its key.
-func (s *Server) certify(c Certificate, who *syscall.Credential) ([]string, error) {
+func (s *Server) certify(who *syscall.Credential) ([]string, error) {
 	cert, key := filepath.Join(s.root, "server.crt"), filepath.Join(s.root, "server.key")
-	err := errors.Join(os.WriteFile(cert, c.Cert, 0o644), os.WriteFile(key, c.Key, 0o600))
-	if err == nil && who != nil {
-		err = errors.Join(os.Chown(cert, int(who.Uid), int(who.Gid)), os.Chown(key, int(who.Uid), int(who.Gid)))
-	}
-	if err != nil {
+	if err := errors.Join(s.write(who, cert, s.setup.Cert), s.write(who, key, s.setup.Key)); err != nil {
 		return nil, fmt.Errorf("writing the server's certificate: %w", err)
 	}
 	return []string{"ssl=on", "ssl_cert_file=" + cert, "ssl_key_file=" + key}, nil
@@ -266,9 +311,13 @@ func (s *Server) ready() error {
 	}
 }
 
-// URL is a connection string of a role for a database.
+// URL is a connection string of a role for a database. It holds the password of Superuser and of no other role.
 func (s *Server) URL(role, database string) string {
-	return fmt.Sprintf("postgres://%s@%s:%d/%s?sslmode=disable", role, s.Host, s.Port, database)
+	u := url.URL{Scheme: "postgres", User: url.User(role), Host: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), Path: database, RawQuery: "sslmode=disable"}
+	if role == Superuser && s.setup.Password != "" {
+		u.User = url.UserPassword(role, s.setup.Password)
+	}
+	return u.String()
 }
 
 // Exec runs statements in a database as the superuser.

@@ -2,6 +2,7 @@ package rstest
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"regexp"
 	"strconv"
@@ -65,7 +66,7 @@ func (p *proxied) begin() bool {
 	return false
 }
 
-// login relays until the server is ready; it asks for no password.
+// login relays until the server is ready.
 func (p *proxied) login() error {
 	for {
 		m, err := p.server.Receive()
@@ -76,6 +77,12 @@ func (p *proxied) login() error {
 			p.pid = key.ProcessID
 		}
 		p.client.Send(m)
+		if asked, ok := authentication(m); ok {
+			if err := p.password(asked); err != nil {
+				return err
+			}
+			continue
+		}
 		ready, ok := m.(*pgproto3.ReadyForQuery)
 		_, refused := m.(*pgproto3.ErrorResponse)
 		if ok || refused {
@@ -85,6 +92,34 @@ func (p *proxied) login() error {
 			return p.client.Flush()
 		}
 	}
+}
+
+// authentication is what a message asks a client for.
+func authentication(m pgproto3.BackendMessage) (kind uint32, ok bool) {
+	switch m.(type) {
+	case *pgproto3.AuthenticationCleartextPassword:
+		return pgproto3.AuthTypeCleartextPassword, true
+	case *pgproto3.AuthenticationMD5Password:
+		return pgproto3.AuthTypeMD5Password, true
+	case *pgproto3.AuthenticationSASL:
+		return pgproto3.AuthTypeSASL, true
+	case *pgproto3.AuthenticationSASLContinue:
+		return pgproto3.AuthTypeSASLContinue, true
+	}
+	return 0, false
+}
+
+// password relays one answer of the client to a server that asks who it is.
+func (p *proxied) password(asked uint32) error {
+	if err := errors.Join(p.client.Flush(), p.client.SetAuthType(asked)); err != nil {
+		return err
+	}
+	m, err := p.client.Receive()
+	if err != nil {
+		return err
+	}
+	p.server.Send(m)
+	return p.server.Flush()
 }
 
 func (p *proxied) run() error {
