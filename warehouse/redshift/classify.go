@@ -142,7 +142,12 @@ func (s *session) loadFault(ctx context.Context, err error, sql string) error {
 func (s *session) copyFault(ctx context.Context, err error, p *loadPlan, st *staged, pid int64) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || ctx.Err() != nil || !strings.Contains(pg.Message, "load_error") {
-		return s.Fault(ctx, err, "")
+		err := s.Fault(ctx, err, "")
+		var f *tidegate.Fault
+		if pg != nil && pg.Code == "XX000" && errors.As(err, &f) && f.Code == "warehouse.permission" { // of the bucket
+			f.Hint = st.bucket.readable(pg.Message)
+		}
+		return err
 	}
 	other, err := s.w.session(ctx, s.w.pools.Write)
 	if err != nil {

@@ -91,12 +91,12 @@ func TestTextsGrow(t *testing.T) {
 func TestAColumnThatCannotGrowInPlace(t *testing.T) {
 	t.Parallel()
 	cfg, c := config(t)
-	c.Refuse = func(sql string) *pgproto3.ErrorResponse {
+	c.Refuse(func(sql string) *pgproto3.ErrorResponse {
 		if strings.Contains(sql, "ALTER COLUMN") {
 			return &pgproto3.ErrorResponse{Severity: "ERROR", Code: "0A000", Message: "ALTER COLUMN TYPE is not supported for a column with encoding BYTEDICT"}
 		}
 		return nil
-	}
+	})
 	w := open(t, cfg)
 	defer w.Close()
 	table := warehouse.Table{Schema: "s", Name: "t"}
@@ -355,12 +355,12 @@ func TestCopyErrorsHideKeys(t *testing.T) {
 	t.Parallel()
 	cfg, c := config(t)
 	cfg.IAMRole = ""
-	c.Refuse = func(sql string) *pgproto3.ErrorResponse {
+	c.Refuse(func(sql string) *pgproto3.ErrorResponse {
 		if strings.HasPrefix(sql, "COPY") {
 			return &pgproto3.ErrorResponse{Severity: "ERROR", Code: "42601", Message: `syntax error at or near "GZIP"`, Position: 90}
 		}
 		return nil
-	}
+	})
 	w := open(t, cfg)
 	defer w.Close()
 	table := warehouse.Table{Schema: "s", Name: "t"}

@@ -35,6 +35,7 @@ type bucket struct {
 	kms          string
 	keys         aws.Credentials
 	access       sqltext.Text // how COPY is let in
+	reader       string       // as whom, in the words of a hint
 	http         *http.Client
 	signer       *v4.Signer
 	now          func() time.Time
@@ -73,6 +74,14 @@ func newBucket(cfg Config, now func() time.Time) (*bucket, error) {
 	var err error
 	if b.access, err = access(cfg); err != nil {
 		return nil, err
+	}
+	switch cfg.IAMRole {
+	case "":
+		b.reader = "access key " + cfg.AccessKeyID
+	case "default":
+		b.reader = "default role of the cluster"
+	default:
+		b.reader = "role " + cfg.IAMRole
 	}
 	if b.base, err = address(cfg); err != nil {
 		return nil, err
@@ -138,6 +147,17 @@ func (b *bucket) close() { b.http.CloseIdleConnections() }
 
 // uri is an object's name in a COPY or a manifest.
 func (b *bucket) uri(key string) string { return "s3://" + b.name + "/" + key }
+
+// objects are all that are written, in the words of a policy.
+func (b *bucket) objects() string { return "arn:aws:s3:::" + b.name + "/" + b.prefix + "/*" }
+
+// readable says how to let Redshift read the bucket, which it was refused with message.
+func (b *bucket) readable(message string) string {
+	if strings.Contains(message, "authorized to assume") || strings.Contains(message, "get credentials of role") {
+		return "associate the " + b.reader + " (iam_role) with the cluster or the namespace, and let redshift.amazonaws.com assume it"
+	}
+	return "allow the " + b.reader + " s3:GetObject on " + b.objects() + " and s3:ListBucket on arn:aws:s3:::" + b.name + "; docs/warehouses/redshift.md has the policy"
+}
 
 // put writes an object, whole or not at all.
 func (b *bucket) put(ctx context.Context, key string, body []byte) error {
@@ -241,7 +261,7 @@ func (b *bucket) refused(resp *http.Response, method string, text []byte) error 
 		if method == http.MethodDelete {
 			permission = "s3:DeleteObject"
 		}
-		f.Hint = "allow the access key " + permission + " on arn:aws:s3:::" + b.name + "/" + b.prefix + "/*; docs/warehouses/redshift.md has the whole policy"
+		f.Hint = "allow the access key " + permission + " on " + b.objects() + "; docs/warehouses/redshift.md has the whole policy"
 		if strings.Contains(e.Message, "kms:") {
 			f.Hint = "allow the access key kms:GenerateDataKey and kms:Decrypt on the bucket's key"
 		}

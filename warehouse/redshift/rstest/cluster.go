@@ -31,12 +31,10 @@ type Cluster struct {
 	S3       *S3
 	Postgres *pgtest.Server
 
-	armed atomic.Int32
-	cuts  atomic.Int32
-	// Refuse answers a statement in the place of the server when it returns an error. Set it before the first connection.
-	Refuse func(sql string) *pgproto3.ErrorResponse
-
-	spoil atomic.Pointer[[2]string]
+	armed  atomic.Int32
+	cuts   atomic.Int32
+	refuse atomic.Pointer[func(sql string) *pgproto3.ErrorResponse]
+	spoil  atomic.Pointer[[2]string]
 
 	listener net.Listener
 	group    sync.WaitGroup
@@ -81,6 +79,17 @@ func New(tb testing.TB, server *pgtest.Server) *Cluster {
 	c.group.Go(c.serve)
 	tb.Cleanup(c.close)
 	return c
+}
+
+// Refuse lets f answer a statement in the place of the server where it returns an error.
+func (c *Cluster) Refuse(f func(sql string) *pgproto3.ErrorResponse) { c.refuse.Store(&f) }
+
+// refused is the error by which a test has a statement refused, nil for none.
+func (c *Cluster) refused(sql string) *pgproto3.ErrorResponse {
+	if f := c.refuse.Load(); f != nil {
+		return (*f)(sql)
+	}
+	return nil
 }
 
 // Cut breaks the next connection on which a COMMIT passes, before or after the server has it.

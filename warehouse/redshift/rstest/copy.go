@@ -44,8 +44,8 @@ func (p *proxied) copyIn(sql string) error {
 	case m[7] != Region:
 		refused = refusal("XX000", "S3ServiceException:The bucket is in this region: "+Region+".,Status 301,Error PermanentRedirect,Rid 1234")
 	}
-	if refused == nil && p.c.Refuse != nil {
-		refused = p.c.Refuse(sql)
+	if refused == nil {
+		refused = p.c.refused(sql)
 	}
 	if refused != nil {
 		return p.refuseCopy(refused)

@@ -167,10 +167,8 @@ func (p *proxied) note(sql string) {
 
 func (p *proxied) rewrite(sql string) (string, *pgproto3.ErrorResponse) {
 	p.note(sql)
-	if p.c.Refuse != nil {
-		if refused := p.c.Refuse(sql); refused != nil {
-			return "", refused
-		}
+	if refused := p.c.refused(sql); refused != nil {
+		return "", refused
 	}
 	return p.c.rewrite(sql, p.status != 'I')
 }
@@ -285,7 +283,7 @@ func (p *proxied) relay() error {
 		case *pgproto3.DataRow:
 			p.row(m)
 		case *pgproto3.ErrorResponse:
-			conflict(m)
+			told(m)
 			if p.failed != nil {
 				*m, p.failed = *p.failed, nil
 			}
@@ -340,12 +338,19 @@ func (p *proxied) row(m *pgproto3.DataRow) {
 	}
 }
 
-// conflict tells an error as Redshift does.
-func conflict(m *pgproto3.ErrorResponse) {
-	if m.Code == "40001" {
+// told tells an error as Redshift does.
+func told(m *pgproto3.ErrorResponse) {
+	switch m.Code {
+	case "40001":
 		*m = pgproto3.ErrorResponse{
 			Severity: "ERROR", Code: "XX000", Message: "1023",
 			Detail: "Serializable isolation violation on table - 126483, transactions forming the cycle are: 36848255, 36848254 (pid:1234)",
 		}
+	case "42501":
+		m.Message = relations.Replace(m.Message)
 	}
 }
+
+// relations: PostgreSQL has other words for tables and views since version 11.
+var relations = strings.NewReplacer("permission denied for table ", "permission denied for relation ", "permission denied for view ", "permission denied for relation ",
+	"must be owner of table ", "must be owner of relation ")
