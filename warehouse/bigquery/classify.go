@@ -192,15 +192,29 @@ var roles = []struct{ prefix, grant string }{
 	{"bigquery.connections.", "grant the account roles/bigquery.connectionUser on the connection"},
 }
 
-// role says which role has the permission that a refusal names.
+// queried and placed are Google's words for a table that may not be read, and for what a refusal is about.
+var (
+	queried = regexp.MustCompile(`permission to query (?:table|view)`)
+	placed  = regexp.MustCompile(`\b(?:Table|Dataset|View|Routine) [^\s:]+:([A-Za-z0-9_]+)`)
+)
+
+// role says which role has the permission that a refusal names, and on which dataset.
 func role(message string) string {
 	name := permission.FindString(message)
+	if queried.MatchString(message) {
+		name = "bigquery.tables.getData"
+	}
+	grant, lacks := "grant the account roles/bigquery.jobUser on the project, and roles/bigquery.dataViewer or dataEditor on the dataset", ""
 	for _, r := range roles {
 		if strings.HasPrefix(name, r.prefix) {
-			return r.grant + " (" + name + " is missing)" + page
+			grant, lacks = r.grant, " ("+name+" is missing)"
+			break
 		}
 	}
-	return "grant the account roles/bigquery.jobUser on the project, and roles/bigquery.dataViewer or dataEditor on the dataset" + page
+	if m := placed.FindStringSubmatch(message); m != nil {
+		grant = strings.Replace(grant, "on the dataset", "on the dataset "+m[1], 1)
+	}
+	return grant + lacks + page
 }
 
 var position = regexp.MustCompile(`\[(\d+):(\d+)\]`)

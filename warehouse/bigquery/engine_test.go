@@ -211,7 +211,7 @@ func TestFaults(t *testing.T) {
 		action          tidegate.Action
 		code, hint      string
 	}{
-		{"accessDenied", "Access Denied: Table p:d.t: User does not have permission bigquery.tables.getData", 403, tidegate.Halt, "warehouse.permission", "roles/bigquery.dataViewer on the dataset (bigquery.tables.getData is missing)"},
+		{"accessDenied", "Access Denied: Table p:d.t: User does not have permission bigquery.tables.getData", 403, tidegate.Halt, "warehouse.permission", "roles/bigquery.dataViewer on the dataset d (bigquery.tables.getData is missing)"},
 		{"accessDenied", "Access Denied: bigquery.datasets.create", 403, tidegate.Halt, "warehouse.permission", "roles/bigquery.user"},
 		{"accessDenied", "Access Denied", 403, tidegate.Halt, "warehouse.permission", "roles/bigquery.jobUser"},
 		{"accessNotConfigured", "BigQuery API has not been used", 403, tidegate.Halt, "warehouse.api_off", "gcloud services enable"},

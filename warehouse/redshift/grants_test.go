@@ -63,8 +63,6 @@ func ofRole(message string) func(t *testing.T, c *rstest.Cluster, user string) {
 var (
 	theirs       = warehouse.Table{Schema: "theirs", Name: "t"}
 	theirColumns = columns("n", tidegate.Int, "v", tidegate.String)
-	// kept are the rows of theirs.t before anything is done.
-	kept = []tidegate.Row{{int64(1), "kept"}, {int64(2), "kept"}}
 )
 
 func loadInto(key ...string) func(t *testing.T, w *redshift.Warehouse) error {

@@ -21,7 +21,7 @@ import (
 )
 
 // query runs the statements of a query job.
-func (s *Server) query(ctx context.Context, told *bq.Job, q *bq.JobConfigurationQuery) (*outcome, error) {
+func (s *Server) query(ctx context.Context, j *job, q *bq.JobConfigurationQuery) (*outcome, error) {
 	ts, err := lex(q.Query)
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func (s *Server) query(ctx context.Context, told *bq.Job, q *bq.JobConfiguration
 	if len(statements) == 0 {
 		return nil, syntax(1, 1, "Unexpected end of statement")
 	}
-	work, id, err := s.sessionOf(told, q)
+	work, id, err := s.sessionOf(j.told, q)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (s *Server) query(ctx context.Context, told *bq.Job, q *bq.JobConfiguration
 	if err != nil {
 		return nil, err
 	}
-	r := runner{s: s, session: work, id: id, query: q}
+	r := runner{s: s, who: j.who, session: work, id: id, query: q}
 	var last *outcome
 	for _, statement := range statements {
 		out, err := r.run(ctx, statement)
@@ -115,12 +115,16 @@ func split(ts []token) [][]token {
 type runner struct {
 	s       *Server
 	session *session
+	who     denial
 	id      string
 	query   *bq.JobConfigurationQuery
 }
 
 func (r *runner) run(ctx context.Context, ts []token) (*outcome, error) {
 	conn := r.session.conn
+	if err := r.who.statement(ts); err != nil {
+		return nil, err
+	}
 	switch lead := strings.ToLower(ts[0].value); lead {
 	case "begin":
 		if r.session.open {

@@ -20,6 +20,7 @@ import (
 // job is one job. told is what the API says of it; mu of the server guards that.
 type job struct {
 	told   *bq.Job
+	who    denial
 	cancel context.CancelFunc
 	done   chan struct{}
 	out    *outcome
@@ -67,7 +68,7 @@ func asAPI(err error) *apiError {
 var jobID = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 // insert makes a job, of rows that an upload brought where there was one.
-func (s *Server) insert(j *bq.Job, media []byte) (any, error) {
+func (s *Server) insert(r *http.Request, j *bq.Job, media []byte) (any, error) {
 	if j.Configuration == nil || j.Configuration.Query == nil && j.Configuration.Load == nil {
 		return nil, failure(http.StatusBadRequest, "invalid", "Required parameter is missing: configuration")
 	}
@@ -82,8 +83,9 @@ func (s *Server) insert(j *bq.Job, media []byte) (any, error) {
 	if j.JobReference == nil || !jobID.MatchString(j.JobReference.JobId) {
 		return nil, failure(http.StatusBadRequest, "invalid", "Invalid job ID")
 	}
+	who, _ := s.who(r.Header.Get("Authorization")) // authorized has let it in
 	ctx, cancel := context.WithCancel(s.life())
-	made := &job{told: j, cancel: cancel, done: make(chan struct{})}
+	made := &job{told: j, who: who, cancel: cancel, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, there := s.jobs[j.JobReference.JobId]; there {
@@ -124,9 +126,9 @@ func (s *Server) carryOut(ctx context.Context, j *job, media []byte) {
 	var out *outcome
 	var loaded int64
 	if q := j.told.Configuration.Query; q != nil {
-		out, err = s.query(ctx, j.told, q)
+		out, err = s.query(ctx, j, q)
 	} else {
-		loaded, err = s.loadRows(ctx, j.told.Configuration.Load, media)
+		loaded, err = s.loadRows(ctx, j.who, j.told.Configuration.Load, media)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -53,7 +53,7 @@ type Server struct {
 	births    int64
 	corpus    corpus
 	intercept func(Call) *Answer
-	denied    map[string]string // tokens that may not do everything: the permission they lack, by token
+	denied    map[string]denial // what accounts lack, by their tokens
 	locked    bool              // calls without a token are refused
 }
 
@@ -99,7 +99,7 @@ func Start() (*Server, error) {
 	}
 	s := &Server{
 		db: sql.OpenDB(connector), jobs: map[string]*job{}, datasets: map[string]*bq.Dataset{}, layouts: map[string]layout{},
-		sessions: map[string]*session{}, uploads: map[string]*upload{}, denied: map[string]string{}, births: 1_700_000_000_000,
+		sessions: map[string]*session{}, uploads: map[string]*upload{}, denied: map[string]denial{}, births: 1_700_000_000_000,
 		corpus: corpus{path: os.Getenv(CorpusEnv), seen: map[string]bool{}},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -177,7 +177,7 @@ func (s *Server) ServiceAccount(tb testing.TB, name, permission string) string {
 		s.key = key
 	}
 	s.locked = true
-	s.denied["token-"+name] = permission
+	s.denied["token-"+name] = denial{permission: permission}
 	text, err := json.Marshal(map[string]string{
 		"type": "service_account", "project_id": Project, "client_email": name, "token_uri": s.URL + "/token", "private_key_id": "1",
 		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(s.key)})),
@@ -258,33 +258,6 @@ func (s *Server) read(r *http.Request) ([]byte, *bq.Job, error) {
 	return body, nil, nil
 }
 
-// authorized looks at the token, once accounts are wanted.
-func (s *Server) authorized(r *http.Request) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.locked || r.URL.Path == "/token" {
-		return nil
-	}
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	lacks, known := s.denied[token]
-	if !known {
-		return failure(http.StatusUnauthorized, "authError", "Request had invalid authentication credentials.")
-	}
-	permission := ""
-	switch {
-	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/jobs"):
-		permission = "bigquery.jobs.create"
-	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/datasets"):
-		permission = "bigquery.datasets.create"
-	case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/tables/"):
-		permission = "bigquery.tables.get"
-	}
-	if lacks != "" && lacks == permission {
-		return failure(http.StatusForbidden, "accessDenied", "Access Denied: Project %s: User does not have %s permission in project %s.", Project, permission, Project)
-	}
-	return nil
-}
-
 func (s *Server) cut(rw http.ResponseWriter) {
 	if conn, _, err := rw.(http.Hijacker).Hijack(); err == nil {
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -337,7 +310,7 @@ func (s *Server) route(rw http.ResponseWriter, r *http.Request, body []byte, j *
 		if name(4) == "cancel" {
 			return s.cancelJob(name(3))
 		}
-		return s.insert(j, nil)
+		return s.insert(r, j, nil)
 	case "GET jobs":
 		return s.getJob(name(3), r.FormValue("fields"))
 	case "GET queries":

@@ -64,12 +64,12 @@ func (s *Server) upload(rw http.ResponseWriter, r *http.Request) (any, error) {
 		if !answer.Lose {
 			return nil, &apiError{answer.Status, answer.Reason, answer.Message}
 		}
-		if _, err := s.insert(&j, media); err != nil {
+		if _, err := s.insert(r, &j, media); err != nil {
 			return nil, err
 		}
 		return nil, errLost
 	}
-	return s.insert(&j, media)
+	return s.insert(r, &j, media)
 }
 
 // asked shows an upload to the interceptor, now that its job is known.
@@ -103,19 +103,23 @@ func (s *Server) resume(rw http.ResponseWriter, r *http.Request, id string) (any
 	s.mu.Lock()
 	delete(s.uploads, id)
 	s.mu.Unlock()
-	return s.insert(u.job, u.body.Bytes())
+	return s.insert(r, u.job, u.body.Bytes())
 }
 
 // maxLine is BigQuery's limit of one row of JSON.
 const maxLine = 100 << 20
 
 // loadRows carries out a load job: all rows or none.
-func (s *Server) loadRows(ctx context.Context, load *bq.JobConfigurationLoad, media []byte) (int64, error) {
+func (s *Server) loadRows(ctx context.Context, who denial, load *bq.JobConfigurationLoad, media []byte) (int64, error) {
 	if load.SourceFormat != "NEWLINE_DELIMITED_JSON" {
 		return 0, failure(http.StatusBadRequest, "invalid", "the double loads NEWLINE_DELIMITED_JSON")
 	}
 	t := load.DestinationTable
-	if load.CreateDisposition != "CREATE_NEVER" && load.Schema != nil {
+	made := load.CreateDisposition != "CREATE_NEVER" && load.Schema != nil
+	if err := who.load(t, made); err != nil {
+		return 0, err
+	}
+	if made {
 		if err := s.createFor(ctx, t, load.Schema); err != nil {
 			return 0, err
 		}

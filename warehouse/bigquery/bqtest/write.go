@@ -147,16 +147,12 @@ func (w *writeService) admit(ctx context.Context, key, name string) error {
 	if routing := strings.Join(md.Get("x-goog-request-params"), "&"); !strings.Contains(routing, key+"="+url.QueryEscape(name)) {
 		return status.Errorf(codes.InvalidArgument, "the header x-goog-request-params is %q and does not name %s %s", routing, key, name)
 	}
-	w.s.mu.Lock()
-	defer w.s.mu.Unlock()
-	if !w.s.locked {
-		return nil
-	}
-	lacks, known := w.s.denied[strings.TrimPrefix(strings.Join(md.Get("authorization"), ""), "Bearer ")]
+	who, known := w.s.who(strings.Join(md.Get("authorization"), ""))
+	part := append(strings.Split(name, "/"), "", "", "", "", "", "") // projects/P/datasets/D/tables/T
 	switch {
 	case !known:
 		return status.Error(codes.Unauthenticated, "Request had invalid authentication credentials.")
-	case lacks == "bigquery.tables.updateData":
+	case who.use("bigquery.tables.updateData", target{part[3], part[5]}) != nil:
 		return status.Errorf(codes.PermissionDenied, "Permission 'TABLES_UPDATE_DATA' denied on resource '%s' (or it may not exist).", name)
 	}
 	return nil
