@@ -243,8 +243,7 @@ func (l *Ledger) verify(ctx context.Context, tx warehouse.Tx) (fence, error) {
 func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(f fence) (more sqltext.Text, drop func())) (fence, error) {
 	var f fence
 	var keyXor, recordXor int64
-	columns := sqltext.Text("keys, acked, key_xor, fingerprint_xor, fingerprint_sum, confirmed, record_xor")
-	err := one(ctx, tx, string("SELECT format, generation, dirty, last_read, "+columns+" FROM "+l.sql.of("fence")), nil,
+	err := one(ctx, tx, string("SELECT format, generation, dirty, last_read, "+sumList()+" FROM "+l.sql.of("fence")), nil,
 		&f.format, &f.generation, &f.dirty, &f.lastRead, &f.keys, &f.acked, &keyXor, &f.fingerprintXor, &f.fingerprint, &f.confirmed, &recordXor)
 	if err != nil {
 		return f, fmt.Errorf("reading the fence: %w", err)
@@ -256,7 +255,7 @@ func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(f fe
 	was = [7]int64{f.keys, f.acked, keyXor, f.fingerprintXor, f.fingerprint, f.confirmed, recordXor}
 	more, drop := with(f)
 	defer drop()
-	if err := one(ctx, tx, string("SELECT "+columns+", more FROM ("+l.sql.sums(", "+more+" AS more")+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6], &f.more); err != nil {
+	if err := one(ctx, tx, string("SELECT "+sumList()+", more FROM ("+l.sql.sums(", "+more+" AS more")+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6], &f.more); err != nil {
 		return f, fmt.Errorf("summing the ledger up: %w", err)
 	}
 	f.sums = was

@@ -14,7 +14,7 @@ type engine interface {
 	words() words
 	// keyHashes are the two halves of the MD5 of a text, 63 bits each.
 	keyHashes(text sqltext.Text) (hash, check sqltext.Text)
-	// settings are for the transaction that compares; they end with it.
+	// settings are for a transaction that verifies and compares; they end with it.
 	settings() []string
 	// sumsFirst: scratch needs the checksum of the model.
 	sumsFirst() bool
@@ -34,6 +34,10 @@ type words struct {
 	cascade sqltext.Text
 	// indexes counts the indexes of a schema that have a name; empty where rows are found without.
 	indexes sqltext.Text
+	// fence follows a query that the engine is to take as it is: what it computes it computes once a row.
+	fence sqltext.Text
+	// returns: a statement that changes rows can be a query of them (WITH … RETURNING).
+	returns bool
 }
 
 // engines are those that ledgers are worked on, by the names of their dialects.

@@ -11,7 +11,12 @@ import (
 type postgresEngine struct{}
 
 func (postgresEngine) words() words {
-	return words{bytes: "octet_length", temporary: " ON COMMIT DROP", cascade: " CASCADE", indexes: "SELECT count(*) FROM pg_indexes WHERE schemaname = $1 AND indexname = $2"}
+	return words{
+		bytes: "octet_length", temporary: " ON COMMIT DROP", cascade: " CASCADE", indexes: "SELECT count(*) FROM pg_indexes WHERE schemaname = $1 AND indexname = $2",
+		// A bare 0 would keep workers from taking part: when the engine asks for them it has not made a bigint of it yet, and takes it for a limit.
+		fence:   " OFFSET '0'",
+		returns: true,
+	}
 }
 
 func (postgresEngine) keyText(col sqltext.Text, kind tidegate.Kind) sqltext.Text {
@@ -54,12 +59,12 @@ func halves(digest sqltext.Text) (first, second sqltext.Text) {
 
 // settings give a comparison the memory to keep the ledger's fingerprints at hand, and
 // let workers take part: the engine expects half of the rows to be open, and to pay for
-// handing each of them over.
+// handing each of them over. Statements that run for a second or a minute gain nothing by being compiled.
 func (postgresEngine) settings() []string {
 	const kilobytes = 128 << 10
 	return []string{
 		string("SELECT set_config('work_mem', '" + number(kilobytes) + "kB', true) FROM pg_settings WHERE name = 'work_mem' AND CAST(setting AS bigint) < " + number(kilobytes)),
-		"SELECT set_config('parallel_tuple_cost', '0', true)",
+		"SELECT set_config('parallel_tuple_cost', '0', true), set_config('jit', 'off', true)",
 	}
 }
 
@@ -96,7 +101,7 @@ func (e postgresEngine) compare(c comparison) []string {
 	create := func(table sqltext.Text, as sqltext.Text) string {
 		return string("CREATE TEMP TABLE " + table + " ON COMMIT DROP AS " + as)
 	}
-	rows := "(" + c.rows + " OFFSET 0)" // a fence: what is computed is computed once a row
+	rows := "(" + c.rows + ")"
 	hash, check := halves("digest")
 	list := sqltext.Join(c.names(), ", ")
 	sums := func(where sqltext.Text) sqltext.Text {
@@ -111,7 +116,7 @@ func (e postgresEngine) compare(c comparison) []string {
 	return []string{
 		string("DROP TABLE IF EXISTS " + openTable + ", " + knownTable + ", " + otherTable + ", " + scratchTable),
 		create(openTable, "SELECT fingerprint, "+list+", "+hash+" AS h, "+check+" AS k FROM (SELECT m.*, decode(md5("+c.text+"), 'hex') AS digest FROM "+rows+
-			" AS m WHERE NOT EXISTS (SELECT 1 FROM "+c.ledger+" AS n WHERE n.acked AND n.fingerprint = m.fingerprint) OFFSET 0) AS j"),
+			" AS m WHERE NOT EXISTS (SELECT 1 FROM "+c.ledger+" AS n WHERE n.acked AND n.fingerprint = m.fingerprint) OFFSET '0') AS j"),
 		string("ANALYZE " + openTable + " (h)"),
 		create(knownTable, "SELECT n.* FROM "+c.ledger+" AS n WHERE EXISTS (SELECT 1 FROM "+openTable+" AS o WHERE o.h = n.key_hash AND o.k = n.key_check)"),
 		create(otherTable, "SELECT "+number(c.model.rows)+" - o.n + k.n <> "+number(c.confirmed.rows)+" OR "+number(c.model.xor)+" # o.x # k.x <> "+number(c.confirmed.xor)+

@@ -76,7 +76,8 @@ func (p *planner) findHome(ctx context.Context, reading warehouse.Tx) error {
 // prepare writes the model's rows in the home's SQL.
 func (a *atHome) prepare(src source) error {
 	a.cells = nil
-	var hashed, cells []sqltext.Text
+	var hashed []sqltext.Cell
+	var cells []sqltext.Text
 	for i, c := range src.columns {
 		q, err := a.h.d.Ident(c.Name)
 		if err != nil {
@@ -92,7 +93,7 @@ func (a *atHome) prepare(src source) error {
 			q = "CAST(" + q + " AS " + typ + ")"
 		default:
 		}
-		hashed, cells = append(hashed, a.h.d.Hash().Cell(q, c.Type.Kind)), append(cells, q+" AS "+cell(i))
+		hashed, cells = append(hashed, sqltext.Cell{Column: q, Kind: c.Type.Kind}), append(cells, q+" AS "+cell(i))
 		a.cells = append(a.cells, tidegate.Column{Name: string(cell(i)), Type: c.Type})
 	}
 	a.rows = "SELECT true AS present, " + a.h.d.Hash().Row(src.version, hashed) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"

@@ -169,6 +169,11 @@ type badKey struct {
 
 func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing warehouse.Tx) (err error) {
 	p.w = w
+	for _, sql := range w.sql.e.settings() {
+		if err := warehouse.Each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
+			return fmt.Errorf("preparing the comparison: %w", err)
+		}
+	}
 	if err := p.verify(ctx, reading); err != nil {
 		return err
 	}
@@ -216,11 +221,6 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 	}
 	c.every, c.partial, c.twins = p.req.Mode == tidegate.Full, p.req.Partial, p.req.Partial
 	c.keys, c.confirmed = p.fence.keys, checksums{p.fence.acked, p.fence.fingerprintXor, p.fence.fingerprint}
-	for _, sql := range p.w.sql.e.settings() {
-		if err := warehouse.Each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
-			return fmt.Errorf("preparing the comparison: %w", err)
-		}
-	}
 	if same, err := p.quick(ctx, reading, &c); err != nil || same {
 		return err
 	}

@@ -390,10 +390,8 @@ func (l *Ledger) fold(ctx context.Context, tx warehouse.Tx, s storedPlan, state 
 		return err
 	}
 	defer drop()
-	for i, sql := range l.sql.fold(s.runID, !l.opts.HashOnly, isTouched) {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("folding results in, step %d: %w", i+1, err)
-		}
+	if err := l.foldWith(ctx, tx, l.sql.fold(s.runID, !l.opts.HashOnly, isTouched), s); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET generation = generation + 1")); err != nil {
 		return fmt.Errorf("counting the generation: %w", err)

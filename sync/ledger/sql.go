@@ -65,14 +65,15 @@ func cell(i int) sqltext.Text { return "c" + number(int64(i)) }
 // compare prepares the comparison of src with __ledger.
 func (s statements) compare(src source) (comparison, error) {
 	c := comparison{ledger: s.of("ledger"), cells: len(src.columns)}
-	var all, cells, bad, empty []sqltext.Text
+	var all []sqltext.Cell
+	var cells, bad, empty []sqltext.Text
 	var parts sqltext.Text
 	for i, column := range src.columns {
 		q, err := s.d.Ident(column.Name)
 		if err != nil {
 			return c, err
 		}
-		all = append(all, s.d.Hash().Cell("q."+q, column.Type.Kind))
+		all = append(all, sqltext.Cell{Column: "q." + q, Kind: column.Type.Kind})
 		cells = append(cells, "q."+q+" AS "+cell(i))
 		if i >= src.keys {
 			continue
@@ -94,7 +95,11 @@ func (s statements) compare(src source) (comparison, error) {
 	hash, check := s.e.keyHashes(parts)
 	c.text = "CASE WHEN NOT (" + noKey + ") THEN " + parts + " END"
 	c.hash, c.check = "CASE WHEN NOT ("+noKey+") THEN "+hash+" END", check
-	c.rows = "SELECT true AS present, " + s.d.Hash().Row(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM (\n" + sqltext.Text(src.model) + "\n) AS q"
+	from, fence := "(\n"+sqltext.Text(src.model)+"\n) AS q", s.e.words().fence
+	if fence != "" {
+		from = "(SELECT * FROM " + from + fence + ") AS q"
+	}
+	c.rows = "SELECT true AS present, " + s.d.Hash().Row(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM " + from + fence
 	return c, nil
 }
 
@@ -106,11 +111,14 @@ func (c comparison) quick(more sqltext.Text) string {
 	return string("SELECT " + checksum + ", " + more + " FROM (" + c.rows + ") AS m")
 }
 
+// ledgerSums is the checksum of rows of __ledger.
+const ledgerSums sqltext.Text = "count(*) AS keys, count(*) FILTER (WHERE acked) AS acked, coalesce(bit_xor(key_hash), 0) AS key_xor" +
+	", coalesce(bit_xor(fingerprint) FILTER (WHERE acked), 0) AS fingerprint_xor, CAST(coalesce(sum(fingerprint & 4294967295) FILTER (WHERE acked), 0) AS BIGINT) AS fingerprint_sum"
+
 // sums is the checksum of __ledger and __records, in the order of fenceSchema. more are
 // further columns about __ledger, each with a comma before it.
 func (s statements) sums(more sqltext.Text) sqltext.Text {
-	return "SELECT l.*, r.* FROM (SELECT count(*) AS keys, count(*) FILTER (WHERE acked) AS acked, coalesce(bit_xor(key_hash), 0) AS key_xor" +
-		", coalesce(bit_xor(fingerprint) FILTER (WHERE acked), 0) AS fingerprint_xor, CAST(coalesce(sum(fingerprint & 4294967295) FILTER (WHERE acked), 0) AS BIGINT) AS fingerprint_sum" + more + " FROM " + s.of("ledger") + ") AS l CROSS JOIN " +
+	return "SELECT l.*, r.* FROM (SELECT " + ledgerSums + more + " FROM " + s.of("ledger") + ") AS l CROSS JOIN " +
 		"(SELECT count(*) AS confirmed, coalesce(bit_xor(key_hash), 0) AS record_xor FROM " + s.of("records") + ") AS r"
 }
 
@@ -238,9 +246,10 @@ func (s statements) touch(runID string) string {
 // fold advances the ledger by what touch gathered. A delivered key takes over
 // fingerprint and payload (Invariant 4); any other result leaves both and notes
 // the attempt. full says that payloads are kept, isTouched(key_hash) is true for the keys that touch gathered.
-func (s statements) fold(runID string, full bool, isTouched func(x string) string) []string {
+func (s statements) fold(runID string, full bool, isTouched func(x string) string) []step {
 	ledger, records, attempts := s.of("ledger"), s.of("records"), s.of("attempts")
-	drop := func(t, which sqltext.Text) string {
+	drop := func(kind string, which sqltext.Text) string {
+		t := s.of(kind)
 		return string("DELETE FROM " + t + " USING " + touchedTable + " AS x WHERE " + which + "x.key_hash = " + t + ".key_hash AND x.key_check = " + t + ".key_check AND " + sqltext.Text(isTouched(string(t)+".key_hash")))
 	}
 	keep := func(payload sqltext.Text) sqltext.Text {
@@ -251,22 +260,21 @@ func (s statements) fold(runID string, full bool, isTouched func(x string) strin
 	}
 	const from = " FROM " + touchedTable
 	wide := from + " AS x JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = x.ordinal"
-	return []string{
-		drop(ledger, "x.done AND "),
-		string("INSERT INTO " + ledger + " SELECT x.key_hash, x.key_check, x.fingerprint, true" + from + " AS x WHERE x.done AND x.op <> 'removed'"),
-		string("UPDATE " + ledger + " SET acked = false" + from + " AS x WHERE NOT x.done AND x.known AND x.key_hash = " + ledger + ".key_hash AND x.key_check = " + ledger + ".key_check"),
-		string("INSERT INTO " + ledger + " SELECT key_hash, key_check, CAST(NULL AS BIGINT), false" + from + " WHERE NOT done AND NOT known"),
-		drop(records, "x.done AND "),
-		string("INSERT INTO " + records + " SELECT x.key_hash, x.key_check, p.key, " + keep("p.after") + ", p.after_hash, p.identifier, x.new_id, x.run_id, x.recorded_at" + wide + " WHERE x.done AND x.op <> 'removed'"),
-		drop(attempts, ""),
-		string("INSERT INTO " + attempts + " SELECT x.key_hash, x.key_check, p.key" +
+	return []step{
+		{drop("ledger", "x.done AND "), "ledger", -1},
+		{string("INSERT INTO " + ledger + " SELECT x.key_hash, x.key_check, x.fingerprint, true" + from + " AS x WHERE x.done AND x.op <> 'removed'"), "ledger", 1},
+		{string("UPDATE " + ledger + " SET acked = false" + from + " AS x WHERE NOT x.done AND x.known AND " + ledger + ".acked AND x.key_hash = " + ledger + ".key_hash AND x.key_check = " + ledger + ".key_check"), "ledger", 0},
+		{string("INSERT INTO " + ledger + " SELECT key_hash, key_check, CAST(NULL AS BIGINT), false" + from + " WHERE NOT done AND NOT known"), "ledger", 1},
+		{drop("records", "x.done AND "), "records", -1},
+		{string("INSERT INTO " + records + " SELECT x.key_hash, x.key_check, p.key, " + keep("p.after") + ", p.after_hash, p.identifier, x.new_id, x.run_id, x.recorded_at" + wide + " WHERE x.done AND x.op <> 'removed'"), "records", 1},
+		{sql: drop("attempts", "")},
+		{sql: string("INSERT INTO " + attempts + " SELECT x.key_hash, x.key_check, p.key" +
 			", CASE WHEN x.disposition = 'excluded' THEN 'excluded' WHEN x.disposition = 'in_doubt' OR (x.disposition = 'deferred' AND x.still_doubted) THEN 'in_doubt' ELSE 'failed' END" +
 			", x.still_doubted, x.op, " + keep("CASE WHEN x.op = 'removed' THEN p.before ELSE p.after END") + ", p.after_hash, x.fingerprint, p.identifier, x.new_id, p.idempotency_key" +
 			", CASE WHEN x.disposition IN ('rejected', 'in_doubt') THEN p.attempts + 1 ELSE p.attempts END, CASE WHEN x.disposition <> 'excluded' THEN coalesce(p.first_failed_at, x.recorded_at) END" +
-			", x.next_at, x.l_action, x.l_code, x.l_subject, x.l_message, x.l_hint, x.l_cluster, x.run_id, x.recorded_at" + wide + " WHERE NOT x.done"),
-		string("INSERT INTO " + s.of("log") + " SELECT x.run_id, x.ordinal, x.key_hash, x.key_check, p.key, x.op, x.disposition, " + keep("p.before") + ", " + keep("p.after") + ", p.after_hash, p.identifier, x.new_id, x.next_at" +
-			", x.l_action, x.l_code, x.l_subject, x.l_message, x.l_hint, x.l_cluster, x.recorded_at" + wide),
-		string("DROP TABLE " + touchedTable),
-		s.seal(),
+			", x.next_at, x.l_action, x.l_code, x.l_subject, x.l_message, x.l_hint, x.l_cluster, x.run_id, x.recorded_at" + wide + " WHERE NOT x.done")},
+		{sql: string("INSERT INTO " + s.of("log") + " SELECT x.run_id, x.ordinal, x.key_hash, x.key_check, p.key, x.op, x.disposition, " + keep("p.before") + ", " + keep("p.after") + ", p.after_hash, p.identifier, x.new_id, x.next_at" +
+			", x.l_action, x.l_code, x.l_subject, x.l_message, x.l_hint, x.l_cluster, x.recorded_at" + wide)},
+		{sql: string("DROP TABLE " + touchedTable)},
 	}
 }

@@ -9,17 +9,21 @@ import (
 // Hash is how an engine hashes rows, for whoever compares them by a number. The numbers of
 // two engines differ for equal rows; those of one engine are the same as long as Probe's is.
 type Hash struct {
-	// Cell is a column as Row takes it.
-	Cell func(column Text, kind tidegate.Kind) Text
 	// Row hashes cells to an int of 63 bits. NULL is a value among others, and cells do not run into each other.
-	// Equal cells give another number with another seed.
-	Row func(seed int64, cells []Text) Text
+	// Equal cells give another number with another seed. A column may stand in it more than once.
+	Row func(seed int64, cells []Cell) Text
 	// Probe is a query of one int that changes when Row does: a fixed row of each kind.
 	Probe Text
 	// Xor is the aggregate of that name over ints that are not negative; it passes over NULL.
 	Xor func(x Text) Text
 	// Low are the lower 32 bits of an int.
 	Low func(x Text) Text
+}
+
+// Cell is a column that is hashed.
+type Cell struct {
+	Column Text
+	Kind   tidegate.Kind
 }
 
 // Hash is how the engine hashes rows.
@@ -38,17 +42,27 @@ const (
 
 func number(n int64) Text { return Text(strconv.FormatInt(n, 10)) }
 
-// same is Hash.Cell where the engine hashes values as they are.
-func same(column Text, _ tidegate.Kind) Text { return column }
+// joined are cells with a separator between them, each as text has it.
+func joined(cells []Cell, sep Text, text func(c Cell) Text) Text {
+	all := make([]Text, len(cells))
+	for i, c := range cells {
+		all[i] = text(c)
+	}
+	return Join(all, sep)
+}
+
+// plain are cells as they are, for engines that hash values of any type.
+func plain(cells []Cell) Text {
+	return joined(cells, ", ", func(c Cell) Text { return c.Column })
+}
 
 // masked is Hash.Low where & is an operator.
 func masked(x Text) Text { return "(" + x + " & " + bits32 + ")" }
 
 func duckDBHash() Hash {
 	return Hash{
-		Cell: same,
-		Row: func(seed int64, cells []Text) Text {
-			return "CAST(hash(CAST(" + number(seed) + " AS BIGINT), " + Join(cells, ", ") + ") >> 1 AS BIGINT)"
+		Row: func(seed int64, cells []Cell) Text {
+			return "CAST(hash(CAST(" + number(seed) + " AS BIGINT), " + plain(cells) + ") >> 1 AS BIGINT)"
 		},
 		Probe: `SELECT (hash(1::BIGINT, 'tidegate', true, 1.5::DOUBLE, 12.34::DECIMAL(18,2), DATE '2024-02-29', TIMESTAMP '2024-02-29 12:00:00', '\x00a'::BLOB, NULL) >> 1)::BIGINT`,
 		Xor:   func(x Text) Text { return "bit_xor(" + x + ")" },
@@ -56,70 +70,15 @@ func duckDBHash() Hash {
 	}
 }
 
-func postgresHash() Hash {
-	h := Hash{Cell: postgresCell, Row: postgresRow, Xor: func(x Text) Text { return "bit_xor(" + x + ")" }, Low: masked}
-	h.Probe = probe(h, []sample{
-		{"1", tidegate.Int},
-		{"'tidegate'", tidegate.String},
-		{"true", tidegate.Bool},
-		{"1.5", tidegate.Float},
-		{"12.34", tidegate.Decimal},
-		{"DATE '2024-02-29'", tidegate.Date},
-		{"TIMESTAMPTZ '2024-02-29 12:00:00Z'", tidegate.Timestamp},
-		{"'\\x0061'::bytea", tidegate.Bytes},
-		{"NULL", tidegate.String},
-	})
-	return h
-}
-
-// sample is a cell of a probe.
-type sample struct {
-	value Text
-	kind  tidegate.Kind
-}
-
-func probe(h Hash, samples []sample) Text {
-	cells := make([]Text, len(samples))
-	for i, s := range samples {
-		cells[i] = h.Cell(s.value, s.kind)
-	}
-	return "SELECT " + h.Row(7, cells)
-}
-
-// postgresCell is the bytes of a value where the engine's own hash of its type is not one of
-// all of it: whole numbers and times are folded to 32 bits, numerics are equal whatever
-// their scale, texts may have a collation that takes different ones for equal.
-func postgresCell(col Text, kind tidegate.Kind) Text {
-	switch kind {
-	case tidegate.Int:
-		return "int8send(CAST(" + col + " AS bigint))"
-	case tidegate.Float:
-		return "float8send(CAST(" + col + " AS double precision))"
-	case tidegate.Decimal:
-		return "numeric_send(CAST(" + col + " AS numeric))"
-	case tidegate.Timestamp:
-		return "timestamptz_send(CAST(" + col + " AS timestamptz))"
-	case tidegate.Bool, tidegate.Bytes, tidegate.Date:
-		return col
-	default:
-		return "CAST(" + col + ` AS text) COLLATE "C"`
-	}
-}
-
-// postgresRow hashes the hash again: the first one adds the hashes of the cells up, and a
-// checksum of such sums would hardly see two rows that exchange a value.
-func postgresRow(seed int64, cells []Text) Text {
-	s := number(seed)
-	return "(hash_record_extended(ROW(int8send(hash_record_extended(ROW(" + Join(cells, ", ") + "), " + s + "))), " + s + ") & " + bits63 + ")"
-}
+// probe hashes a row.
+func probe(h Hash, row []Cell) Text { return "SELECT " + h.Row(7, row) }
 
 // clickHouseHash hashes the cells as one tuple written as text, in which NULL is a word
 // and texts are quoted: the hash functions themselves pass over NULL.
 func clickHouseHash() Hash {
 	return Hash{
-		Cell: same,
-		Row: func(seed int64, cells []Text) Text {
-			return "toInt64(bitShiftRight(sipHash64(" + number(seed) + ", toString(tuple(" + Join(cells, ", ") + "))), 1))"
+		Row: func(seed int64, cells []Cell) Text {
+			return "toInt64(bitShiftRight(sipHash64(" + number(seed) + ", toString(tuple(" + plain(cells) + "))), 1))"
 		},
 		Probe: `SELECT toInt64(bitShiftRight(sipHash64(7, toString(tuple(toInt64(1), 'tide\'gate', true, toFloat64(1.5), toDecimal128('12.34', 2), toDate32('2024-02-29'), toDateTime64('2024-02-29 12:00:00', 6, 'UTC'), NULL))), 1))`,
 		Xor:   func(x Text) Text { return "groupBitXor(" + x + ")" },
@@ -129,9 +88,8 @@ func clickHouseHash() Hash {
 
 func bigQueryHash() Hash {
 	return Hash{
-		Cell: same,
-		Row: func(seed int64, cells []Text) Text {
-			return "(FARM_FINGERPRINT(CONCAT('" + number(seed) + "', TO_JSON_STRING(STRUCT(" + Join(cells, ", ") + ")))) & " + bits63 + ")"
+		Row: func(seed int64, cells []Cell) Text {
+			return "(FARM_FINGERPRINT(CONCAT('" + number(seed) + "', TO_JSON_STRING(STRUCT(" + plain(cells) + ")))) & " + bits63 + ")"
 		},
 		Probe: `SELECT FARM_FINGERPRINT(CONCAT('7', TO_JSON_STRING(STRUCT(1, 'tide"gate', TRUE, 1.5, NUMERIC '12.34', DATE '2024-02-29', TIMESTAMP '2024-02-29 12:00:00+00', b'a', NULL)))) & 9223372036854775807`,
 		Xor:   func(x Text) Text { return "BIT_XOR(" + x + ")" },
@@ -143,14 +101,13 @@ func bigQueryHash() Hash {
 // the row of these numbers.
 func redshiftHash() Hash {
 	h := Hash{
-		Cell: redshiftCell,
-		Row: func(seed int64, cells []Text) Text {
-			return "(FARMFINGERPRINT64('" + number(seed) + "|' || " + Join(cells, " || ',' || ") + ") & " + bits63 + ")"
+		Row: func(seed int64, cells []Cell) Text {
+			return "(FARMFINGERPRINT64('" + number(seed) + "|' || " + joined(cells, " || ',' || ", redshiftCell) + ") & " + bits63 + ")"
 		},
 		Xor: redshiftXor,
 		Low: masked,
 	}
-	h.Probe = probe(h, []sample{
+	h.Probe = probe(h, []Cell{
 		{"1", tidegate.Int},
 		{"'tidegate'", tidegate.String},
 		{"true", tidegate.Bool},
@@ -166,9 +123,10 @@ func redshiftHash() Hash {
 
 // redshiftCell is a short text that is as good as the value: the value itself, or its hash.
 // A text of a float may lack its last digits, so its bytes are hashed.
-func redshiftCell(col Text, kind tidegate.Kind) Text {
+func redshiftCell(c Cell) Text {
 	var text Text
-	switch kind {
+	col := c.Column
+	switch c.Kind {
 	case tidegate.Bool:
 		return "CASE WHEN " + col + " THEN 't' WHEN NOT " + col + " THEN 'f' ELSE 'n' END"
 	case tidegate.Int, tidegate.Decimal:
@@ -203,9 +161,8 @@ func redshiftXor(x Text) Text {
 
 func snowflakeHash() Hash {
 	return Hash{
-		Cell: same,
-		Row: func(seed int64, cells []Text) Text {
-			return "CAST(BITAND(HASH(" + number(seed) + ", " + Join(cells, ", ") + "), " + bits63 + ") AS NUMBER(19,0))"
+		Row: func(seed int64, cells []Cell) Text {
+			return "CAST(BITAND(HASH(" + number(seed) + ", " + plain(cells) + "), " + bits63 + ") AS NUMBER(19,0))"
 		},
 		Probe: `SELECT CAST(BITAND(HASH(7, 1, 'tidegate', TRUE, CAST(1.5 AS FLOAT), CAST(12.34 AS NUMBER(18,2)), TO_DATE('2024-02-29', 'YYYY-MM-DD'), TO_TIMESTAMP_TZ('2024-02-29 12:00:00 +0000', 'YYYY-MM-DD HH24:MI:SS TZHTZM'), ` +
 			`TO_BINARY('0061', 'HEX'), PARSE_JSON('{"a":[1,null]}'), NULL), ` + bits63 + `) AS NUMBER(19,0))`,
