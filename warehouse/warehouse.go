@@ -175,7 +175,7 @@ type Recoverer interface {
 
 // TableFinder finds the tables that a query reads, from its text.
 type TableFinder interface {
-	// TablesOf returns the tables and views named in sql; names without a schema
-	// get the warehouse's default schema.
+	// TablesOf returns the tables and views named in sql, and what the views read where the engine tells;
+	// names without a schema get the warehouse's default schema.
 	TablesOf(ctx context.Context, sql string) ([]Table, error)
 }

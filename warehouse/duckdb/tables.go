@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -15,7 +16,7 @@ import (
 // TablesOf implements warehouse.TableFinder from the engine's own syntax tree.
 // (Its function duckdb_get_table_names answers "none" when a common table
 // expression is joined with USING.) Names of common table expressions are not
-// tables; a view is named itself and not what it reads.
+// tables; a view is named, and so is what it reads.
 func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
 	s, err := w.session()
 	if err != nil {
@@ -45,15 +46,84 @@ func (c *conn) tablesOf(ctx context.Context, defaultSchema, sql string) ([]wareh
 	}
 	f := tableFinder{schema: defaultSchema, seen: map[warehouse.Table]bool{}}
 	f.walk(tree, nil)
+	if err := c.belowViews(ctx, &f, defaultSchema); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(f.tables, func(a, b warehouse.Table) int {
 		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
 	})
 	return f.tables, nil
 }
 
+// belowViews adds what the views among the tables of f read, and their views in
+// turn: a load of that changes them. It ends because f takes each table once.
+func (c *conn) belowViews(ctx context.Context, f *tableFinder, defaultSchema string) error {
+	if len(f.tables) == 0 {
+		return nil
+	}
+	rows, err := c.rows(ctx, `SELECT schema_name, table_name, NULL FROM duckdb_tables() WHERE NOT internal AND NOT temporary AND database_name = current_database()
+		UNION ALL SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal AND NOT temporary AND database_name = current_database()`)
+	if err != nil {
+		return fmt.Errorf("listing views: %w", err)
+	}
+	texts := make(map[warehouse.Table]string, len(rows))
+	for _, row := range rows {
+		text, _ := row[2].(string)
+		texts[warehouse.Table{Schema: sqltext.Fold(row[0].(string)), Name: sqltext.Fold(row[1].(string))}] = text
+	}
+	for i := 0; i < len(f.tables); i++ { // it grows
+		schema := f.tables[i].Schema
+		query := viewQuery(texts[warehouse.Table{Schema: sqltext.Fold(schema), Name: sqltext.Fold(f.tables[i].Name)}])
+		if query == "" {
+			continue
+		}
+		text, err := c.parsed(ctx, query)
+		if err != nil {
+			return fmt.Errorf("reading the view %s: %w", f.tables[i], err)
+		}
+		var tree any
+		if err := json.Unmarshal([]byte(text), &tree); err != nil {
+			return fmt.Errorf("reading the parsed view %s: %w", f.tables[i], err)
+		}
+		// A name without a schema is looked for beside the view first.
+		f.beside = func(name string) string {
+			if _, there := texts[warehouse.Table{Schema: sqltext.Fold(schema), Name: sqltext.Fold(name)}]; there {
+				return schema
+			}
+			return defaultSchema
+		}
+		f.walk(tree, nil)
+	}
+	return nil
+}
+
+// viewQuery is the SELECT of a CREATE VIEW statement as the engine keeps it:
+// what follows the first AS outside of quotes and brackets.
+func viewQuery(create string) string {
+	depth, quote := 0, byte(0)
+	for i := 0; i < len(create); i++ {
+		switch ch := create[i]; {
+		case quote != 0:
+			if ch == quote {
+				quote = 0
+			}
+		case ch == '"' || ch == '\'':
+			quote = ch
+		case ch == '(':
+			depth++
+		case ch == ')':
+			depth--
+		case depth == 0 && (ch == ' ' || ch == '\n') && len(create) > i+3 && strings.EqualFold(create[i+1:i+3], "as") && (create[i+3] == ' ' || create[i+3] == '\n'):
+			return strings.TrimRight(create[i+4:], "; \n")
+		}
+	}
+	return ""
+}
+
 // tableFinder collects the tables of a syntax tree, each once.
 type tableFinder struct {
-	schema string // of names without one
+	schema string                   // of names without one
+	beside func(name string) string // instead of schema; nil: none
 	seen   map[warehouse.Table]bool
 	tables []warehouse.Table
 }
@@ -119,7 +189,10 @@ func (f *tableFinder) add(n map[string]any, ctes map[string]bool) {
 	if schema == "" && ctes[sqltext.Fold(name)] {
 		return
 	}
-	if schema == "" {
+	switch {
+	case schema == "" && f.beside != nil:
+		schema = f.beside(name)
+	case schema == "":
 		schema = f.schema
 	}
 	t := warehouse.Table{Schema: schema, Name: name}
