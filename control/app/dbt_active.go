@@ -191,6 +191,24 @@ func (a *active) exposed(name string) []dbt.Exposed {
 	return out
 }
 
+// unresolved says why a model still names a dbt model: those that could be resolved are tables since
+// the project became active.
+func (a *active) unresolved(_ context.Context, def tidegate.Model) (tidegate.Model, error) {
+	ref := a.dbt[def.Name]
+	switch {
+	case ref.fault != nil:
+		return def, ref.fault
+	case ref.model != nil:
+		if err := ref.model.Readable(); err != nil {
+			return def, err
+		}
+	}
+	return def, &tidegate.Fault{
+		Action: tidegate.Halt, Code: "model.invalid", Subject: "model " + def.Name, Message: fmt.Sprintf("it names the dbt model %q, and there is no dbt project", def.Dbt),
+		Hint: "tell where dbt writes its artefacts in tidegate.yaml: dbt: [{target: PATH}]",
+	}
+}
+
 // adminURL is where a sync's status can be read. An address of every interface
 // is none that a browser could open.
 func adminURL(p *project.Project, sync string) string {

@@ -42,7 +42,7 @@ func (h *Hub) compileModel(ctx context.Context, a *active, name string, joins []
 	if err != nil {
 		return nil, err
 	}
-	m, err := model.Catalog{Models: a.models, File: h.files.Table}.Compile(ctx, wh, name, joins...)
+	m, err := model.Catalog{Models: a.models, Dbt: a.unresolved, File: h.files.Table}.Compile(ctx, wh, name, joins...)
 	if err != nil {
 		return nil, fmt.Errorf("compiling model %s: %w", name, err)
 	}

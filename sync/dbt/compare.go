@@ -155,6 +155,9 @@ func (c *comparison) columns() error {
 			return err
 		}
 	}
+	if c.before != nil && now.From == "manifest" && !now.Complete && len(now.List) > 0 && c.model.Checksum != c.before.Checksum && c.before.Checksum != "" {
+		c.add(false, "dbt.columns_declared", "", "its SQL changes, and of its columns only what the YAML declares is known", "run `dbt docs generate` on both sides, or let --prove ask the warehouse")
+	}
 	key := c.use.PrimaryKey
 	if len(key) == 0 {
 		key = c.model.PrimaryKey
@@ -203,26 +206,26 @@ func (c *comparison) key() error {
 		c.add(true, "dbt.key_changed", "", fmt.Sprintf("its key changes from (%s) to (%s): every record would be a new one", strings.Join(c.before.PrimaryKey, ", "), strings.Join(key, ", ")),
 			"name the old key as primary_key of the model, or resync on purpose")
 	}
-	proven := len(c.model.PrimaryKey) > 0 && (!chosen || covers(key, c.model.PrimaryKey))
-	if proven {
-		return nil
-	}
 	wanted := key
 	if len(wanted) == 0 && c.before != nil {
 		wanted = c.before.PrimaryKey
 	}
+	// Tests prove what they looked at; those of the change have not run yet.
+	unique := false
 	if c.now.Unique != nil && len(wanted) > 0 {
 		ok, known, err := c.now.Unique(c.model, wanted)
 		if err != nil {
 			return err
 		}
-		if known && ok && chosen {
-			return nil
-		}
 		if known && !ok {
 			c.add(true, "dbt.key_not_unique", "", fmt.Sprintf("(%s) does not identify a row: a key is NULL or stands twice", strings.Join(wanted, ", ")), "mend the model, or choose another key")
 			return nil
 		}
+		unique = known
+	}
+	tested := len(c.model.PrimaryKey) > 0 && (!chosen || covers(key, c.model.PrimaryKey))
+	if tested || unique && chosen {
+		return nil
 	}
 	had := c.before != nil && len(c.before.PrimaryKey) > 0 && (!chosen || covers(key, c.before.PrimaryKey))
 	switch {

@@ -54,6 +54,8 @@ type Model struct {
 	// Compiled is the compiled SELECT; read only with Options.Code.
 	Compiled string
 	Contract bool // the columns are enforced
+	// Checksum is of the model's file; empty when the manifest does not say.
+	Checksum string
 }
 
 // Column is one column of a model as it is declared or catalogued.

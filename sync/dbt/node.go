@@ -122,6 +122,10 @@ type node struct {
 		Email text `json:"email"`
 	}] `json:"owner"`
 
+	Checksum loose[struct {
+		Of text `json:"checksum"`
+	}] `json:"checksum"`
+
 	Owner  Owner           `json:"-"`
 	config loose[settings] // of Config
 }
@@ -179,7 +183,7 @@ func (n *node) model(id string, o Options) *Model {
 		Database: string(n.Database), Schema: string(n.Schema), Alias: cmp.Or(string(n.Alias), string(n.Name)), Relation: string(n.Relation),
 		Path: string(n.Path), FQN: n.FQN, Tags: merged(n.Tags, c.Tags), Group: string(cmp.Or(n.Group, c.Group)), Access: string(cmp.Or(n.Access, c.Access)),
 		Materialized: string(c.Materialized), Description: string(n.Description), Config: scalars(n.Config), Parents: n.DependsOn.Nodes,
-		Contract: c.Contract.v.Enforced == "true",
+		Contract: c.Contract.v.Enforced == "true", Checksum: string(n.Checksum.v.Of),
 	}
 	if o.Code {
 		m.Compiled = string(n.Compiled)
