@@ -505,4 +505,6 @@ type AlertEmail struct {
 type AlertPagerDuty struct {
 	// RoutingKey is the integration key of a service; a reference.
 	RoutingKey string `json:"routing_key" secret:"true"`
+	// URL is the address of the Events API: that of PagerDuty's US region when empty, in the EU https://events.eu.pagerduty.com/v2/enqueue.
+	URL string `json:"url,omitempty" format:"uri"`
 }

@@ -64,6 +64,10 @@ type Counts struct {
 	Deferred  int64 `json:"deferred"` // to be tried again by a later run
 	Held      int64 `json:"held"`     // waiting for an approval
 	Excluded  int64 `json:"excluded"` // not an operation of the sync's mode
+
+	// Waiting are records that earlier runs left behind and whose next try was not due: no
+	// changes of this run, and what keeps the destination from being as the model says.
+	Waiting int64 `json:"waiting,omitempty"`
 }
 
 // Check returns an error when the rows read or the changes found are not all

@@ -77,8 +77,6 @@ type Options struct {
 	States States
 	// History returns finished runs of a sync, newest first.
 	History func(ctx context.Context, sync string, n int) ([]tidegate.Run, error)
-	// Waiting says whether records of a sync that failed wait for another try; nil: nobody knows.
-	Waiting func(ctx context.Context, sync string) (bool, error)
 	// Standing tells how every sync stands; it must not block.
 	Standing func() []Standing
 	// Tell sends a notice through the alert's channel.
@@ -266,33 +264,16 @@ func (e *Engine) judge(ctx context.Context, alerts []tidegate.Alert, run tidegat
 	if err != nil {
 		return fmt.Errorf("reading earlier runs of sync %s: %w", run.Sync, err)
 	}
-	waiting, err := e.waiting(ctx, run)
-	if err != nil {
-		return err
-	}
 	var errs []error
 	for _, a := range alerts {
 		for _, v := range judge(a, run, history) {
-			if v.condition == Partial && !v.holds && waiting {
+			if v.condition == Partial && !v.holds && run.Counts.Waiting > 0 {
 				continue // what the earlier run left behind was not tried by this one
 			}
 			errs = append(errs, e.apply(ctx, a, run.Sync, run.ID, v))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// waiting says whether a run that left nothing behind may say nothing of what earlier ones did,
-// because that waits for another try. It asks only where it matters.
-func (e *Engine) waiting(ctx context.Context, run tidegate.Run) (bool, error) {
-	if e.o.Waiting == nil || run.State != tidegate.RunSucceeded || !slices.ContainsFunc(e.List(), func(s State) bool { return s.Sync == run.Sync && s.Condition == Partial && s.Raised }) {
-		return false, nil
-	}
-	waiting, err := e.o.Waiting(ctx, run.Sync)
-	if err != nil {
-		return false, fmt.Errorf("looking what waits of sync %s: %w", run.Sync, err)
-	}
-	return waiting, nil
 }
 
 // idle says whether a run had nothing to do.

@@ -72,7 +72,6 @@ type bed struct {
 	told     []string // "ALERT +sync/condition -sync/condition"
 	refuse   error
 	runs     int
-	waiting  bool
 }
 
 func newBed(alerts ...tidegate.Alert) *bed {
@@ -85,11 +84,6 @@ func (b *bed) newEngine(alerts ...tidegate.Alert) *Engine {
 	e := New(Options{
 		States: b.memory, Hub: "hub", Now: time.Now, Random: func() float64 { return 1 },
 		History: func(context.Context, string, int) ([]tidegate.Run, error) { return b.history, nil },
-		Waiting: func(context.Context, string) (bool, error) {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			return b.waiting, nil
-		},
 		Standing: func() []Standing {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -210,14 +204,8 @@ func TestARunThatTriedNothingEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(tidegate.Alert{Name: "ops"})
 		left := tidegate.Run{ID: "run_1", Sync: "a", State: tidegate.RunPartial, Counts: tidegate.Counts{Read: 3, Unchanged: 2, Changed: 1, Deferred: 1}}
-		nothing := tidegate.Run{ID: "run_2", Sync: "a", State: tidegate.RunSucceeded, Counts: tidegate.Counts{Read: 3, Unchanged: 3}}
-		waits := func(yes bool) {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.waiting = yes
-		}
+		nothing := tidegate.Run{ID: "run_2", Sync: "a", State: tidegate.RunSucceeded, Counts: tidegate.Counts{Read: 3, Unchanged: 3, Waiting: 1}}
 		b.play(t, func() {
-			waits(true)
 			b.engine.Ended(left)
 			b.engine.Ended(nothing) // before the engine looked
 			synctest.Wait()
@@ -228,7 +216,7 @@ func TestARunThatTriedNothingEndsNothing(t *testing.T) {
 				synctest.Wait()
 			}
 			b.want(t, "ops +a/partial")
-			waits(false)
+			nothing.Counts.Waiting = 0
 			b.engine.Ended(nothing)
 			pass(time.Minute)
 			b.want(t, "ops +a/partial", "ops -a/partial")

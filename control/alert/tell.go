@@ -2,6 +2,7 @@ package alert
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -21,7 +22,7 @@ import (
 	"github.com/tidegate/tidegate/internal/egress"
 )
 
-// pagerDutyURL is the Events API v2 (developer.pagerduty.com, verified 2026-11-21).
+// pagerDutyURL is the Events API v2 of the US region (developer.pagerduty.com, verified 2026-11-21).
 const pagerDutyURL = "https://events.pagerduty.com/v2/enqueue"
 
 // SignatureHeader carries `t=SECONDS,v1=HEX`: the HMAC-SHA256, by the alert's
@@ -40,8 +41,7 @@ type Channels struct {
 	// RootCAs are whose certificates of mail servers are believed; the machine's when nil.
 	RootCAs *x509.CertPool
 
-	pagerDutyURL string // another address of PagerDuty's API, for tests
-	tlsFirst     bool   // every mail server is taken for one of smtpsPort, for tests
+	tlsFirst bool // every mail server is taken for one of smtpsPort, for tests
 }
 
 // Tell sends n through the channel of a. It blocks until the channel has taken
@@ -95,10 +95,7 @@ func (c *Channels) webhook(ctx context.Context, w tidegate.AlertWebhook, n Notic
 
 // pagerDuty sends one event per condition, because each is an incident of its own.
 func (c *Channels) pagerDuty(ctx context.Context, p tidegate.AlertPagerDuty, n Notice) error {
-	url := c.pagerDutyURL
-	if url == "" {
-		url = pagerDutyURL
-	}
+	url := cmp.Or(p.URL, pagerDutyURL)
 	send := func(s State, action string) error {
 		return c.post(ctx, url, map[string]any{
 			"routing_key": p.RoutingKey, "event_action": action,

@@ -60,7 +60,7 @@ func channels(in *inbox) *Channels {
 		},
 	}
 	if in != nil {
-		c.HTTP, c.pagerDutyURL = in.Client(), in.URL
+		c.HTTP = in.Client()
 	}
 	return c
 }
@@ -112,7 +112,7 @@ func TestPagerDutyOpensAndClosesOneIncident(t *testing.T) {
 	t.Parallel()
 	in := newInbox(t)
 	in.status = http.StatusAccepted
-	c, a := channels(in), tidegate.Alert{Name: "ops", PagerDuty: &tidegate.AlertPagerDuty{RoutingKey: "${env:PD}"}}
+	c, a := channels(in), tidegate.Alert{Name: "ops", PagerDuty: &tidegate.AlertPagerDuty{RoutingKey: "${env:PD}", URL: in.URL}}
 	n := notice()
 	if err := c.Tell(t.Context(), a, n); err != nil {
 		t.Fatal(err)

@@ -312,7 +312,7 @@ func (s *server) listSyncLog(ctx context.Context, in *struct {
 	SyncAddress
 	Run         string    `query:"run" doc:"Only results of this run."`
 	Key         string    `query:"key" doc:"Only results of this key, as JSON: [7]."`
-	Disposition string    `query:"disposition" enum:"delivered,rejected,in_doubt,deferred,excluded" doc:"Only these."`
+	Disposition string    `query:"disposition" enum:"delivered,rejected,in_doubt,deferred,excluded,skipped" doc:"Only these."`
 	Before      time.Time `query:"before" doc:"Only results recorded before this time: the next page."`
 	Limit       int       `query:"limit" default:"100" minimum:"1" maximum:"10000"`
 },

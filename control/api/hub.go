@@ -255,6 +255,8 @@ type SyncStatus struct {
 	LedgerRows int64 `json:"ledger_rows"`
 	// Pending is how many records failed or are in doubt.
 	Pending int64 `json:"pending"`
+	// Parked is how many of them wait for their row to change, or for somebody to try them again.
+	Parked int64 `json:"parked,omitempty"`
 	// LateSince is when the last success became older than the sync's freshness allows.
 	LateSince time.Time `json:"late_since,omitzero"`
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -12,8 +11,6 @@ import (
 	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/internal/egress"
-	"github.com/tidegate/tidegate/sync/ledger"
-	"github.com/tidegate/tidegate/warehouse"
 )
 
 // openAlerts builds what tells people. Alerts go where the project's
@@ -28,27 +25,11 @@ func (h *Hub) openAlerts() {
 		History: func(ctx context.Context, sync string, n int) ([]tidegate.Run, error) {
 			return h.runs.ListRuns(ctx, tidegate.DefaultWorkspace, sync, "", n)
 		},
-		Waiting:  h.waiting,
 		Standing: h.standing,
 		Tell: func(ctx context.Context, a tidegate.Alert, n alert.Notice) error {
 			return h.channels(ctx).Tell(ctx, a, n)
 		},
 	})
-}
-
-// waitingLooked is how many failed records are looked at for one that is tried again by itself.
-const waitingLooked = 1000
-
-// waiting says whether records of a sync that failed are tried again by themselves. Parked ones are not.
-func (h *Hub) waiting(ctx context.Context, sync string) (bool, error) {
-	if _, ok := h.active.Load().syncs[sync]; !ok { // a forward, a source
-		return false, nil
-	}
-	list, err := h.Rejections(ctx, sync, waitingLooked)
-	if errors.Is(err, warehouse.ErrYielded) {
-		return true, nil // not known now: nothing is called over
-	}
-	return slices.ContainsFunc(list, func(r ledger.Rejection) bool { return !r.NextAttempt.IsZero() }), err
 }
 
 // channels are made anew for each message: they are few, and the project that

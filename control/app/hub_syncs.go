@@ -1,8 +1,10 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,7 +56,7 @@ func (h *Hub) openSyncs(p *project.Project) error {
 		return fmt.Errorf("building the runner: %w", err)
 	}
 	h.connections.learn(h.runner.Allow)
-	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, LastSuccess: h.lastSuccess, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
+	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, LastSuccess: h.lastSuccess, LastComplete: h.lastComplete, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
 	return nil
 }
 
@@ -201,6 +203,10 @@ func (h *Hub) lastSuccess(ctx context.Context, name string) (time.Time, error) {
 	return h.runs.LastSuccess(ctx, tidegate.DefaultWorkspace, name)
 }
 
+func (h *Hub) lastComplete(ctx context.Context, name string) (time.Time, error) {
+	return h.runs.LastComplete(ctx, tidegate.DefaultWorkspace, name)
+}
+
 func (h *Hub) tablesOf(ctx context.Context, name string) ([]warehouse.Table, error) {
 	a := h.active.Load()
 	if ref := a.dbt[a.syncs[name].Model]; ref.fault != nil {
@@ -335,7 +341,7 @@ func (h *Hub) ledgerSize(ctx context.Context, name string, out *api.SyncStatus) 
 	} else if err != nil {
 		return fmt.Errorf("counting the ledger of sync %s: %w", name, err)
 	}
-	out.LedgerRows, out.Pending = size.Confirmed, size.Pending
+	out.LedgerRows, out.Pending, out.Parked = size.Confirmed, size.Pending, size.Parked
 	return nil
 }
 
@@ -467,9 +473,28 @@ func (h *Hub) Run(ctx context.Context, runID string) (tidegate.Run, error) {
 	return run, nil
 }
 
-// Runs lists a sync's runs, newest first.
+// Runs lists a sync's runs, newest first, also those of a sync that is no more.
 func (h *Hub) Runs(ctx context.Context, name, before string, limit int) ([]tidegate.Run, error) {
-	return h.runs.ListRuns(ctx, tidegate.DefaultWorkspace, name, before, limit)
+	list, err := h.runs.ListRuns(ctx, tidegate.DefaultWorkspace, name, before, limit)
+	if _, ok := h.active.Load().syncs[name]; !ok && err == nil && len(list) == 0 && before == "" {
+		return nil, noSync(name)
+	}
+	return list, err
+}
+
+// keyOf reads a key as people write it: a JSON array.
+func keyOf(text string) (tidegate.Key, error) {
+	if text == "" {
+		return "", nil
+	}
+	var out bytes.Buffer
+	if text[0] != '[' || json.Compact(&out, []byte(text)) != nil {
+		return "", &tidegate.Fault{
+			Action: tidegate.Halt, Code: "key.invalid", Subject: "key " + text, Message: "a key is a JSON array of the values of the primary key",
+			Hint: `write [7], or ["7"] where the column is a text`,
+		}
+	}
+	return tidegate.Key(out.String()), nil
 }
 
 // Rejections lists records that the destination does not hold as it should.
@@ -503,6 +528,9 @@ func (h *Hub) RetryRejections(ctx context.Context, name, cluster string, key tid
 	}
 	led, err := h.ledger(ctx, name)
 	if err != nil {
+		return 0, err
+	}
+	if key, err = keyOf(string(key)); err != nil {
 		return 0, err
 	}
 	var n int64

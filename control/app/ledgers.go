@@ -185,5 +185,8 @@ func (h *Hub) SyncLog(ctx context.Context, name string, f ledger.LogFilter) ([]l
 	if err != nil {
 		return nil, err
 	}
+	if f.Key, err = keyOf(string(f.Key)); err != nil {
+		return nil, err
+	}
 	return led.Log(ctx, f)
 }

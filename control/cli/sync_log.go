@@ -13,6 +13,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/sync/ledger"
+	"github.com/tidegate/tidegate/sync/runner"
 )
 
 func (c *command) syncLog() *cobra.Command {
@@ -43,19 +44,24 @@ func (c *command) syncLog() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.RunID, "run", "", "only results of this run")
 	cmd.Flags().StringVar(&key, "key", "", "only results of this key, as JSON: '[7]'")
-	cmd.Flags().StringVar(&f.Disposition, "disposition", "", "only delivered, rejected, in_doubt, deferred or excluded ones")
+	cmd.Flags().StringVar(&f.Disposition, "disposition", "", "only delivered, rejected, in_doubt, deferred, excluded or skipped ones")
 	cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most so many")
 	return cmd
 }
 
-// fieldsThatDiffer is a few of the changed fields: `age 1 → 2`.
+// fieldsThatDiffer is a few of the changed fields: `age 1 → 2`. Those that a policy kept from
+// being written are not among them: the reason beside them names them.
 func fieldsThatDiffer(e ledger.LogEntry) string {
+	var left []string
+	if e.Fault != nil && e.Fault.Code == runner.FieldKept {
+		left = strings.Split(e.Fault.Subject, ", ")
+	}
 	names := slices.AppendSeq(slices.Collect(maps.Keys(e.Before)), maps.Keys(e.After))
 	slices.Sort(names)
 	var parts []string
 	for _, name := range slices.Compact(names) {
 		before, after := valueText(e.Before[name]), valueText(e.After[name])
-		if before == after {
+		if before == after || slices.Contains(left, name) {
 			continue
 		}
 		if len(parts) == 3 {

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/sync/runner"
 )
 
@@ -72,18 +74,45 @@ func (c *command) syncRevert() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.follow(ctx, client, run, async)
+			return c.followRevert(ctx, client, run, async)
 		}),
 	}
 	cmd.Flags().BoolVar(&async, "async", false, "do not wait")
 	return cmd
 }
 
+// followRevert is follow, and tells what the revert has left alone once it has ended.
+func (c *command) followRevert(ctx context.Context, client *api.Client, run tidegate.Run, async bool) error {
+	if async {
+		return c.showRun(run, false)
+	}
+	run, err := c.await(ctx, client, run)
+	if err != nil {
+		return err
+	}
+	if run.State.Finished() && !c.json {
+		const few = 10
+		left, err := client.SyncLog(ctx, run.Sync, ledger.LogFilter{RunID: run.ID, Disposition: "skipped", Limit: few + 1})
+		if err != nil {
+			return err
+		}
+		keys := make([]string, min(len(left), few))
+		for i := range keys {
+			keys[i] = oneLine(string(left[i].Key))
+		}
+		if len(left) > 0 {
+			c.say("Left alone, because something else was confirmed since or is in doubt: %s%s; `tidegate sync log %s --run %s --disposition skipped` lists them.",
+				strings.Join(keys, " "), map[bool]string{true: " …"}[len(left) > few], run.Sync, run.ID)
+		}
+	}
+	return c.showRun(run, true)
+}
+
 func (c *command) syncDrift() *cobra.Command {
 	var opts runner.DriftOptions
 	cmd := &cobra.Command{
 		Use: "drift NAME", Short: "Compare what the destination holds with what it confirmed", Args: cobra.ExactArgs(1),
-		Long: "Drift reads confirmed records back and shows, field by field, what the model says, what the destination confirmed and what it holds now. The exit code is 3 when something drifted. With --restore a run writes the confirmed values again.",
+		Long: "Drift reads confirmed records back and shows, field by field, what the model says, what the destination confirmed and what it holds now. The exit code is 4 when something drifted. With --restore a run writes the confirmed values again.",
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 			report, err := client.Drift(ctx, args[0], opts)
 			if err != nil {

@@ -80,6 +80,9 @@ func (c *command) showSync(s api.SyncStatus) error {
 		{"confirmed", plural(s.LedgerRows, "record")},
 		{"pending", plural(s.Pending, "record")},
 	}
+	if s.Parked > 0 {
+		rows = append(rows, []string{"parked", fmt.Sprintf("%d of them wait for their rows to change, or for `tidegate sync retry %s`", s.Parked, s.Name)})
+	}
 	if !s.NextRun.IsZero() {
 		rows = append(rows, []string{"next run", s.NextRun.UTC().Format(time.RFC3339)})
 	}
@@ -150,6 +153,9 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 	}
 	c.say("%d read: %d unchanged, %d added, %d changed, %d removed%s.", s.Read, s.Unchanged, s.Added, s.Changed, s.Removed,
 		further(s.BadKeys, "with bad keys", s.BadRows, "that cannot be mapped", s.Retries, "tried again"))
+	if s.Baselined > 0 {
+		c.say("%s of these were never sent: they are taken for confirmed (first_run: baseline).", plural(s.Baselined, "unchanged row"))
+	}
 	if p.Excluded > 0 {
 		c.say("The sync's mode leaves %s of these alone.", plural(p.Excluded, "change"))
 	}
@@ -226,7 +232,6 @@ func (c *command) await(ctx context.Context, client *api.Client, run tidegate.Ru
 	return run, nil
 }
 
-// showRun prints a run; judge turns its end into the exit code.
 // further lists the counts that are not zero, each followed by its word.
 func further(pairs ...any) string {
 	var b strings.Builder
@@ -238,6 +243,7 @@ func further(pairs ...any) string {
 	return b.String()
 }
 
+// showRun prints a run; judge turns its end into the exit code.
 func (c *command) showRun(run tidegate.Run, judge bool) error {
 	if c.json {
 		if err := c.printJSON(run); err != nil {
@@ -246,7 +252,7 @@ func (c *command) showRun(run tidegate.Run, judge bool) error {
 	} else {
 		n := run.Counts
 		c.say("%s %s: %d read, %d added, %d changed, %d removed; %d delivered%s.", run.ID, run.State, n.Read, n.Added, n.Changed, n.Removed, n.Delivered,
-			further(n.Rejected, "rejected", n.InDoubt, "in doubt", n.Deferred, "deferred", n.Held, "held", n.Excluded, "excluded", n.BadKeys, "with bad keys"))
+			further(n.Rejected, "rejected", n.InDoubt, "in doubt", n.Deferred, "deferred", n.Held, "held", n.Excluded, "excluded", n.BadKeys, "with bad keys", n.Waiting, "of earlier runs waiting for another try"))
 		if f := run.Fault; f != nil && run.State != tidegate.RunRunning { // what held it is past
 			c.say("  %s: %s", strings.TrimSpace(f.Code+" "+f.Subject), f.Message)
 			if f.Hint != "" {
@@ -289,8 +295,8 @@ func (c *command) syncRuns() *cobra.Command {
 					why = r.Fault.Code + ": " + r.Fault.Message
 				}
 				n := r.Counts
-				if why == "" && n.BadKeys > 0 {
-					why = plural(n.BadKeys, "row") + " with bad keys: tidegate sync rejections " + r.Sync
+				if why == "" && r.State.Finished() {
+					why = leftBehind(r)
 				}
 				rows[i] = []string{
 					r.ID, r.CreatedAt.UTC().Format(time.DateTime), r.Trigger, string(r.State), fmt.Sprint(n.Read), fmt.Sprint(n.Added), fmt.Sprint(n.Changed), fmt.Sprint(n.Removed),
@@ -302,6 +308,22 @@ func (c *command) syncRuns() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
 	return cmd
+}
+
+// leftBehind says what a run without a fault did not deliver.
+func leftBehind(r tidegate.Run) string {
+	n := r.Counts
+	switch left := n.Rejected + n.InDoubt + n.Deferred; {
+	case r.State == tidegate.RunCanceled && left > 0:
+		return plural(left, "record") + " left to the next run"
+	case left > 0:
+		return plural(left, "record") + " left behind: tidegate sync rejections " + r.Sync + " --causes"
+	case n.BadKeys > 0:
+		return plural(n.BadKeys, "row") + " with bad keys: tidegate sync rejections " + r.Sync
+	case n.Waiting > 0:
+		return plural(n.Waiting, "record") + " of earlier runs waiting for another try"
+	}
+	return ""
 }
 
 func (c *command) syncRejections() *cobra.Command {
@@ -417,14 +439,23 @@ func (c *command) syncApprove() *cobra.Command {
 }
 
 func (c *command) syncCancel() *cobra.Command {
-	return &cobra.Command{
+	var async bool
+	cmd := &cobra.Command{
 		Use: "cancel RUN", Short: "Stop a run; what was not sent stays to be sent", Args: cobra.ExactArgs(1),
+		Long: "Cancel stops a run and waits for its end, which comes when the calls that are under way were answered. What was not sent is sent by the next run.",
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 			run, err := client.Cancel(ctx, args[0])
 			if err != nil {
 				return err
 			}
+			if !async {
+				if run, err = c.await(ctx, client, run); err != nil {
+					return err
+				}
+			}
 			return c.showRun(run, false)
 		}),
 	}
+	cmd.Flags().BoolVar(&async, "async", false, "do not wait")
+	return cmd
 }

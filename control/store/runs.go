@@ -105,12 +105,22 @@ func (s *Store) LastSuccess(ctx context.Context, workspace, sync string) (time.T
 	return fromNullMicros(ended), s.classify("reading runs from", err)
 }
 
+// LastComplete is LastSuccess of the runs after which nothing of earlier ones waited for another try.
+func (s *Store) LastComplete(ctx context.Context, workspace, sync string) (time.Time, error) {
+	var ended sql.NullInt64
+	err := s.read.QueryRowContext(ctx, "SELECT max(ended_at) FROM runs WHERE workspace = ? AND sync = ? AND "+complete, workspace, sync).Scan(&ended)
+	return fromNullMicros(ended), s.classify("reading runs from", err)
+}
+
+const complete = "state = 'succeeded' AND coalesce(json_extract(counts, '$.waiting'), 0) = 0"
+
 // PruneRuns deletes runs that ended before the given time, except the newest
-// finished and the newest successful run of each sync, and returns how many.
+// finished, successful and complete run of each sync, and returns how many.
 func (s *Store) PruneRuns(ctx context.Context, workspace string, before time.Time) (int64, error) {
 	res, err := s.write.ExecContext(ctx, `DELETE FROM runs WHERE workspace = ?1 AND ended_at < ?2 AND id NOT IN
 		(SELECT max(id) FROM runs WHERE workspace = ?1 AND ended_at IS NOT NULL GROUP BY sync
-		UNION SELECT max(id) FROM runs WHERE workspace = ?1 AND state = 'succeeded' GROUP BY sync)`, workspace, micros(before))
+		UNION SELECT max(id) FROM runs WHERE workspace = ?1 AND state = 'succeeded' GROUP BY sync
+		UNION SELECT max(id) FROM runs WHERE workspace = ?1 AND `+complete+` GROUP BY sync)`, workspace, micros(before))
 	if err != nil {
 		return 0, s.classify("pruning runs in", err)
 	}

@@ -118,6 +118,36 @@ func TestListingRuns(t *testing.T) {
 	}
 }
 
+// TestLastComplete: a success during which records wait for another try is none that made the
+// destination as the model says, and pruning keeps the run that did.
+func TestLastComplete(t *testing.T) {
+	t.Parallel()
+	s, c := freshStore(t)
+	ctx := t.Context()
+	var ends []time.Time
+	for i, waiting := range []int64{0, 0, 2, 3} {
+		c.advance(time.Minute)
+		now := c.now()
+		ends = append(ends, now)
+		run := tidegate.Run{ID: fmt.Sprintf("run_%d", i), Workspace: "default", Sync: "crm", Trigger: "manual", State: tidegate.RunSucceeded, CreatedAt: now, EndedAt: now, Counts: tidegate.Counts{Waiting: waiting}}
+		if err := s.CreateRun(ctx, run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.advance(time.Hour)
+	for range 2 {
+		if at, err := s.LastComplete(ctx, "default", "crm"); err != nil || !at.Equal(ends[1]) {
+			t.Errorf("complete at %v, %v; want %v", at, err, ends[1])
+		}
+		if at, err := s.LastSuccess(ctx, "default", "crm"); err != nil || !at.Equal(ends[3]) {
+			t.Errorf("success at %v, %v; want %v", at, err, ends[3])
+		}
+		if n, err := s.PruneRuns(ctx, "default", c.now()); err != nil || n > 2 {
+			t.Fatalf("pruned %d, %v", n, err)
+		}
+	}
+}
+
 func TestLeaseEpochsOnlyGrow(t *testing.T) {
 	t.Parallel()
 	s, c := freshStore(t)

@@ -161,11 +161,11 @@ func TestOutcomes(t *testing.T) {
 		},
 		{
 			name: "rejected with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.Rejected, soon(w)) },
-			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed",
+			second: Summary{Read: 3, Unchanged: 3, Waiting: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "failed",
 		},
 		{
 			name: "in doubt with backoff", outcome: func(w *world) func(Planned) *Result { return outcome(destinations.InDoubt, soon(w)) },
-			second: Summary{Read: 3, Unchanged: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "in_doubt",
+			second: Summary{Read: 3, Unchanged: 3, Waiting: 3}, third: Summary{Read: 3, Added: 3, Retries: 3}, state: "in_doubt",
 		},
 		{
 			name: "deferred", outcome: func(*world) func(Planned) *Result { return outcome(destinations.Deferred, time.Time{}) },

@@ -37,6 +37,9 @@ func (m *mapper) next(ctx context.Context, into *planRow) error {
 			v = verdict{house: opBaseline}
 		}
 		if v.op == "" && v.house == "" {
+			if c.next.After(m.w.now) {
+				m.w.sum.Waiting++
+			}
 			continue
 		}
 		m.plan(&c, v, into)

@@ -55,13 +55,15 @@ const (
 	stateBadKey   = "bad_key"
 )
 
-// Operations of __plan that are not changes: the ledger's own housekeeping, and
-// the keys that a revert leaves alone.
+// dispositionSkipped is, in the change log, what a revert left alone.
+const dispositionSkipped = "skipped"
+
+// Operations of __plan that are not changes: the ledger's own housekeeping. A
+// change beside it, of no ordinal, is one that a revert leaves alone.
 const (
 	opSame     = "same"     // the payload is as confirmed although fingerprint or state said otherwise
 	opForget   = "forget"   // nothing that the destination holds is this key's any more
 	opBaseline = "baseline" // taken for confirmed without being sent
-	opSkipped  = "skipped"
 )
 
 func column(name string, kind tidegate.Kind) tidegate.Column {

@@ -37,7 +37,7 @@ func TestARemovalWaitsForADoubt(t *testing.T) {
 			}))
 			w.finish(id)
 			id, s = w.plan()
-			want(t, s, Summary{Read: 2, Unchanged: 2, LedgerRows: 2})
+			want(t, s, Summary{Read: 2, Unchanged: 2, Waiting: 1, LedgerRows: 2})
 			w.finish(id)
 			w.now = w.now.Add(2 * time.Hour)
 			id, s = w.plan()

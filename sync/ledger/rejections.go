@@ -14,13 +14,14 @@ import (
 type Size struct {
 	Confirmed int64 `json:"confirmed"` // keys of which the destination confirmed a payload
 	Pending   int64 `json:"pending"`   // keys that failed or are in doubt
+	Parked    int64 `json:"parked"`    // of Pending, those without a next attempt
 }
 
 // Size counts the ledger as it was after the last finished run.
 func (l *Ledger) Size(ctx context.Context) (Size, error) {
 	var s Size
 	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return one(ctx, tx, string("SELECT (SELECT count(*) FROM "+l.sql.of("records")+"), (SELECT count(*) FROM "+l.sql.of("attempts")+" WHERE state IN ('failed', 'in_doubt'))"), nil, &s.Confirmed, &s.Pending)
+		return one(ctx, tx, string("SELECT (SELECT count(*) FROM "+l.sql.of("records")+"), count(*), count(*) FILTER (WHERE next_attempt_at IS NULL) FROM "+l.sql.of("attempts")+" WHERE state IN ('failed', 'in_doubt')"), nil, &s.Confirmed, &s.Pending, &s.Parked)
 	})
 	if err != nil {
 		return Size{}, fmt.Errorf("counting the ledger of sync %q: %w", l.sync, err)

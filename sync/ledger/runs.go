@@ -289,7 +289,7 @@ func (l *Ledger) Progress(ctx context.Context, runID string) (Progress, error) {
 // counts joins what a plan found with the results recorded so far.
 func (l *Ledger) counts(ctx context.Context, tx warehouse.Tx, s storedPlan) (tidegate.Counts, error) {
 	m := s.summary
-	c := tidegate.Counts{Read: m.Read, Unchanged: m.Unchanged, Added: m.Added, Changed: m.Changed, Removed: m.Removed, BadKeys: m.BadKeys}
+	c := tidegate.Counts{Read: m.Read, Unchanged: m.Unchanged, Added: m.Added, Changed: m.Changed, Removed: m.Removed, BadKeys: m.BadKeys, Waiting: m.Waiting}
 	err := warehouse.Each(ctx, tx, string("SELECT disposition, count(*) FROM "+l.sql.of("results")+" WHERE run_id = $1 GROUP BY 1"), []any{s.runID}, func(row tidegate.Row) error {
 		var disposition string
 		var n int64
@@ -419,6 +419,9 @@ func (l *Ledger) endRun(ctx context.Context, tx warehouse.Tx, s storedPlan, stat
 		if _, err := tx.Exec(ctx, string("UPDATE "+l.sql.of("fence")+" SET last_read = "+l.sql.int(1)), s.summary.Read); err != nil {
 			return fmt.Errorf("noting what was read: %w", err)
 		}
+	}
+	if err := l.logSkipped(ctx, tx, s, now); err != nil {
+		return err
 	}
 	if err := l.drop(ctx, tx, s.runID, "plan"); err != nil {
 		return err

@@ -26,6 +26,9 @@ type Summary struct {
 	// Retries counts changes that are in the plan because an earlier run left
 	// them failed or in doubt although the model did not change since.
 	Retries int64 `json:"retries"`
+	// Waiting counts keys that failed before and whose next attempt is not due: no change of this plan.
+	// Parked ones are not among them.
+	Waiting int64 `json:"waiting,omitempty"`
 	// LedgerRows is the number of keys the ledger held as confirmed before the run.
 	LedgerRows int64     `json:"ledger_rows"`
 	PlannedAt  time.Time `json:"planned_at"`

@@ -226,6 +226,13 @@ func (s statements) record() string {
 		" WHERE NOT EXISTS (SELECT 1 FROM " + s.of("results") + " AS l WHERE l.run_id = $1 AND l.ordinal BETWEEN " + s.int(4) + " AND " + s.int(5) + " AND l.ordinal = j.ordinal)")
 }
 
+// logSkipped appends the changes of a revert's plan that have no ordinal, numbered on from those that have one.
+func (s statements) logSkipped(runID string) string {
+	const none = "CAST(NULL AS VARCHAR)"
+	return string("INSERT INTO " + s.of("log") + " SELECT " + s.text(1) + ", " + s.int(2) + " + row_number() OVER (ORDER BY p.key) - 1, p.key_hash, p.key_check, p.key, p.op, '" + dispositionSkipped + "', " + none + ", " + none + ", CAST(NULL AS BIGINT)" +
+		", " + none + ", " + none + ", CAST(NULL AS TIMESTAMPTZ), " + s.text(3) + ", " + s.text(4) + ", " + none + ", " + s.text(5) + ", " + none + ", " + none + ", " + s.time(6) + " FROM " + s.ofRun(runID, "plan") + " AS p WHERE p.ordinal < 0")
+}
+
 // doubt gives every intended ordinal without a result an in_doubt one.
 func (s statements) doubt(runID string) string {
 	return string("INSERT INTO " + s.of("results") + " SELECT " + s.text(1) + ", p.ordinal, 'in_doubt', NULL, " + s.time(2) + ", 'retry', " + s.text(3) + ", NULL, " + s.text(4) + ", NULL, " + s.text(5) + ", " + s.time(2) + " FROM " +

@@ -57,10 +57,10 @@ func (w *planWriter) count(r *planRow) {
 		case opBaseline:
 			w.sum.Baselined++
 			w.refreshes = true
-		case opSkipped:
-			w.sum.Skipped++
-		default:
+		case opSame, opForget:
 			w.refreshes = true
+		default: // a change that a revert leaves alone
+			w.sum.Skipped++
 		}
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/model"
@@ -22,8 +23,8 @@ const noFingerprint = -1
 // delivered: changed records get the values that were confirmed before, added
 // records are removed, removed ones added again. Keys for which something else
 // was confirmed since, or of which it is in doubt what the destination holds,
-// are left alone (Invariant 5): SkippedKeys lists them and Summary.Skipped
-// counts them. The next plan of the model finds the reverted rows changed again,
+// are left alone (Invariant 5): SkippedKeys lists them, Summary.Skipped counts
+// them, and the change log holds them once the run has ended. The next plan of the model finds the reverted rows changed again,
 // unless the model was put right.
 func (l *Ledger) PlanRevert(ctx context.Context, req RevertRequest) (Summary, error) {
 	w := planWriter{Ledger: l, runID: req.RunID, salt: req.IdempotencySalt, kind: kindRevert}
@@ -73,6 +74,9 @@ func (s statements) reverts() string {
 		" WHERE g.run_id = $1 AND g.disposition = 'delivered'")
 }
 
+// opposite is what takes a change back.
+var opposite = map[tidegate.Op]tidegate.Op{tidegate.Added: tidegate.Removed, tidegate.Changed: tidegate.Changed, tidegate.Removed: tidegate.Added}
+
 // next turns one change round. The state of the key decides:
 //
 //	added    confirmed as delivered   → removed
@@ -102,7 +106,7 @@ func (r *reverter) next(ctx context.Context, into *planRow) error {
 	case op == string(tidegate.Removed) && !confirmed && !doubted && before != "":
 		into.op, into.destinationID = string(tidegate.Added), oldDestination
 	default:
-		into.op, into.house = opSkipped, true
+		into.op, into.house = string(opposite[tidegate.Op(op)]), true
 		return nil
 	}
 	into.after, into.afterHash = before, payloadHash([]byte(before))
@@ -111,6 +115,18 @@ func (r *reverter) next(ctx context.Context, into *planRow) error {
 		return fmt.Errorf("reading the before-image of key %s: %w", into.key, err)
 	}
 	into.identifier = string(model.AppendJSON(nil, record[r.req.IdentifierField]))
+	return nil
+}
+
+// logSkipped notes in the change log what an ended revert left alone.
+func (l *Ledger) logSkipped(ctx context.Context, tx warehouse.Tx, s storedPlan, now time.Time) error {
+	if s.kind != kindRevert || s.summary.Skipped == 0 || !s.sent && s.changes > 0 {
+		return nil
+	}
+	why := tidegate.Fault{Action: tidegate.Reject, Code: "revert.changed_since", Message: "something else was confirmed for it since run " + s.summary.Reverts + ", or it is in doubt what the destination holds: it is left alone"}
+	if _, err := tx.Exec(ctx, l.sql.logSkipped(s.runID), s.runID, s.changes, why.Action.String(), why.Code, why.Message, now); err != nil {
+		return fmt.Errorf("noting what was left alone: %w", err)
+	}
 	return nil
 }
 
@@ -222,7 +238,7 @@ func (l *Ledger) SkippedKeys(ctx context.Context, runID string, limit int) ([]ti
 		if _, err := l.live(ctx, tx, runID); err != nil {
 			return err
 		}
-		sql := "SELECT key FROM " + l.sql.ofRun(runID, "plan") + " WHERE ordinal < 0 AND op = 'skipped' ORDER BY key LIMIT " + number(int64(limit))
+		sql := "SELECT key FROM " + l.sql.ofRun(runID, "plan") + " WHERE ordinal < 0 ORDER BY key LIMIT " + number(int64(limit))
 		return warehouse.Each(ctx, tx, string(sql), nil, func(row tidegate.Row) error {
 			var key string
 			err := scan(row, &key)

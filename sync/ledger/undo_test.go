@@ -56,6 +56,10 @@ func TestRevert(t *testing.T) {
 	}
 	w.deliver(id, delivered)
 	w.finish(id)
+	left, err := w.l.Log(w.ctx, LogFilter{RunID: id, Disposition: "skipped"})
+	if err != nil || len(left) != 2 || left[0].Key != "[2]" || left[0].Op != tidegate.Changed || left[1].Key != "[5]" || left[1].Op != tidegate.Removed || left[1].Ordinal != 4 || left[1].Fault.Code != "revert.changed_since" {
+		t.Errorf("the change log says of what was left alone: %+v, %v", left, err)
+	}
 	for _, key := range []tidegate.Key{"[1]", "[3]", "[4]"} {
 		if w.held[key] != before[key] {
 			t.Errorf("key %s holds %s, it was %s", key, w.held[key], before[key])

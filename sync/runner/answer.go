@@ -107,6 +107,9 @@ func (s *step) onOutcomes(b *batch, e BatchAnswered) {
 			answered = true
 		case o.Disposition == destinations.Delivered:
 			o.Fault = nil
+			if i < len(e.Notes) {
+				o.Fault = e.Notes[i]
+			}
 			s.settle(u, o, time.Time{})
 			answered = true
 		case o.Disposition == destinations.Pending:

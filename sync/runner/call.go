@@ -36,7 +36,7 @@ func (d *driver) send(cs contexts, e SendBatch) Event {
 		return unsent(ignoreCanceled(cs.quota, err))
 	}
 	if len(kept.batch.Items) == 0 {
-		return BatchAnswered{ID: e.ID, Outcomes: kept.merge(nil)}
+		return BatchAnswered{ID: e.ID, Outcomes: kept.merge(nil), Notes: kept.notes}
 	}
 	start := d.r.now()
 	outcomes, err := d.opened.Destination.Write(ctx, kept.batch)
@@ -46,7 +46,7 @@ func (d *driver) send(cs contexts, e SendBatch) Event {
 	if err == nil {
 		outcomes = kept.merge(outcomes)
 	}
-	return BatchAnswered{ID: e.ID, Outcomes: outcomes, Err: err}
+	return BatchAnswered{ID: e.ID, Outcomes: outcomes, Notes: kept.notes, Err: err}
 }
 
 // poll asks for a ticket.

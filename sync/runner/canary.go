@@ -12,14 +12,19 @@ const canaryCode = guardCode + "canary"
 // canary is the first few records of a plan, which are sent and looked at before
 // the others.
 //
-//	open ──▶ all of it settled ──▶ a record failed ──▶ held, code guard.canary
+//	open ──▶ all of it settled ──▶ a record was refused ──▶ held, code guard.canary
+//	                          ├──▶ some are tried again by themselves ──▶ the run fails, code canary.unanswered
 //	                          └──▶ none failed ──CanaryWait──▶ closed: the rest is sent
+//
+// A destination that is away says nothing about the records, and nobody need be asked about it.
 type canary struct {
-	open   bool
-	size   int64
-	sent   int64 // records on their way or settled
-	failed int64
-	until  time.Time // when the rest may follow, once all is settled
+	open    bool
+	size    int64
+	sent    int64 // records on their way or settled
+	failed  int64
+	refused int64     // of failed, those that are not tried again by themselves
+	why     string    // the message of the first that failed
+	until   time.Time // when the rest may follow, once all is settled
 }
 
 // openCanary opens the canary unless an earlier process came beyond it or
@@ -42,7 +47,10 @@ func (s *step) openCanary() {
 	}
 	s.canary = canary{
 		open: true, size: size,
-		sent: c.Delivered + c.Rejected + c.InDoubt + c.Deferred, failed: c.Rejected + c.InDoubt + c.Deferred,
+		sent: c.Delivered + c.Rejected + c.InDoubt + c.Deferred, failed: c.Rejected + c.InDoubt + c.Deferred, refused: c.Rejected,
+	}
+	if s.cfg.Safety == destinations.Unsafe {
+		s.canary.refused += c.InDoubt
 	}
 }
 
@@ -71,10 +79,17 @@ func (c *canary) room(most int, intended int64) int {
 // count notes a record that is sent.
 func (c *canary) count() { c.sent++ }
 
-// settled notes what became of a record.
-func (c *canary) settled(u *unit, d destinations.Disposition) {
-	if u.sent && d != destinations.Delivered {
-		c.failed++
+// settled notes what became of a record; again says that it is tried again by itself.
+func (c *canary) settled(u *unit, o destinations.Outcome, again bool) {
+	if !u.sent || o.Disposition == destinations.Delivered {
+		return
+	}
+	c.failed++
+	if !again {
+		c.refused++
+	}
+	if c.why == "" && o.Fault != nil {
+		c.why = ", the first with: " + o.Fault.Error()
 	}
 }
 
@@ -97,8 +112,12 @@ func (s *step) judgeCanary() {
 			s.leave(&u, s.clashes[u.Ordinal].fault(u.Key))
 		}
 		s.save()
+	case c.refused > 0:
+		s.hold(hold("canary", "the next run tries what failed again", "%d of the first %d records failed%s", c.failed, c.sent, c.why))
 	case c.failed > 0:
-		s.hold(hold("canary", "the next run tries what failed again", "%d of the first %d records failed", c.failed, c.sent))
+		s.stopFor(faultf(tidegate.Retry, "canary.unanswered", "look whether the destination is reachable; the next run begins with them again",
+			"%d of the first %d records are to be tried again, and nothing else was sent%s", c.failed, c.sent, c.why))
+		c.open = false
 	case c.until.IsZero() && s.cfg.CanaryWait > 0:
 		c.until = s.now.Add(s.cfg.CanaryWait)
 	case !s.now.Before(c.until):

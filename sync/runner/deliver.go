@@ -447,7 +447,7 @@ func (s *step) settle(u *unit, o destinations.Outcome, next time.Time) {
 		// takes its record over never overtakes it unseen; and so does such a row.
 		next = s.now
 	}
-	s.canary.settled(u, o.Disposition)
+	s.canary.settled(u, o, o.Disposition == destinations.Deferred || !next.IsZero())
 	s.flow.settled(u.Ordinal)
 	s.results = append(s.results, ledger.Result{Ordinal: u.Ordinal, Outcome: o, NextAttempt: next})
 	s.flow.parked -= len(u.with)

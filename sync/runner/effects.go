@@ -95,8 +95,10 @@ type (
 	BatchAnswered struct {
 		ID       int64
 		Outcomes []destinations.Outcome
-		Err      error
-		Unsent   bool
+		// Notes say, per record, what of a delivered one was left as it is; nil: nothing of any.
+		Notes  []*tidegate.Fault
+		Err    error
+		Unsent bool
 	}
 	// TicketAnswered answers PollTicket.
 	TicketAnswered struct {

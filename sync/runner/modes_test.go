@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -204,6 +205,30 @@ func TestCanary(t *testing.T) {
 	})
 }
 
+// TestACanaryThatIsNotAnsweredHoldsNothing: a destination that is away needs no approval; the run
+// fails, and a later one begins with the canary again.
+func TestACanaryThatIsNotAnsweredHoldsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorkbench(t, 50)
+		w.opened.Sync.Delivery = tidegate.Delivery{CanaryRecords: 7}
+		w.crm.answer = func(_ context.Context, _ int, b destinations.Batch) ([]destinations.Outcome, error, bool) {
+			return slices.Repeat([]destinations.Outcome{{Disposition: destinations.Deferred, Fault: &tidegate.Fault{Action: tidegate.Retry, Code: "busy", Message: "come back later"}}}, len(b.Items)), nil, true
+		}
+		run := w.do(t)
+		if diff := cmp.Diff(tidegate.Counts{Read: 50, Added: 50, Deferred: 50}, run.Counts); run.State != tidegate.RunFailed || run.Fault.Code != "canary.unanswered" || !strings.Contains(run.Fault.Message, "come back later") || diff != "" {
+			t.Fatalf("the run is %s, %+v:\n%s", run.State, run.Fault, diff)
+		}
+		w.crm.answer = nil
+		if err := retry.Wait(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if run := w.do(t); run.State != tidegate.RunSucceeded || run.Counts.Delivered != 50 {
+			t.Errorf("afterwards the run is %s, %+v", run.State, run.Counts)
+		}
+	})
+}
+
 func TestStoredPlanIsAppliedAsItIs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -391,8 +416,13 @@ func TestFieldPolicies(t *testing.T) {
 					w.crm.records["id0"] = tidegate.Record{"id": "id0", "value": c.actual}
 				}
 				w.src.put("[0]", "id0")
-				if run := w.do(t); run.State != tidegate.RunSucceeded || run.Counts.Delivered != 1 {
+				run := w.do(t)
+				if run.State != tidegate.RunSucceeded || run.Counts.Delivered != 1 {
 					t.Errorf("the run is %s with %+v", run.State, run.Counts)
+				}
+				kept := (c.policy == tidegate.IfEmpty || c.policy == tidegate.IfNewer) && c.want != int64(3)
+				if note := w.led.plans[run.ID].results[0].Fault; kept != (note != nil) || kept && (note.Code != FieldKept || note.Subject != "value") {
+					t.Errorf("the result says %+v of a field that was kept: %t", note, kept)
 				}
 				if got := w.crm.records["id0"]["value"]; got != c.want {
 					t.Errorf("the field holds %v, want %v", got, c.want)
@@ -410,6 +440,33 @@ func TestFieldPolicies(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestWhatWasLeftAsItIsIsSaidOfChangedFieldsOnly(t *testing.T) {
+	t.Parallel()
+	p := policies{"phone": tidegate.IfEmpty, "tier": tidegate.IfNewer, "plan": tidegate.IfNewer}
+	record := tidegate.Record{"id": "1", "phone": "7", "tier": "gold", "plan": "pro", "name": "Ada"}
+	for _, c := range []struct {
+		name           string
+		before, actual tidegate.Record
+		want           string
+	}{
+		{"nobody wrote anything", tidegate.Record{"phone": "7", "tier": "iron", "plan": "pro"}, tidegate.Record{"phone": "7", "tier": "iron", "plan": "pro"}, ""},
+		{"what did not change is not said", tidegate.Record{"phone": "7", "tier": "iron", "plan": "pro"}, tidegate.Record{"phone": "8", "tier": "iron", "plan": "free"}, ""},
+		{"what is as it is to be is not said", tidegate.Record{"phone": "6", "tier": "iron", "plan": "free"}, tidegate.Record{"phone": "7", "tier": "gold", "plan": "pro"}, ""},
+		{"all", tidegate.Record{"phone": "6", "tier": "iron", "plan": "free"}, tidegate.Record{"phone": "8", "tier": "tin", "plan": "old"}, "phone, plan, tier"},
+		{"a record that was there before", nil, tidegate.Record{"phone": "8", "tier": nil, "plan": "pro"}, "phone"},
+		{"no record there", nil, nil, ""},
+	} {
+		written, _ := p.apply(record, c.before, c.actual, "id")
+		got := ""
+		if note := p.leftAsIs(record, written, c.before, c.actual); note != nil {
+			got = note.Subject
+		}
+		if got != c.want {
+			t.Errorf("%s: %q was left as it is, want %q", c.name, got, c.want)
+		}
+	}
 }
 
 // merging is an able that keeps the fields that a write leaves out.

@@ -82,7 +82,7 @@ func policyMutants() []mutant {
 			return e
 		}},
 		{name: "the canary's failures do not count", in: func(s *State, e Event) Event {
-			s.canary.failed = 0
+			s.canary.failed, s.canary.refused = 0, 0
 			return e
 		}},
 		{name: "a plan for review is not held", in: func(s *State, e Event) Event {

@@ -48,6 +48,7 @@ type kept struct {
 	batch destinations.Batch
 	at    []int // per item of batch, its place in the whole; nil: all are kept
 	whole []destinations.Outcome
+	notes []*tidegate.Fault // per item of the whole, what was left as it is; see leftAsIs
 }
 
 // obey reads the records of a batch and takes out the fields that their policies
@@ -76,7 +77,7 @@ func (d *driver) obey(ctx, quota context.Context, b destinations.Batch, befores 
 	if err := d.takeQuota(quota); err != nil { // the read took the place of the write
 		return kept{}, err
 	}
-	k := kept{batch: b, whole: make([]destinations.Outcome, len(b.Items)), at: []int{}}
+	k := kept{batch: b, whole: make([]destinations.Outcome, len(b.Items)), at: []int{}, notes: make([]*tidegate.Fault, len(b.Items))}
 	k.batch.Items = nil
 	for i, item := range b.Items {
 		var before tidegate.Record
@@ -84,6 +85,7 @@ func (d *driver) obey(ctx, quota context.Context, b destinations.Batch, befores 
 			before = befores[i]
 		}
 		record, left := d.policies.apply(item.Record, before, found[i], b.IdentifierField)
+		k.notes[i] = d.policies.leftAsIs(item.Record, record, before, found[i])
 		if left == 0 {
 			k.whole[i] = destinations.Outcome{Disposition: destinations.Delivered, DestinationID: item.DestinationID}
 			continue
@@ -122,6 +124,41 @@ func (p policies) apply(record, before, actual tidegate.Record, identifier strin
 		left = max(left, 1) // nothing was taken out: it is written whatever it has
 	}
 	return out, left
+}
+
+// FieldKept is the code of a note on a delivered change: the fields that its subject lists were
+// not written.
+const FieldKept = "field.kept"
+
+// leftAsIs notes which changed fields of record their policies kept from written, where the
+// destination holds another value; nil when there is none.
+func (p policies) leftAsIs(record, written, before, actual tidegate.Record) *tidegate.Fault {
+	var filled, newer []string
+	for _, field := range p.read() {
+		v, has := record[field]
+		if _, sent := written[field]; sent || !has || Same(actual[field], v) || before != nil && Same(before[field], v) {
+			continue
+		}
+		if p[field] == tidegate.IfEmpty {
+			filled = append(filled, field)
+		} else {
+			newer = append(newer, field)
+		}
+	}
+	var why []string
+	if len(filled) > 0 {
+		why = append(why, strings.Join(filled, ", ")+" (filled there already)")
+	}
+	if len(newer) > 0 {
+		why = append(why, strings.Join(newer, ", ")+" (changed there since it was confirmed)")
+	}
+	if why == nil {
+		return nil
+	}
+	return &tidegate.Fault{
+		Action: tidegate.Reject, Code: FieldKept, Subject: strings.Join(append(filled, newer...), ", "), Message: "left as it is: " + strings.Join(why, ", "),
+		Hint: "the policy of the field says so; `tidegate sync drift` shows what the destination holds",
+	}
 }
 
 // merge gives every item of the whole batch its outcome.

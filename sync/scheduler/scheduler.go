@@ -19,7 +19,9 @@ const (
 	// settle is how long a load is given to be followed by others before the
 	// syncs that read its tables start.
 	settle = 500 * time.Millisecond
-	// broken is how long a sync whose start failed is left alone.
+	// grace is how long a sync may take to catch up after the start, or with a new objective, before it is called late.
+	grace = time.Minute
+	// brokenWait is how long a sync whose start failed is left alone.
 	brokenWait = 30 * time.Second
 )
 
@@ -32,6 +34,8 @@ type Options struct {
 	LastRun func(ctx context.Context, sync string) (time.Time, error)
 	// LastSuccess returns when the sync's last run that succeeded ended; zero when there was none.
 	LastSuccess func(ctx context.Context, sync string) (time.Time, error)
+	// LastComplete is LastSuccess of the runs after which no record of an earlier one waited for another try.
+	LastComplete func(ctx context.Context, sync string) (time.Time, error)
 	// Tables returns the tables that the sync's model reads. It may ask the
 	// warehouse; an error is told by Why and asked again at the next load.
 	Tables func(ctx context.Context, sync string) ([]warehouse.Table, error)
@@ -65,8 +69,9 @@ type entry struct {
 	fresh    bool              // not yet asked for what was loaded before it was set
 
 	freshness time.Duration // 0: no objective
-	success   time.Time     // end of the last run that succeeded
-	since     time.Time     // when it was set: a new sync is not late at once
+	complete  time.Time     // end of the last run after which the destination was as the model says
+	since     time.Time     // when it was set with this objective: it is not late at once
+	resumed   time.Time     // when it was resumed last: while it was paused nobody waited for it
 }
 
 // lateAt is when the sync becomes late; zero when it never does.
@@ -74,10 +79,18 @@ func (e *entry) lateAt() time.Time {
 	if e.freshness <= 0 || e.sync.Paused {
 		return time.Time{}
 	}
-	if e.success.IsZero() {
-		return e.since.Add(e.freshness)
+	from := e.complete
+	if from.IsZero() {
+		from = e.since
 	}
-	return e.success.Add(e.freshness)
+	if e.resumed.After(from) {
+		from = e.resumed
+	}
+	late := from.Add(e.freshness)
+	if earliest := e.since.Add(grace); late.Before(earliest) {
+		return earliest
+	}
+	return late
 }
 
 // New makes a Scheduler; Set gives it syncs and Run makes it work.
@@ -109,15 +122,20 @@ func (s *Scheduler) Set(ctx context.Context, syncs []tidegate.Sync) error {
 	for name, e := range next {
 		if old := s.entries[name]; old != nil {
 			e.running, e.pending, e.loads = old.running, old.pending, old.loads
-			e.since = old.since
-			if old.success.After(e.success) {
-				e.success = old.success
+			if e.resumed = old.resumed; e.freshness == old.freshness {
+				e.since = old.since
+			}
+			if old.complete.After(e.complete) {
+				e.complete = old.complete
 			}
 			if old.sync.Schedule == e.sync.Schedule {
 				e.next = old.next
 			}
 			// While it was paused, loads and ends of other syncs went unseen: it looks as it does after a start.
 			resumed := old.sync.Paused && !e.sync.Paused
+			if resumed {
+				e.resumed = s.o.Now()
+			}
 			if old.sync.Model == e.sync.Model {
 				if !resumed || !old.again.IsZero() {
 					e.again, e.againFor = old.again, old.againFor
@@ -156,8 +174,8 @@ func (s *Scheduler) entry(ctx context.Context, def tidegate.Sync, plan Plan) (*e
 	if e.next = plan.Next(last); !e.next.IsZero() && e.next.Before(now) {
 		e.next = now // missed while away: once, now
 	}
-	if e.success, err = s.o.LastSuccess(ctx, def.Name); err != nil {
-		return nil, fmt.Errorf("reading the last success of sync %s: %w", def.Name, err)
+	if e.complete, err = s.o.LastComplete(ctx, def.Name); err != nil {
+		return nil, fmt.Errorf("reading the last complete run of sync %s: %w", def.Name, err)
 	}
 	if def.Schedule.Freshness != "" {
 		if e.freshness, err = time.ParseDuration(def.Schedule.Freshness); err != nil {
@@ -221,8 +239,8 @@ func (s *Scheduler) Ended(run tidegate.Run) {
 		return
 	}
 	s.mu.Lock()
-	if e := s.entries[run.Sync]; e != nil && run.EndedAt.After(e.success) {
-		e.success = run.EndedAt
+	if e := s.entries[run.Sync]; e != nil && run.Counts.Waiting == 0 && run.EndedAt.After(e.complete) {
+		e.complete = run.EndedAt
 	}
 	var follow []string
 	for name, e := range s.entries {

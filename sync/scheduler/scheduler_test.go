@@ -29,6 +29,8 @@ type hub struct {
 	tables  map[string][]warehouse.Table
 	current map[string]int
 	overlap bool
+
+	complete map[string]time.Time
 }
 
 func newHub() *hub {
@@ -64,9 +66,10 @@ func (h *hub) started() []string {
 
 func (h *hub) scheduler() *Scheduler {
 	return New(Options{
-		Run:         h.run,
-		LastRun:     func(_ context.Context, name string) (time.Time, error) { return h.last[name], nil },
-		LastSuccess: func(_ context.Context, name string) (time.Time, error) { return h.success[name], nil },
+		Run:          h.run,
+		LastRun:      func(_ context.Context, name string) (time.Time, error) { return h.last[name], nil },
+		LastSuccess:  func(_ context.Context, name string) (time.Time, error) { return h.success[name], nil },
+		LastComplete: func(_ context.Context, name string) (time.Time, error) { return h.complete[name], nil },
 		Tables: func(_ context.Context, name string) ([]warehouse.Table, error) {
 			if t, ok := h.tables[name]; ok {
 				return t, nil

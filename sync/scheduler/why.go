@@ -19,10 +19,8 @@ type Status struct {
 	Reason string
 	// Fault is why the last attempt to start did not become a run.
 	Fault *tidegate.RunFault
-	// LastSuccess is when a run last ended well; zero when none has.
-	LastSuccess time.Time
-	// LateSince is when the last success became older than Schedule.Freshness
-	// allows; zero while the sync is on time, paused, or has no such objective.
+	// LateSince is when the last run that delivered everything, also what earlier ones had left
+	// behind, became older than Schedule.Freshness allows; zero while the sync is on time, paused, or has no such objective.
 	LateSince time.Time
 }
 
@@ -43,7 +41,6 @@ func (s *Scheduler) Why(name string) (_ Status, ok bool) {
 	if !e.running {
 		st.Reason = e.reason(now)
 	}
-	st.LastSuccess = e.success
 	if late := e.lateAt(); !late.IsZero() && !now.Before(late) {
 		st.LateSince = late
 	}
