@@ -57,7 +57,7 @@ func serving(t *testing.T, h http.Handler) *pipes {
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	s := Server(h, nil)
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(p) }()
+	go func() { served <- s.Serve(Listen(p, 100)) }()
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

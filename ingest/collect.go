@@ -70,6 +70,7 @@ func (s *surface) take(req *request, r *http.Request, byPath tidegate.EventType,
 			return p
 		}
 	}
+	unwatch(r)
 	body, p := s.body(req, r)
 	if p != nil {
 		return p
@@ -177,8 +178,10 @@ func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
 
 // append makes the envelope durable. Invariant 1: nil is returned only after
 // the journal has said that it is.
+//
+// What was read is kept whether the client waits for its answer or not.
 func (s *surface) append(ctx context.Context, req *request) *problem {
-	_, err := s.journal.Append(ctx, req.packer.Pack(&req.env), len(req.env.Events))
+	_, err := s.journal.Append(context.WithoutCancel(ctx), req.packer.Pack(&req.env), len(req.env.Events))
 	if err == nil {
 		if s.refusing.CompareAndSwap(true, false) {
 			s.log.Info("journal takes events again")
@@ -187,7 +190,7 @@ func (s *surface) append(ctx context.Context, req *request) *problem {
 	}
 	req.packer = envelope.Packer{} // the journal may still be reading it
 	f := tidegate.FaultOf(err)
-	if ctx.Err() == nil && s.refusing.CompareAndSwap(false, true) {
+	if s.refusing.CompareAndSwap(false, true) {
 		s.log.Warn("journal refuses events", "code", f.Code, "action", f.Action.String(), "error", err)
 	}
 	if f.Action == tidegate.Reject {

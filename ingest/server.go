@@ -16,14 +16,14 @@ const (
 	maxHeaderBytes    = 32 << 10
 )
 
-// Server returns the HTTP server of the ingest surface, for Serve on a listener
-// that bounds its connections. Whoever starts it also shuts it down. What net/http has to say
+// Server returns the HTTP server of the ingest surface, for Serve on a
+// listener of Listen. Whoever starts it also shuts it down. What net/http has to say
 // goes to log, when there is one.
 func Server(handler http.Handler, log *slog.Logger) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes,
+		MaxHeaderBytes: maxHeaderBytes, ConnContext: withConn,
 	}
 	if log != nil {
 		server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)

@@ -26,7 +26,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate/tidegate"
@@ -236,10 +235,7 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 	}
 	a.ingest = ingest.Server(a.o.Telemetry.Traced("ingest", handler), a.o.Log)
 	a.group = &errgroup.Group{}
-	if limits.Connections > 0 {
-		l = netutil.LimitListener(l, limits.Connections)
-	}
-	a.group.Go(func() error { return served(a.ingest.Serve(l)) })
+	a.group.Go(func() error { return served(a.ingest.Serve(ingest.Listen(l, limits.Connections))) })
 	return nil
 }
 

@@ -167,19 +167,28 @@ func (j *Journal) Append(ctx context.Context, payload []byte, events int) (tideg
 	case j.wake <- struct{}{}:
 	default: // the writer has been told
 	}
+	if err := g.wait(ctx); err != nil {
+		return tidegate.Offset{}, err
+	}
+	return tidegate.Offset{Position: g.first + ahead}, nil
+}
+
+// wait returns when the group is durable, or has failed, or ctx ends.
+func (g *group) wait(ctx context.Context) error {
+	if ctx.Done() == nil { // a choice of one costs half of a choice of two
+		<-g.done
+		return g.err
+	}
 	select {
 	case <-g.done:
 	case <-ctx.Done():
 		select {
 		case <-g.done: // both; the outcome is worth more
 		default:
-			return tidegate.Offset{}, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	if g.err != nil {
-		return tidegate.Offset{}, g.err
-	}
-	return tidegate.Offset{Position: g.first + ahead}, nil
+	return g.err
 }
 
 // join adds a frame to the filling group, in which ahead events come before it.
