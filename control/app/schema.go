@@ -16,7 +16,7 @@ import (
 )
 
 // schemaLog is where the hub's own loader notes what becomes of its tables.
-var schemaLog = evolve.Log{Schema: loader.BooksSchema}
+var schemaLog = evolve.Log{Schema: loader.BooksSchema, Unbook: loader.Unbook}
 
 // eventSchema looks at the tables of a project's sources and widens their columns.
 type eventSchema struct {

@@ -23,6 +23,9 @@ func (c *command) explainHere(ctx context.Context, source string, event json.Raw
 		if p, err = c.loadProject(nil); err != nil {
 			return api.Explanation{}, err
 		}
+		if source == "" && len(p.Sources) > 1 {
+			return api.Explanation{}, usage(fmt.Errorf("the project has %s: name one with --source", plural(int64(len(p.Sources)), "source")))
+		}
 		if source == "" && len(p.Sources) == 1 {
 			source = p.Sources[0].Name
 		}

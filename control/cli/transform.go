@@ -107,11 +107,7 @@ func (c *command) testTransform(ctx context.Context, p *project.Project, dir, na
 				return nil, usage(fmt.Errorf("%s: example %d: received_at: %w", file, i+1, err))
 			}
 		}
-		source := t.Source
-		if source == "" && len(p.Sources) > 0 {
-			source = p.Sources[0].Name
-		}
-		trials[i] = api.TransformTrial{Source: source, Event: t.Given, ReceivedAt: at, RequestIP: t.IP}
+		trials[i] = api.TransformTrial{Source: orDefault(t.Source, sourceOf(p, name)), Event: t.Given, ReceivedAt: at, RequestIP: t.IP}
 	}
 	got, err := c.env.Local.TryTransform(ctx, p, dir, c.data, name, trials)
 	if err != nil {
@@ -123,6 +119,20 @@ func (c *command) testTransform(ctx context.Context, p *project.Project, dir, na
 		out[i] = testedExample{Transform: name, Name: orDefault(t.Name, fmt.Sprintf("example %d", i+1)), Passed: len(diff) == 0, Diff: diff, Logs: got[i].Logs}
 	}
 	return out, nil
+}
+
+// sourceOf is where an event comes from that does not say so: the first source that the
+// transformation is for, or else of the project. Of another it would pass untouched.
+func sourceOf(p *project.Project, transformation string) string {
+	for _, t := range p.Transforms {
+		if t.Name == transformation && len(t.Sources) > 0 {
+			return t.Sources[0]
+		}
+	}
+	if len(p.Sources) > 0 {
+		return p.Sources[0].Name
+	}
+	return ""
 }
 
 // differs says in lines how what became of an event is not what was expected.
@@ -264,17 +274,15 @@ func (c *command) transformRunCommand() *cobra.Command {
 			if len(event) > maxEventBytes || !json.Valid(event) {
 				return &tidegate.Fault{Action: tidegate.Reject, Code: "event.invalid", Message: "standard input holds no JSON object"}
 			}
-			if source == "" && len(p.Sources) > 0 {
-				source = p.Sources[0].Name
-			}
-			got, err := c.env.Local.TryTransform(cmd.Context(), p, c.projectDir(nil), c.data, args[0], []api.TransformTrial{{Source: source, Event: event, ReceivedAt: c.env.Now().UTC(), RequestIP: ip}})
+			trial := api.TransformTrial{Source: orDefault(source, sourceOf(p, args[0])), Event: event, ReceivedAt: c.env.Now().UTC(), RequestIP: ip}
+			got, err := c.env.Local.TryTransform(cmd.Context(), p, c.projectDir(nil), c.data, args[0], []api.TransformTrial{trial})
 			if err != nil {
 				return err
 			}
 			return c.showTrial(got[0])
 		},
 	}
-	cmd.Flags().StringVar(&source, "source", "", "the source that the event comes from; the project's first when empty")
+	cmd.Flags().StringVar(&source, "source", "", "the source that the event comes from; when empty the first that the transformation is for")
 	cmd.Flags().StringVar(&ip, "ip", "", "the address that the request came from")
 	return cmd
 }

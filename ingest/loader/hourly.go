@@ -323,14 +323,24 @@ func readBook(ctx context.Context, wh warehouse.Warehouse, book, sql string, arg
 }
 
 // Unbook takes the rows of a table that a condition chooses out of the hourly books,
-// in the transaction that deletes them. where begins with " WHERE"; args are its values.
+// in the transaction that deletes them. where begins with " WHERE" and may call the table
+// d; args are its values. A table that is in no book, as those of a replay's, stays out.
 func Unbook(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, table warehouse.Table, where string, args ...any) error {
 	quoted, err := d.Table(table.Schema, table.Name)
 	if err != nil {
 		return fmt.Errorf("taking rows of %s out of the books: %w", table, err)
 	}
+	booked := false
+	err = warehouse.Each(ctx, tx, "SELECT count(*) AS n FROM _tidegate.hourly_rows WHERE table_schema = "+string(d.Placeholder(1))+" AND table_name = "+string(d.Placeholder(2)),
+		[]any{table.Schema, table.Name}, func(row tidegate.Row) error { booked = asInt(row[0]) > 0; return nil })
+	if err != nil {
+		return fmt.Errorf("looking whether %s is in the books: %w", table, err)
+	}
+	if !booked {
+		return nil
+	}
 	hours := map[time.Time]int64{} // summed here: each engine says "the hour of" in words of its own
-	err = warehouse.Each(ctx, tx, "SELECT received_at, count(*) AS n FROM "+string(quoted)+where+" GROUP BY received_at", args, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, tx, "SELECT received_at, count(*) AS n FROM "+string(quoted)+" AS d"+where+" GROUP BY received_at", args, func(row tidegate.Row) error {
 		at, _ := row[0].(time.Time)
 		hours[at.UTC().Truncate(time.Hour)] += asInt(row[1])
 		return nil

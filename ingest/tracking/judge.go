@@ -60,6 +60,12 @@ func partsOf(item *judge.Item) parts {
 	return p
 }
 
+// merges says whether the event is one of RudderStack's merges, as ingest keeps them. An
+// app tracks no such thing: no plan speaks of it, unless it names it.
+func (p *parts) merges(name []byte) bool {
+	return string(name) == "merge" && p.payload.Member("merge_property_1_type") != nil
+}
+
 const maxEventName = 255
 
 // eventName is how violations name the event.
@@ -87,6 +93,9 @@ func (p *Plan) judge(item *judge.Item, verdict *judge.Verdict, found findings) f
 	if item.Type == tidegate.Track {
 		name, _ := ps.name.Text()
 		if e, planned = p.events[string(name)]; !planned {
+			if ps.merges(name) {
+				return found
+			}
 			e = p.types[tidegate.Track]
 			if e.actions.UnplannedEvent != allow {
 				found.add(nil, kindUnplannedEvent, "the plan has no event of this name")

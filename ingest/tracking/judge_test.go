@@ -111,6 +111,8 @@ func TestVerdicts(t *testing.T) {
 		`{"type":"track","event":"Order Completed","properties":[1]}`:                                                   {"properties type mark must be object, is array"},
 		`{"type":"track","event":"Order Completed","properties":{"order_id":"o-1","total":1,"total":"last"}}`:           {"properties.total type mark must be number, is string"},
 		`{"type":"track","event":"Order Completed","properties":{"order_id":"o-1","total":1},"context":{"app":{}}}`:     {"context.app.version required mark is missing"},
+		`{"type":"track","event":"merge","properties":{"merge_property_1_type":"email","merge_property_1_value":"a"}}`:  nil,
+		`{"type":"track","event":"merge","properties":{"of":"branches"}}`:                                               {" unplanned_event mark the plan has no event of this name"},
 		`{"type":"track","event":"Nobody Planned"}`:                                                                     {" unplanned_event mark the plan has no event of this name"},
 		`{"type":"track","event":"Nobody Planned","context":{"app":7}}`:                                                 {" unplanned_event mark the plan has no event of this name", "context.app type mark must be object, is integer"},
 		`{"type":"track","event":"Strict","properties":{"n":1.0,"x":1}}`:                                                {"properties.x unplanned_property omit is not in the plan"},

@@ -101,6 +101,22 @@ func TestSteps(t *testing.T) {
 }
 
 // A salted digest is an HMAC: nobody can compare guesses without the salt.
+// TestNobodyStaysNobody: a merge names no person, and the door takes it. Rules that leave
+// that as it is leave an event; those that take the person out of another do not.
+func TestNobodyStaysNobody(t *testing.T) {
+	t.Parallel()
+	rules := rulesOf(t, Options{}, "steps: [{drop: [userId]}, {set: {properties.seen: true}}]")
+	for body, want := range map[string]string{
+		`{"type":"track","event":"merge","properties":{"merge_property_1_type":"email"}}`: "kept",
+		`{"type":"track","event":"Sold","userId":"u1"}`:                                   "dead",
+		`{"type":"track","event":"Sold","userId":"u1","anonymousId":"a1"}`:                "kept",
+	} {
+		if v := judged(t, rules, itemOf(body))[0]; v.Fate.String() != want {
+			t.Errorf("%s: %s (%s), want %s", body, v.Fate, v.Reason, want)
+		}
+	}
+}
+
 func TestSalt(t *testing.T) {
 	t.Parallel()
 	digest := func(salt string) string {

@@ -205,10 +205,10 @@ func (w *widening) put(ctx context.Context, n names) error {
 		return fmt.Errorf("putting %d values into their rows: %d rows took one", staged, filled)
 	}
 	p := w.d.Placeholder
-	_, err = w.tx.Exec(ctx, string("DELETE FROM "+n.discards+" AS d WHERE d.table_name = "+p(1)+" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+
-		" AND EXISTS (SELECT 1 FROM "+n.staging+" AS s WHERE s.row_id = d.row_id AND s.was = d.column_value)"), w.table.Name, w.column)
+	err = w.dropDiscards(ctx, "DELETE FROM "+n.discards+" AS d", " WHERE d.table_name = "+p(1)+" AND d.column_name = "+p(2)+" AND d.reason IN "+bothReasons+
+		" AND EXISTS (SELECT 1 FROM "+n.staging+" AS s WHERE s.row_id = d.row_id AND s.was = d.column_value)")
 	if err != nil {
-		return fmt.Errorf("removing discards: %w", err)
+		return err
 	}
 	if !w.users {
 		return nil
@@ -216,6 +216,21 @@ func (w *widening) put(ctx context.Context, n names) error {
 	w.result.Users, err = w.tx.Exec(ctx, string("UPDATE "+n.users+" AS u SET "+n.column+" = i.value FROM ("+w.latest(n)+") AS i WHERE u.id = i.user_id AND i.nth = 1"))
 	if err != nil {
 		return fmt.Errorf("merging values into users: %w", err)
+	}
+	return nil
+}
+
+// dropDiscards deletes the discards of values that are in their rows again, which are in
+// the books no longer.
+func (w *widening) dropDiscards(ctx context.Context, statement, where sqltext.Text) error {
+	if w.log.Unbook != nil {
+		discards := warehouse.Table{Schema: w.table.Schema, Name: shape.DiscardsTable}
+		if err := w.log.Unbook(ctx, w.tx, w.d, discards, string(where), w.table.Name, w.column); err != nil {
+			return err
+		}
+	}
+	if _, err := w.tx.Exec(ctx, string(statement+where), w.table.Name, w.column); err != nil {
+		return fmt.Errorf("removing discards: %w", err)
 	}
 	return nil
 }

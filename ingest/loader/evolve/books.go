@@ -20,7 +20,12 @@ type Warehouse interface {
 
 // Log is the tables in which the history of the others is kept, by the schema in which
 // they are: that of the loader's own tables.
-type Log struct{ Schema string }
+type Log struct {
+	Schema string
+	// Unbook takes rows that a condition chooses out of the hourly books, in the transaction
+	// that deletes them (Invariant 2); nil: they are in none. where may call the table d.
+	Unbook func(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, table warehouse.Table, where string, args ...any) error
+}
 
 func (l Log) history() warehouse.Table {
 	return warehouse.Table{Schema: l.Schema, Name: "schema_history"}

@@ -56,14 +56,9 @@ func (w *widening) putAnew(ctx context.Context, n names) error {
 	if err != nil {
 		return err
 	}
-	statements := []struct {
-		sql  sqltext.Text
-		args []any
-	}{
-		{sql: rows},
-		{sql: "DELETE FROM " + n.table + " WHERE id IN (SELECT row_id FROM " + n.staging + ") AND (" + n.column + " IS NULL OR (id, " + n.column + ") NOT IN (SELECT row_id, value FROM " + n.staging + "))"},
-		{"DELETE FROM " + n.discards + " WHERE table_name = " + p(1) + " AND column_name = " + p(2) + " AND reason IN " + bothReasons +
-			" AND (row_id, column_value) IN (SELECT row_id, was FROM " + n.staging + " WHERE was IS NOT NULL)", []any{w.table.Name, w.column}},
+	statements := []sqltext.Text{
+		rows,
+		"DELETE FROM " + n.table + " WHERE id IN (SELECT row_id FROM " + n.staging + ") AND (" + n.column + " IS NULL OR (id, " + n.column + ") NOT IN (SELECT row_id, value FROM " + n.staging + "))",
 	}
 	if w.users {
 		users := warehouse.Table{Schema: w.table.Schema, Name: shape.UsersTable}
@@ -71,13 +66,15 @@ func (w *widening) putAnew(ctx context.Context, n names) error {
 		if err != nil {
 			return err
 		}
-		statements = append(statements, struct {
-			sql  sqltext.Text
-			args []any
-		}{sql: rows})
+		statements = append(statements, rows)
+	}
+	err = w.dropDiscards(ctx, "DELETE FROM "+n.discards, " WHERE table_name = "+p(1)+" AND column_name = "+p(2)+" AND reason IN "+bothReasons+
+		" AND (row_id, column_value) IN (SELECT row_id, was FROM "+n.staging+" WHERE was IS NOT NULL)")
+	if err != nil {
+		return err
 	}
 	for _, s := range statements {
-		if _, err := w.tx.Exec(ctx, string(s.sql), s.args...); err != nil {
+		if _, err := w.tx.Exec(ctx, string(s)); err != nil {
 			return fmt.Errorf("putting values into their rows: %w", err)
 		}
 	}

@@ -81,7 +81,7 @@ func Wait(t *testing.T, l *loader.Loader, upTo tidegate.Offset) {
 	}
 }
 
-var books = evolve.Log{Schema: loader.BooksSchema}
+var books = evolve.Log{Schema: loader.BooksSchema, Unbook: loader.Unbook}
 
 // quoted is the name of a table of the source, or of the books, in the words of wh.
 func quoted(t *testing.T, wh evolve.Warehouse, schema, name string) string {
@@ -306,6 +306,11 @@ func widenHistory(t *testing.T, open func(testing.TB) evolve.Warehouse, rules *s
 	discards := "SELECT count(*) AS n FROM " + quoted(t, wh, "web", shape.DiscardsTable) + " WHERE reason IN ('type_conflict', 'needs_widening')"
 	if got := canonicalLines(t, wh, discards); got[0] != "n=0" {
 		t.Fatalf("history %d: %s discards are left", seed, got)
+	}
+	booked := canonicalLines(t, wh, "SELECT sum(rows) AS n FROM "+quoted(t, wh, loader.BooksSchema, "hourly_rows")+" WHERE table_schema = 'web' AND table_name = '"+shape.DiscardsTable+"'")
+	held := canonicalLines(t, wh, "SELECT count(*) AS n FROM "+quoted(t, wh, "web", shape.DiscardsTable))
+	if diff := cmp.Diff(held, booked); diff != "" {
+		t.Fatalf("history %d: the books of the discards (-rows +booked):\n%s", seed, diff)
 	}
 	return backfilled
 }
