@@ -14,8 +14,9 @@ type engine interface {
 	words() words
 	// keyHashes are the two halves of the MD5 of a text, 63 bits each.
 	keyHashes(text sqltext.Text) (hash, check sqltext.Text)
-	// settings are for a transaction that verifies and compares; they end with it.
-	settings() []string
+	// settings are for a transaction that verifies and compares; they end with it. With scarce the
+	// engine had not the memory that it took without.
+	settings(scarce bool) []string
 	// sumsFirst: scratch needs the checksum of the model.
 	sumsFirst() bool
 	// scratch creates the temporary table of candidates.

@@ -33,7 +33,7 @@ func (duckdbEngine) keyHashes(text sqltext.Text) (hash, check sqltext.Text) {
 	return "CAST((md5_number(" + text + ")" + bits, "CAST(((md5_number(" + text + ") >> 64)" + bits
 }
 
-func (duckdbEngine) settings() []string { return nil }
+func (duckdbEngine) settings(bool) []string { return nil }
 
 func (duckdbEngine) sumsFirst() bool { return false }
 

@@ -60,12 +60,18 @@ func halves(digest sqltext.Text) (first, second sqltext.Text) {
 // settings give a comparison the memory to keep the ledger's fingerprints at hand, and
 // let workers take part: the engine expects half of the rows to be open, and to pay for
 // handing each of them over. Statements that run for a second or a minute gain nothing by being compiled.
-func (postgresEngine) settings() []string {
+// Workers share one table of fingerprints, 50 bytes a row, in /dev/shm, of which a container has 64 MB unless
+// it is given more: where that is scarce each makes its own, in its own memory, or on disk what is more than that.
+func (postgresEngine) settings(scarce bool) []string {
 	const kilobytes = 128 << 10
-	return []string{
+	list := []string{
 		string("SELECT set_config('work_mem', '" + number(kilobytes) + "kB', true) FROM pg_settings WHERE name = 'work_mem' AND CAST(setting AS bigint) < " + number(kilobytes)),
 		"SELECT set_config('parallel_tuple_cost', '0', true), set_config('jit', 'off', true)",
 	}
+	if scarce {
+		list = append(list, "SELECT set_config('enable_parallel_hash', 'off', true)")
+	}
+	return list
 }
 
 func (postgresEngine) sumsFirst() bool { return true }

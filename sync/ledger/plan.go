@@ -160,6 +160,8 @@ type planner struct {
 	open  int64 // rows and keys that may have changed, about
 	// absent: some key of the ledger is missing in the model.
 	absent bool
+	// scarce: the engine had not the memory for the comparison, which is made with less.
+	scarce bool
 }
 
 type badKey struct {
@@ -169,7 +171,7 @@ type badKey struct {
 
 func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing warehouse.Tx) (err error) {
 	p.w = w
-	for _, sql := range w.sql.e.settings() {
+	for _, sql := range w.sql.e.settings(p.scarce) {
 		if err := warehouse.Each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
 			return fmt.Errorf("preparing the comparison: %w", err)
 		}
@@ -466,7 +468,12 @@ func (w *planWriter) find(ctx context.Context, tx warehouse.Tx, p producer) erro
 	if _, err := tx.Ensure(ctx, w.names.ofRun(w.runID, "plan"), planSchema()); err != nil {
 		return fmt.Errorf("creating the plan: %w", err)
 	}
-	err := w.read(ctx, func(ctx context.Context, reading warehouse.Tx) error { return p.produce(ctx, w, reading, tx) })
+	produce := func(ctx context.Context, reading warehouse.Tx) error { return p.produce(ctx, w, reading, tx) }
+	err := w.read(ctx, produce)
+	if compared, ok := p.(*planner); ok && err != nil && tidegate.FaultOf(err).Code == "warehouse.memory" && !compared.scarce && w.next+w.house == 0 {
+		p = &planner{req: compared.req, scarce: true}
+		err = w.read(ctx, produce)
+	}
 	if err != nil {
 		return err
 	}

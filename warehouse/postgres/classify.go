@@ -67,6 +67,8 @@ func serverFault(pg *pgconn.PgError, sql, user string) *tidegate.Fault {
 		f.Hint = grant(pg.Message, user)
 	case pg.Code == "28000" && strings.HasSuffix(pg.Message, "no encryption"): // no line of pg_hba.conf for it
 		f.Code, f.Hint = "warehouse.tls", "set tls to verify-full (or require): the server takes encrypted connections only; otherwise check its pg_hba.conf for this address"
+	case pg.Code == "53100" && strings.Contains(pg.Message, "shared memory"):
+		f.Code, f.Hint = "warehouse.memory", "the server's /dev/shm is too small for what its workers share; in a container give it more (--shm-size=1g)"
 	case pg.Code == "42601" && strings.Contains(pg.Message, "multiple commands"):
 		f.Hint = "send one statement at a time"
 	case f.Code == "sql.unknown" && pg.Hint != "":

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"pgregory.net/rapid"
+
+	"github.com/tidegate/tidegate"
 )
 
 // TestNumericRoundTrip: a decimal text goes out and comes back as its canonical form.
@@ -69,6 +72,19 @@ func TestGrants(t *testing.T) {
 	} {
 		if got := grant(c.message, "r"); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s", c.message, got)
+		}
+	}
+}
+
+// TestScarceSharedMemory: a full /dev/shm is no full disk.
+func TestScarceSharedMemory(t *testing.T) {
+	t.Parallel()
+	for message, code := range map[string]string{
+		"could not resize shared memory segment \"/PostgreSQL.7\" to 67108864 bytes: No space left on device": "warehouse.memory",
+		"could not extend file \"base/5/16384\": No space left on device":                                     "warehouse.disk",
+	} {
+		if f := serverFault(&pgconn.PgError{Code: "53100", Message: message}, "", ""); f.Code != code || f.Action != tidegate.Retry || f.Hint == "" {
+			t.Errorf("%s: %+v", message, f)
 		}
 	}
 }
