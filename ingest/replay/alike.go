@@ -21,6 +21,7 @@ var widths = map[tidegate.Kind]int{tidegate.Int: 1, tidegate.Decimal: 2, tidegat
 // is left alone: where the shadow's column is the wider, alike does what words of SQL can.
 func (c *comparer) meet(ctx context.Context, name string, compared []string, diff *TableDiff) error {
 	var wider tidegate.Schema
+	c.mixed = map[string][2]tidegate.Type{}
 	for _, col := range compared {
 		l, s := c.kinds["l"][col], c.kinds["s"][col]
 		if l == s {
@@ -30,6 +31,7 @@ func (c *comparer) meet(ctx context.Context, name string, compared []string, dif
 			diff.Types = map[string][2]string{}
 		}
 		diff.Types[col] = [2]string{l.String(), s.String()}
+		c.mixed[col] = [2]tidegate.Type{l, s}
 		if l.Kind == tidegate.String || widths[s.Kind] > 0 && widths[l.Kind] >= widths[s.Kind] {
 			wider = append(wider, tidegate.Column{Name: col, Type: l})
 		}
@@ -62,6 +64,23 @@ func (c *comparer) alike(column sqltext.Text, t, other tidegate.Type) string {
 		return "CASE WHEN " + text + " LIKE '%.%' AND " + text + " NOT LIKE '%e%' THEN rtrim(rtrim(" + text + ", '0'), '.') ELSE " + text + " END"
 	}
 	return string(c.d.AsText(column, t))
+}
+
+// differ says that a column's two sides are not the same. A number and a text may be the same number in other words:
+// engines write floats as texts each in its own way, and an event in its sender's. Digits beyond those of a float count unless a
+// side has been one, which its type or an exponent tells.
+func (c *comparer) differ(column string) string {
+	l, s := c.text("l", column), c.text("s", column)
+	apart := differs(l, s)
+	was, mixed := c.mixed[column]
+	if !mixed || widths[was[0].Kind] == 0 || widths[was[1].Kind] == 0 || was[0].Kind != tidegate.String && was[1].Kind != tidegate.String {
+		return apart
+	}
+	same := string(c.d.Number(sqltext.Text(l))) + " = " + string(c.d.Number(sqltext.Text(s)))
+	if was[0].Kind != tidegate.Float && was[1].Kind != tidegate.Float {
+		same = "(lower(" + l + ") LIKE '%e%' OR lower(" + s + ") LIKE '%e%') AND " + same
+	}
+	return "(" + apart + " AND CASE WHEN " + same + " THEN 0 ELSE 1 END = 1)"
 }
 
 // merged says of users when their rows may hold what events before the range, or left out, have said.

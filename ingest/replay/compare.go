@@ -56,6 +56,8 @@ type comparer struct {
 	whole        bool // nothing was left out
 	// kinds are the types of the columns of the table at hand, by side.
 	kinds map[string]map[string]tidegate.Type
+	// mixed are the columns of two types, the live one's and the shadow's before it was widened.
+	mixed map[string][2]tidegate.Type
 }
 
 // Compare holds the tables of a shadow against the live ones. whole says that the
@@ -202,7 +204,7 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 	conditions := make([]string, len(compared))
 	sums := make([]string, len(compared))
 	for i, col := range compared {
-		conditions[i] = differs(c.text("l", col), c.text("s", col))
+		conditions[i] = c.differ(col)
 		if c.merged(diff.Table) { // what an event before the range said of the user is no difference
 			conditions[i] = "(" + c.text("s", col) + " IS NOT NULL AND " + conditions[i] + ")"
 		}
@@ -225,14 +227,14 @@ func (c *comparer) changed(ctx context.Context, joined string, compared []string
 		return err
 	}
 	var values []string
-	for _, col := range compared {
-		values = append(values, c.text("l", col), c.text("s", col))
+	for i, col := range compared {
+		values = append(values, c.text("l", col), c.text("s", col), "CAST(CASE WHEN "+conditions[i]+" THEN 1 ELSE 0 END AS "+c.kind(tidegate.Int)+")")
 	}
 	return warehouse.Each(ctx, c.wh, "SELECT s.id, "+strings.Join(values, ", ")+" FROM "+joined+" WHERE "+differ+" ORDER BY s.id LIMIT "+strconv.Itoa(sampleRows), nil, func(row tidegate.Row) error {
 		d := RowDiff{ID: str(row[0]), What: "changed", Fields: map[string][2]string{}}
 		for i, col := range compared {
-			if row[1+2*i] != row[2+2*i] && (row[2+2*i] != nil || !c.merged(diff.Table)) {
-				d.Fields[col] = [2]string{shown(row[1+2*i]), shown(row[2+2*i])}
+			if num(row[3+3*i]) > 0 {
+				d.Fields[col] = [2]string{shown(row[1+3*i]), shown(row[2+3*i])}
 			}
 		}
 		diff.Sample = append(diff.Sample, d)

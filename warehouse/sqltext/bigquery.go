@@ -38,6 +38,7 @@ func BigQuery() Dialect {
 			return "CAST(SUBSTR(" + column + ", STRPOS(" + column + ", ':') + 1) AS INT64)"
 		},
 		hour:        func(column Text) Text { return "CAST(FLOOR(UNIX_SECONDS(" + column + ") / 3600) AS INT64)" },
+		number:      func(text Text) Text { return "SAFE_CAST(" + text + " AS FLOAT64)" },
 		hash:        bigQueryHash(),
 		placeholder: func(n int) Text { return Text("@p" + strconv.Itoa(n)) },
 	}

@@ -43,6 +43,7 @@ func ClickHouse() Dialect {
 		hour: func(column Text) Text {
 			return "toInt64(intDiv(toUnixTimestamp64Micro(toDateTime64(" + column + ", 6)), 3600000000))"
 		},
+		number:      func(text Text) Text { return "toFloat64OrNull(" + text + ")" },
 		hash:        clickHouseHash(),
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}

@@ -30,9 +30,16 @@ func Postgres() Dialect {
 		reserved:    postgresReserved,
 		system:      words("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"),
 		indexes:     true,
+		number:      numberByPattern,
 		hash:        postgresHash(),
 		placeholder: func(n int) Text { return Text("$" + strconv.Itoa(n)) },
 	}
+}
+
+// numberByPattern casts what is written as a number that surely fits: an engine without a cast that fails to NULL
+// would end the query. Floats are written with one digit before the point where they have an exponent.
+func numberByPattern(text Text) Text {
+	return "CASE WHEN length(" + text + ") < 300 AND " + text + " ~ '^[+-]?[0-9]+([.][0-9]*)?$' OR length(" + text + ") < 300 AND " + text + " ~ '^[+-]?[0-9]([.][0-9]*)?[eE][+-]?[0-2]?[0-9]?[0-9]$' THEN CAST(" + text + " AS double precision) END"
 }
 
 // postgresReserved is read only. It is what pg_get_keywords() calls reserved

@@ -40,6 +40,7 @@ func Redshift() Dialect {
 		system:      words("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid", "oid", "insertxid", "deletexid"),
 		illegal:     redshiftIllegal,
 		plain:       redshiftPlain,
+		number:      numberByPattern,
 		hash:        redshiftHash(),
 		viewBinding: " WITH NO SCHEMA BINDING",
 		jsonText:    func(column Text) Text { return "JSON_SERIALIZE(" + column + ")" },

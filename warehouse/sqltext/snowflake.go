@@ -38,6 +38,7 @@ func Snowflake() Dialect {
 		},
 		maxDecimal:  38,
 		reserved:    snowflakeReserved,
+		number:      func(text Text) Text { return "TRY_TO_DOUBLE(" + text + ")" },
 		hash:        snowflakeHash(),
 		viewGrants:  " COPY GRANTS",
 		jsonText:    func(column Text) Text { return "TO_JSON(" + column + ")" },

@@ -50,6 +50,8 @@ type Dialect struct {
 	placeholder func(n int) Text
 	// place and hour are expressions where the engine has no split_part or no epoch to extract; nil: as in SQL of the others.
 	place, hour func(column Text) Text
+	// number is a text as a float, and NULL where it is none; nil: as with TRY_CAST.
+	number func(text Text) Text
 	// jsonText is a document as its text, where a cast does not make it one; nil: it does.
 	jsonText func(column Text) Text
 	// decimalOf names a decimal where not all of them have one name; nil: decimal is the name.
@@ -149,6 +151,14 @@ func (d Dialect) Place(column Text) Text {
 		return d.place(column)
 	}
 	return "CAST(split_part(" + column + ", ':', 2) AS " + d.types[tidegate.Int] + ")"
+}
+
+// Number is what text, an expression, says as a float, and NULL where it says none.
+func (d Dialect) Number(text Text) Text {
+	if d.number != nil {
+		return d.number(text)
+	}
+	return "TRY_CAST(" + text + " AS " + d.types[tidegate.Float] + ")"
 }
 
 // AsText is what column, of type t, says as a text.

@@ -19,6 +19,7 @@ var macros = []string{
 	`CREATE MACRO main.to_timestamp_tz(t, f) AS CAST(replace(t, ' +', '+') AS TIMESTAMPTZ)`,
 	`CREATE MACRO main.to_timestamp_ltz(t, f) AS CAST(replace(t, ' +', '+') AS TIMESTAMPTZ)`,
 	`CREATE MACRO main.parse_json(t) AS CAST(t AS JSON)`,
+	`CREATE MACRO main.try_to_double(v) AS TRY_CAST(v AS DOUBLE)`,
 	`CREATE MACRO main.to_varchar(v, f) AS CASE f WHEN 'YYYY-MM-DD"T"HH24:MI:SS.FF6' THEN strftime(CAST(v AS TIMESTAMP), '%Y-%m-%dT%H:%M:%S.%f') WHEN 'YYYY-MM-DD' THEN CAST(v AS VARCHAR) ELSE error('the double does not know this format') END`,
 	`CREATE MACRO main.sf_text(v) AS CASE WHEN typeof(v) = 'DOUBLE' THEN regexp_replace(CAST(v AS VARCHAR), '[.]0$', '') ELSE CAST(v AS VARCHAR) END`,
 	`CREATE MACRO main.convert_timezone(z, v) AS v`, // a moment has no zone there
