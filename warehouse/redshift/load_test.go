@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -205,13 +204,7 @@ func TestMemoryIsFlat(t *testing.T) {
 	if _, err := w.Ensure(t.Context(), table, s); err != nil {
 		t.Fatal(err)
 	}
-	held := func() int64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
-	before, most := held(), int64(0)
+	before, most := warehousetest.Held(), int64(0)
 	const rows, room = 200_000, 48 << 20 // the rows are 100 MB of JSON
 	// The double would hold what it is given, so it is given nothing: the load ends before COPY.
 	c.S3.Intercept(func(call rstest.Call) *rstest.Answer {
@@ -222,7 +215,7 @@ func TestMemoryIsFlat(t *testing.T) {
 	})
 	look := func(row int) {
 		if row%(rows/8) == 0 {
-			most = max(most, held()-before)
+			most = max(most, warehousetest.Held()-before)
 		}
 	}
 	_, err := w.Load(t.Context(), warehouse.Load{ID: "x", Table: table}, &wide{schema: s, n: rows, text: strings.Repeat("a text of some length ", 22), look: look})
@@ -237,7 +230,7 @@ func TestMemoryIsFlat(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	before, most = held(), 0
+	before, most = warehousetest.Held(), 0
 	for i := 1; ; i++ {
 		if _, err := r.Next(t.Context()); errors.Is(err, io.EOF) {
 			break
@@ -245,7 +238,7 @@ func TestMemoryIsFlat(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%30_000 == 0 {
-			most = max(most, held()-before)
+			most = max(most, warehousetest.Held()-before)
 		}
 	}
 	if most > 16<<20 {
