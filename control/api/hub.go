@@ -286,7 +286,10 @@ type SyncPlan struct {
 	Calls   int64   `json:"estimated_calls"`
 	Seconds float64 `json:"estimated_seconds"`
 	// Costs are what the destination charges or limits beside calls.
-	Costs  []destinations.Cost `json:"estimated_costs,omitempty"`
+	Costs []destinations.Cost `json:"estimated_costs,omitempty"`
+	// Safety is what a repeated delivery does: nothing more (idempotent), nothing more within the time that the
+	// destination remembers idempotency keys (dedupable), or the thing twice (unsafe): then what is in doubt waits for a person.
+	Safety destinations.Safety `json:"safety,omitempty"`
 	Sample []SampleChange      `json:"sample"`
 }
 

@@ -351,7 +351,7 @@ func (h *Hub) SyncPlan(ctx context.Context, name string, sample int, fresh bool)
 	if err != nil {
 		return api.SyncPlan{}, err
 	}
-	out := api.SyncPlan{Sync: name, RunID: p.RunID, Beside: p.Beside, Summary: p.Summary, Excluded: p.Excluded, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Sample: []api.SampleChange{}}
+	out := api.SyncPlan{Sync: name, RunID: p.RunID, Beside: p.Beside, Summary: p.Summary, Excluded: p.Excluded, Calls: p.Calls, Seconds: p.Seconds, Costs: p.Costs, Safety: p.Safety, Sample: []api.SampleChange{}}
 	if p.Hold != nil {
 		out.Held = tidegate.StoredFault(p.Hold)
 	}

@@ -170,6 +170,9 @@ func (c *command) showSyncPlan(p api.SyncPlan) error {
 			c.say("It costs about %s, of %d that are left.", plural(cost.Amount, cost.Unit), *cost.Left)
 		}
 	}
+	if p.Safety != "" {
+		c.say("A repeated delivery is %s.", p.Safety)
+	}
 	switch {
 	case p.RunID != "":
 		c.say("This is the plan of run %s, which is held; `tidegate sync plan %s --fresh` shows what the model says now.", p.RunID, p.Sync)

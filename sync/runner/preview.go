@@ -33,7 +33,9 @@ type Preview struct {
 	Calls   int64   `json:"calls"`
 	Seconds float64 `json:"seconds"`
 	// Costs are what the destination charges or limits beside calls.
-	Costs  []destinations.Cost `json:"costs,omitempty"`
+	Costs []destinations.Cost `json:"costs,omitempty"`
+	// Safety is what a repeated delivery does there.
+	Safety destinations.Safety `json:"safety,omitempty"`
 	Sample []ledger.Preview    `json:"sample"`
 }
 
@@ -97,7 +99,7 @@ func preview(ctx context.Context, o *Opened, runID string, sample int) (Preview,
 		return Preview{}, fmt.Errorf("planning: %w", err)
 	}
 	sum := look.Summary
-	p := Preview{Sync: o.Sync.Name, Summary: sum, Hold: Guard(sum, o.Sync.Guards, o.Sync.Mode), Sample: look.Sample}
+	p := Preview{Sync: o.Sync.Name, Summary: sum, Hold: Guard(sum, o.Sync.Guards, o.Sync.Mode), Sample: look.Sample, Safety: o.Object.SafetyIn(o.Sync.Mode)}
 	p.Calls, p.Seconds = estimate(sum, o.Sync.Mode, o.Object.Limit, meanSize(look.First))
 	for op, n := range map[tidegate.Op]int64{tidegate.Added: sum.Added, tidegate.Changed: sum.Changed, tidegate.Removed: sum.Removed} {
 		if !o.Sync.Mode.Lets(op) {
