@@ -71,24 +71,25 @@ func (c *conn) belowViews(ctx context.Context, f *tableFinder, defaultSchema str
 		text, _ := row[2].(string)
 		texts[warehouse.Table{Schema: sqltext.Fold(row[0].(string)), Name: sqltext.Fold(row[1].(string))}] = text
 	}
-	for i := 0; i < len(f.tables); i++ { // it grows
-		schema := f.tables[i].Schema
-		query := viewQuery(texts[warehouse.Table{Schema: sqltext.Fold(schema), Name: sqltext.Fold(f.tables[i].Name)}])
+	for done := 0; done < len(f.tables); { // it grows
+		view := f.tables[done]
+		done++
+		query := viewQuery(texts[warehouse.Table{Schema: sqltext.Fold(view.Schema), Name: sqltext.Fold(view.Name)}])
 		if query == "" {
 			continue
 		}
 		text, err := c.parsed(ctx, query)
 		if err != nil {
-			return fmt.Errorf("reading the view %s: %w", f.tables[i], err)
+			return fmt.Errorf("reading the view %s: %w", view, err)
 		}
 		var tree any
 		if err := json.Unmarshal([]byte(text), &tree); err != nil {
-			return fmt.Errorf("reading the parsed view %s: %w", f.tables[i], err)
+			return fmt.Errorf("reading the parsed view %s: %w", view, err)
 		}
 		// A name without a schema is looked for beside the view first.
 		f.beside = func(name string) string {
-			if _, there := texts[warehouse.Table{Schema: sqltext.Fold(schema), Name: sqltext.Fold(name)}]; there {
-				return schema
+			if _, there := texts[warehouse.Table{Schema: sqltext.Fold(view.Schema), Name: sqltext.Fold(name)}]; there {
+				return view.Schema
 			}
 			return defaultSchema
 		}
@@ -101,7 +102,7 @@ func (c *conn) belowViews(ctx context.Context, f *tableFinder, defaultSchema str
 // what follows the first AS outside of quotes and brackets.
 func viewQuery(create string) string {
 	depth, quote := 0, byte(0)
-	for i := 0; i < len(create); i++ {
+	for i := range len(create) {
 		switch ch := create[i]; {
 		case quote != 0:
 			if ch == quote {

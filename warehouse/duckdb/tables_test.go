@@ -10,7 +10,8 @@ import (
 func TestTablesOf(t *testing.T) {
 	t.Parallel()
 	w := open(t)
-	for _, sql := range []string{"CREATE TABLE plain (n INTEGER)", "CREATE SCHEMA a", `CREATE TABLE a."x.y ""z""" (n INTEGER)`, "CREATE VIEW v AS SELECT * FROM plain",
+	for _, sql := range []string{
+		"CREATE TABLE plain (n INTEGER)", "CREATE SCHEMA a", `CREATE TABLE a."x.y ""z""" (n INTEGER)`, "CREATE VIEW v AS SELECT * FROM plain",
 		"CREATE VIEW a.above AS SELECT n FROM v", `CREATE VIEW a."as ""x""" ("as", m) AS SELECT n, 1 FROM (SELECT * FROM "x.y ""z""")`, "CREATE VIEW a.deep AS WITH plain AS (SELECT n FROM a.above) SELECT * FROM plain",
 		"CREATE TABLE later (n INTEGER)", "CREATE VIEW a.broken AS SELECT n FROM later", "DROP TABLE later",
 	} {
