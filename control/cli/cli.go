@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -215,7 +216,14 @@ func (c *command) tree() *cobra.Command {
 	root.SetIn(c.env.Stdin)
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		own := c.env.Args // what stands behind the wrong flag was not read
+		if end := slices.Index(own, "--"); end >= 0 {
+			own = own[:end]
+		}
+		c.json = c.json || slices.Contains(own, "--json")
+		return usage(err)
+	})
 	flags := root.PersistentFlags()
 	flags.BoolVar(&c.json, "json", false, "print JSON")
 	flags.StringVar(&c.project, "project", c.env.Getenv("TIDEGATE_PROJECT"), "the project folder (TIDEGATE_PROJECT)")
