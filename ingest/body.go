@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -124,7 +125,7 @@ func (s *surface) bodyProblem(err error, zipped bool) *problem {
 	case errors.Is(err, errOverBudget):
 		return later(http.StatusServiceUnavailable, "server.busy", "the server holds as many requests as it may", busyRetry)
 	case errors.Is(err, errTooLarge):
-		return refuse(http.StatusRequestEntityTooLarge, "request.too_large", "the body is larger than this server accepts", "send smaller batches")
+		return refuse(http.StatusRequestEntityTooLarge, "request.too_large", fmt.Sprintf("the body is larger than the %d bytes that this server accepts", s.limits.BodyBytes), "send smaller batches")
 	case zipped:
 		return refuse(http.StatusBadRequest, "request.bad_gzip", "the gzip body is damaged", "")
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -37,7 +38,7 @@ func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
 var treeTable = regexp.MustCompile(`(?m)^\s*TABLE id: \d+(?:, alias: [^\n]*?)?, table_name: ([^\n]+)$`)
 
 // TablesOf implements warehouse.TableFinder by the tree that the server makes of
-// the query. A view stands for itself; tables of the system are left out.
+// the query, and of the queries of the views in it; tables of the system are left out.
 func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
 	q, err := compile(sql, nil)
 	if err != nil {
@@ -46,19 +47,9 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 	if !q.plain {
 		return nil, nil
 	}
-	rows, err := w.drained(ctx, w.reads, &query{sql: "EXPLAIN QUERY TREE run_passes = 1\n" + q.sql})
-	if err != nil {
-		return nil, fmt.Errorf("finding the tables of a query: %w", err)
-	}
-	var tree strings.Builder
-	for _, row := range rows {
-		line, _ := row[0].(string)
-		tree.WriteString(line + "\n")
-	}
 	found := map[string]bool{}
-	for _, m := range treeTable.FindAllStringSubmatch(tree.String(), -1) {
-		name, _, _ := strings.Cut(m[1], ", final: ")
-		found[name] = true
+	if err := w.addNamed(ctx, q.sql, found); err != nil {
+		return nil, fmt.Errorf("finding the tables of a query: %w", err)
 	}
 	if len(found) == 0 {
 		return nil, nil
@@ -67,6 +58,9 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 	if err != nil {
 		return nil, err
 	}
+	if err := w.addBelowViews(ctx, found); err != nil {
+		return nil, fmt.Errorf("finding the tables below views: %w", err)
+	}
 	var tables []warehouse.Table
 	for _, t := range all {
 		if found[t.Schema+"."+t.Name] {
@@ -74,6 +68,54 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 		}
 	}
 	return tables, nil
+}
+
+// addNamed adds the tables and views that sql names to found, as the tree spells them.
+func (w *Warehouse) addNamed(ctx context.Context, sql string, found map[string]bool) error {
+	rows, err := w.drained(ctx, w.reads, &query{sql: "EXPLAIN QUERY TREE run_passes = 1\n" + sql})
+	if err != nil {
+		return err
+	}
+	var tree strings.Builder
+	for _, row := range rows {
+		line, _ := row[0].(string)
+		tree.WriteString(line + "\n")
+	}
+	for _, m := range treeTable.FindAllStringSubmatch(tree.String(), -1) {
+		name, _, _ := strings.Cut(m[1], ", final: ")
+		found[name] = true
+	}
+	return nil
+}
+
+// addBelowViews adds what the views in found read, and their views in turn: a load of
+// that changes them. A view that the server does not explain, for want of a right or of a
+// table, stands for itself.
+func (w *Warehouse) addBelowViews(ctx context.Context, found map[string]bool) error {
+	rows, err := w.drained(ctx, w.reads, &query{sql: "SELECT concat(database, '.', name), as_select FROM system.tables WHERE is_temporary = 0 AND as_select != '' AND database " + notSystem})
+	if err != nil {
+		return err
+	}
+	views := make(map[string]string, len(rows))
+	for _, row := range rows {
+		name, _ := row[0].(string)
+		views[name], _ = row[1].(string)
+	}
+	for more := true; more; { // each turn takes a view out, or is the last
+		more = false
+		for name, text := range views {
+			if !found[name] {
+				continue
+			}
+			delete(views, name)
+			more = true
+			var refused *serverError
+			if err := w.addNamed(ctx, text, found); err != nil && !errors.As(err, &refused) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Estimate implements warehouse.Estimator: the rows that the query reads of its tables, by their

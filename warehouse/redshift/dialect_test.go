@@ -248,6 +248,17 @@ func TestForeignTables(t *testing.T) {
 	if d := cmp.Diff(all[:1], found); err != nil || d != "" {
 		t.Error(err, d)
 	}
+	c.Postgres.Exec(t, c.Database, "CREATE VIEW crm.w AS SELECT * FROM crm.v; CREATE VIEW later AS SELECT * FROM crm.w")
+	for sql, want := range map[string][]warehouse.Table{
+		"SELECT * FROM crm.v":   {all[1], all[0]},
+		"SELECT a FROM later":   {{Schema: "public", Name: "later"}, {Schema: "crm", Name: "w"}, all[1], all[0]},
+		"SELECT 1 AS something": nil,
+	} {
+		found, err := w.TablesOf(t.Context(), sql)
+		if d := cmp.Diff(want, found); err != nil || d != "" {
+			t.Errorf("%s: %v\n%s", sql, err, d)
+		}
+	}
 }
 
 // TestHashesOfTheDouble holds the double to the examples of Redshift's documentation, and to FarmHash's own numbers for the lengths that it

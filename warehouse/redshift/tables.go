@@ -39,8 +39,8 @@ func (w *Warehouse) Tables(ctx context.Context) ([]warehouse.Table, error) {
 }
 
 // TablesOf implements warehouse.TableFinder. The server does not tell what a statement reads, so the
-// names in its text are looked up among the tables that are there: nothing that it names is missed, and of a
-// view the tables below it are not told.
+// names in its text are looked up among the tables that are there, and those in the texts of the views among
+// them: nothing that is read is missed.
 func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table, error) {
 	if err := w.check(ctx, sql); err != nil {
 		return nil, fmt.Errorf("finding the tables of a query: %w", err)
@@ -54,12 +54,41 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 		there[t] = true
 	}
 	var found []warehouse.Table
-	for _, t := range w.named(sql) {
-		if there[t] && !slices.Contains(found, t) {
-			found = append(found, t)
+	add := func(text string) {
+		for _, t := range w.named(text) {
+			if there[t] && !slices.Contains(found, t) {
+				found = append(found, t)
+			}
 		}
 	}
+	add(sql)
+	if len(found) == 0 {
+		return nil, nil
+	}
+	views, err := w.views(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for done := 0; done < len(found); done++ { // it grows, by tables that were not there yet
+		add(views[found[done]])
+	}
 	return found, nil
+}
+
+// views returns the texts of views. One that names a table without its schema finds it in the default schema
+// only: the catalogue spells out every other one.
+func (w *Warehouse) views(ctx context.Context) (map[warehouse.Table]string, error) {
+	rows, err := w.all(ctx, "SELECT schemaname, viewname, definition FROM pg_views WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+	if err != nil {
+		return nil, fmt.Errorf("listing views: %w", err)
+	}
+	texts := make(map[warehouse.Table]string, len(rows))
+	for _, row := range rows {
+		schema, _ := row[0].(string)
+		name, _ := row[1].(string)
+		texts[warehouse.Table{Schema: schema, Name: name}], _ = row[2].(string)
+	}
+	return texts, nil
 }
 
 // check lets the server read a query without running it.
