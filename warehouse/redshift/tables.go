@@ -69,8 +69,10 @@ func (w *Warehouse) TablesOf(ctx context.Context, sql string) ([]warehouse.Table
 	if err != nil {
 		return nil, err
 	}
-	for done := 0; done < len(found); done++ { // it grows, by tables that were not there yet
-		add(views[found[done]])
+	for done := 0; done < len(found); { // it grows, by tables that were not there yet
+		view := found[done]
+		done++
+		add(views[view])
 	}
 	return found, nil
 }
