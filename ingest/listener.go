@@ -77,8 +77,8 @@ type conn struct {
 }
 
 // Read reads nothing for the watcher, whose buffer is the only one of one byte:
-// all else is read through a bufio.Reader or into the buffer of a body, which
-// holds one byte more than is expected.
+// all else is read through a bufio.Reader, which asks for no less than a buffer of
+// its own holds, also when one byte of a body is left.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 1 && c.unwatched.Load() {
 		return 0, nil

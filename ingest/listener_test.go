@@ -84,6 +84,28 @@ func TestNobodyWatchesWhoWaitsForTheDisk(t *testing.T) {
 	})
 }
 
+// A body's last byte is read though it comes alone.
+func TestLastByteComesAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		client := serving(t, h).dial()
+		defer client.Close()
+		for _, part := range []string{keepAlive[:len(keepAlive)-1], keepAlive[len(keepAlive)-1:]} {
+			if _, err := io.WriteString(client, part); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if r, err := http.ReadResponse(bufio.NewReader(client), nil); err != nil || r.StatusCode != http.StatusOK {
+			t.Fatalf("answered %v, %v", r, err)
+		}
+		if events, _ := h.journal.take(); len(events) != 1 {
+			t.Errorf("%d events are kept", len(events))
+		}
+	})
+}
+
 // Events that were read are kept though their client has gone.
 func TestClientGoneWhileTheDiskWorks(t *testing.T) {
 	t.Parallel()

@@ -20,53 +20,57 @@ func TestPlanWithScarceMemory(t *testing.T) {
 			w.exec("CREATE TABLE people AS SELECT i AS id, 'p' || i || '@x.io' AS email, CAST(i AS integer) AS age FROM generate_series(1::bigint, 40) AS t(i)")
 			w.run()
 			w.exec("UPDATE people SET age = 0 WHERE id = 7")
-			crowded := &crowded{Execer: w.store, refusals: refusals}
-			w.store = crowded
+			asked, shared := 0, "" // shared is enable_parallel_hash when it was asked last
+			w.store = beforeComparing{w.store, func(ctx context.Context, tx warehouse.Tx, _ string) error {
+				asked++
+				if err := one(ctx, tx, "SELECT current_setting('enable_parallel_hash')", nil, &shared); err != nil {
+					return err
+				}
+				if asked <= refusals {
+					return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.memory", Message: "could not resize shared memory segment"}
+				}
+				return nil
+			}}
 			w.open()
 			s, err := w.l.Plan(w.ctx, w.request(w.newRun()))
 			if refusals > 1 {
-				if tidegate.FaultOf(err).Code != "warehouse.memory" || crowded.asked != 2 {
-					t.Fatalf("asked %d times: %v", crowded.asked, err)
+				if tidegate.FaultOf(err).Code != "warehouse.memory" || asked != 2 {
+					t.Fatalf("asked %d times: %v", asked, err)
 				}
 				return
 			}
 			if err != nil || s.Read != 40 || s.Unchanged != 39 || s.Changed != 1 {
 				t.Fatalf("%+v, %v", s, err)
 			}
-			if crowded.shared != "off" {
-				t.Errorf("the workers shared a table again: enable_parallel_hash was %q", crowded.shared)
+			if shared != "off" {
+				t.Errorf("the workers shared a table again: enable_parallel_hash was %q", shared)
 			}
 		})
 	}
 }
 
-// crowded is a server without room for what is compared, the first times.
-type crowded struct {
+// beforeComparing calls before ahead of each statement that compares, in its transaction;
+// an error stands for the server's.
+type beforeComparing struct {
 	warehouse.Execer
-	refusals, asked int
-	shared          string // enable_parallel_hash when it was asked last
+	before func(ctx context.Context, tx warehouse.Tx, sql string) error
 }
 
-func (c *crowded) Begin(ctx context.Context) (warehouse.Tx, error) {
-	tx, err := c.Execer.Begin(ctx)
-	return &crowdedTx{Tx: tx, c: c}, err
+func (b beforeComparing) Begin(ctx context.Context) (warehouse.Tx, error) {
+	tx, err := b.Execer.Begin(ctx)
+	return comparingTx{Tx: tx, before: b.before}, err
 }
 
-type crowdedTx struct {
+type comparingTx struct {
 	warehouse.Tx
-	c *crowded
+	before func(ctx context.Context, tx warehouse.Tx, sql string) error
 }
 
-func (t *crowdedTx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if !strings.HasPrefix(sql, "CREATE TEMP TABLE "+string(openTable)) {
-		return t.Tx.Exec(ctx, sql, args...)
-	}
-	t.c.asked++
-	if err := one(ctx, t.Tx, "SELECT current_setting('enable_parallel_hash')", nil, &t.c.shared); err != nil {
-		return 0, err
-	}
-	if t.c.asked <= t.c.refusals {
-		return 0, &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.memory", Message: "could not resize shared memory segment"}
+func (t comparingTx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	if strings.HasPrefix(sql, "CREATE TEMP TABLE "+string(openTable)) {
+		if err := t.before(ctx, t.Tx, sql); err != nil {
+			return 0, err
+		}
 	}
 	return t.Tx.Exec(ctx, sql, args...)
 }
@@ -79,47 +83,23 @@ func TestWorkersTakePartInTheJoin(t *testing.T) {
 	w.run()
 	w.exec("UPDATE people SET age = 0 WHERE id = 7")
 	w.exec("ANALYZE")
-	told := &explained{Execer: w.store}
-	w.store = told
-	w.open()
-	w.run()
-	gather, join := strings.Index(told.plan, "Gather"), strings.Index(told.plan, "Anti Join")
-	if gather < 0 || join < gather {
-		t.Errorf("the join is not the workers':\n%s", told.plan)
-	}
-}
-
-// explained asks how the engine compares when workers cost nothing.
-type explained struct {
-	warehouse.Execer
-	plan string
-}
-
-func (e *explained) Begin(ctx context.Context) (warehouse.Tx, error) {
-	tx, err := e.Execer.Begin(ctx)
-	return &explainedTx{Tx: tx, e: e}, err
-}
-
-type explainedTx struct {
-	warehouse.Tx
-	e *explained
-}
-
-func (t *explainedTx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if !strings.HasPrefix(sql, "CREATE TEMP TABLE "+string(openTable)) {
-		return t.Tx.Exec(ctx, sql, args...)
-	}
-	free := "SELECT set_config('min_parallel_table_scan_size', '0', true), set_config('parallel_setup_cost', '0', true), set_config('max_parallel_workers_per_gather', '2', true)"
-	for _, ask := range []string{free, "EXPLAIN " + sql} {
-		t.e.plan = ""
-		err := warehouse.Each(ctx, t.Tx, ask, nil, func(row tidegate.Row) error {
+	plan := "" // as it is when workers cost nothing
+	w.store = beforeComparing{w.store, func(ctx context.Context, tx warehouse.Tx, sql string) error {
+		free := "SELECT set_config('min_parallel_table_scan_size', '0', true), set_config('parallel_setup_cost', '0', true), set_config('max_parallel_workers_per_gather', '2', true)"
+		if err := warehouse.Each(ctx, tx, free, nil, func(tidegate.Row) error { return nil }); err != nil {
+			return err
+		}
+		plan = ""
+		return warehouse.Each(ctx, tx, "EXPLAIN "+sql, nil, func(row tidegate.Row) error {
 			line, _ := row[0].(string)
-			t.e.plan += line + "\n"
+			plan += line + "\n"
 			return nil
 		})
-		if err != nil {
-			return 0, err
-		}
+	}}
+	w.open()
+	w.run()
+	gather, join := strings.Index(plan, "Gather"), strings.Index(plan, "Anti Join")
+	if gather < 0 || join < gather {
+		t.Errorf("the join is not the workers':\n%s", plan)
 	}
-	return t.Tx.Exec(ctx, sql, args...)
 }
