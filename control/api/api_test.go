@@ -389,19 +389,19 @@ func TestTail(t *testing.T) {
 	}
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var got []string
-	err := r.admin.Tail(t.Context(), api.TailRequest{Source: "web", From: &tidegate.Offset{Position: 7}, Since: since, Refused: true, Limit: 2}, func(e api.TailedEvent) error {
+	err := r.admin.Tail(t.Context(), api.TailRequest{Source: "web", From: &tidegate.Offset{Position: 7}, Refused: true, Limit: 2}, func(e api.TailedEvent) error {
 		got = append(got, e.Offset)
 		return nil
 	})
 	if err != nil || !slices.Equal(got, []string{"0:0", "0:1"}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	want := api.TailRequest{Source: "web", From: &tidegate.Offset{Position: 7}, Since: since, Refused: true, Limit: 2}
+	want := api.TailRequest{Source: "web", From: &tidegate.Offset{Position: 7}, Refused: true, Limit: 2}
 	if d := cmp.Diff(want, r.hub.Tailed); d != "" {
 		t.Error(d)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err = r.admin.Tail(ctx, api.TailRequest{Follow: true}, func(e api.TailedEvent) error {
+	err = r.admin.Tail(ctx, api.TailRequest{Since: since, Follow: true}, func(e api.TailedEvent) error {
 		if e.Offset == "0:2" {
 			cancel()
 		}
@@ -409,6 +409,9 @@ func TestTail(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled tail: %v", err)
+	}
+	if !r.hub.Tailed.Since.Equal(since) {
+		t.Errorf("since %s", r.hub.Tailed.Since)
 	}
 }
 

@@ -32,7 +32,8 @@ type EventHub interface {
 	// Streams lists the project's streams.
 	Streams(ctx context.Context) ([]tidegate.Stream, error)
 	// Stream calls emit for the events of a stream until emit errs, ctx ends or, unless
-	// follow, the journal's end is reached; fault "stream.not_found".
+	// follow, the journal's end is reached; fault "stream.not_found". Its first call has the
+	// zero item: the stream is open.
 	Stream(ctx context.Context, name string, from StreamFrom, emit func(StreamItem) error) error
 }
 

@@ -58,13 +58,36 @@ func TestStreamsAsServerSentEvents(t *testing.T) {
 	if strings.Contains(text, "m1") || !strings.Contains(text, "m2") {
 		t.Errorf("after 0:1: %s", text)
 	}
-	_, text = r.fetch(t, "/v1/streams/none?follow=false", r.token, map[string]string{"Accept": "text/event-stream"})
-	if !strings.Contains(text, "event: error\n") || !strings.Contains(text, "stream.not_found") {
-		t.Errorf("no such stream: %s", text)
-	}
 	_, text = r.fetch(t, "/v1/events?from=0:0", r.token, map[string]string{"Accept": "text/event-stream"})
 	if !strings.Contains(text, "id: 0:0\ndata: {") {
 		t.Errorf("the live view: %s", text)
+	}
+}
+
+// TestStreamsThatCannotBegin: what is wrong with a request is said by its status, also to
+// one who would wait: a browser would come back for ever after a 200.
+func TestStreamsThatCannotBegin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, accept := range []string{"text/event-stream", "*/*"} {
+		for path, want := range map[string]struct {
+			status int
+			text   string
+		}{
+			"/v1/streams/none":                                           {http.StatusNotFound, "stream.not_found"},
+			"/v1/streams/none?follow=false":                              {http.StatusNotFound, "stream.not_found"},
+			"/v1/streams/orders?from=0:0&since=2026-01-02T15:04:05Z":     {http.StatusBadRequest, "name one of them"},
+			"/v1/streams/orders?from=0:0&after=0:0":                      {http.StatusBadRequest, "name one of them"},
+			"/v1/streams/orders?folow=false":                             {http.StatusUnprocessableEntity, `did you mean \"follow\"?`},
+			"/v1/streams/orders?since=1h":                                {http.StatusUnprocessableEntity, "write RFC 3339, as 2026-01-02T15:04:05Z"},
+			"/v1/events?follow=true&source=none":                         {http.StatusNotFound, "source.not_found"},
+			"/v1/events?follow=true&from=0:0&since=2026-01-02T15:04:05Z": {http.StatusBadRequest, "name one of them"},
+		} {
+			status, text := r.fetch(t, path, r.token, map[string]string{"Accept": accept})
+			if status != want.status || !strings.Contains(text, want.text) {
+				t.Errorf("%s as %s: %d %s, want %d with %s", path, accept, status, text, want.status, want.text)
+			}
+		}
 	}
 }
 

@@ -42,7 +42,8 @@ type Hub interface {
 	Tables(ctx context.Context) ([]TableInfo, error)
 	// Tail calls emit for each event of the journal from req.From on, in order,
 	// until emit errs, req.Limit is reached, ctx ends or, unless req.Follow, the journal's end is reached.
-	Tail(ctx context.Context, req TailRequest, emit func(TailedEvent) error) error
+	// It calls opened once before, when the request is found right; fault "source.not_found".
+	Tail(ctx context.Context, req TailRequest, opened func() error, emit func(TailedEvent) error) error
 	// Explain says which rows an event would become, against the tables as they are now.
 	Explain(ctx context.Context, source string, event json.RawMessage) (Explanation, error)
 

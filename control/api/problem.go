@@ -128,14 +128,32 @@ func statusOf(f *tidegate.Fault) int {
 
 // transform gives the errors that the framework makes itself (bad parameters,
 // broken JSON) the same shape as ours.
-func transform(_ huma.Context, _ string, v any) (any, error) {
+func transform(c huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
 	}
 	p := newProblem(m.Status, "request.invalid", m.Detail, "")
 	for _, e := range m.Errors {
-		p.List = append(p.List, config.Problem{Path: e.Location, Message: e.Message})
+		p.List = append(p.List, badParameter(c.Operation(), e))
 	}
 	return p, nil
+}
+
+// badParameter says what is wrong with a part of a request, and the mend.
+func badParameter(op *huma.Operation, e *huma.ErrorDetail) config.Problem {
+	out := config.Problem{Path: e.Location, Message: e.Message}
+	switch {
+	case e.Message == "unknown query parameter":
+		var known []string
+		for _, p := range op.Parameters {
+			if p.In == "query" {
+				known = append(known, p.Name)
+			}
+		}
+		out.Hint = config.DidYouMean(strings.TrimPrefix(e.Location, "query."), known)
+	case strings.HasPrefix(e.Message, "invalid date/time"):
+		out.Message, out.Hint = "is no time", "write RFC 3339, as 2026-01-02T15:04:05Z"
+	}
+	return out
 }

@@ -90,7 +90,7 @@ func (s *server) mount() (*chi.Mux, error) {
 			mux.Method(r.method, r.path, check(r.raw))
 			continue
 		}
-		scoped := humachi.New(mux.With(check), huma.Config{OpenAPI: api.OpenAPI(), Formats: huma.DefaultFormats, DefaultFormat: "application/json", Transformers: []huma.Transformer{transform}})
+		scoped := humachi.New(mux.With(check), huma.Config{OpenAPI: api.OpenAPI(), Formats: huma.DefaultFormats, DefaultFormat: "application/json", Transformers: []huma.Transformer{transform}, RejectUnknownQueryParameters: r.permission != auth.Public})
 		op := s.operation(r, api.OpenAPI().Components.Schemas)
 		r.register(scoped, op)
 		if r.bodyOptional {

@@ -219,23 +219,20 @@ func (s *server) tailEvents(_ context.Context, in *tailIn) (*huma.StreamResponse
 	if !req.Follow && req.Limit == 0 {
 		req.Limit = 100
 	}
-	if in.From != "" {
-		from, err := ParseOffset(in.From)
-		if err != nil {
-			return nil, err
-		}
-		req.From = &from
+	begin, err := streamFrom("", "", in.From, in.Since)
+	if err != nil {
+		return nil, err
 	}
+	req.From = begin.Next
 	if strings.Contains(in.Accept, sse) {
 		return s.tailAsEvents(req, in.LastID)
 	}
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) error {
+		opened := func() error { return nil }
 		if req.Follow { // there may be nothing to say for long
-			if err := out.start(); err != nil {
-				return err
-			}
+			opened = out.start
 		}
-		err := s.o.Hub.Tail(ctx, req, func(e TailedEvent) error {
+		err := s.o.Hub.Tail(ctx, req, opened, func(e TailedEvent) error {
 			out.count++
 			return out.put(Line{Event: &e})
 		})

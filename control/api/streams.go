@@ -64,6 +64,9 @@ func (s *server) readStream(ctx context.Context, in *streamIn) (*huma.StreamResp
 
 func streamFrom(lastID, after, first string, since time.Time) (StreamFrom, error) {
 	from := StreamFrom{Since: since}
+	if after != "" && first != "" || (after != "" || first != "") && !since.IsZero() {
+		return from, newProblem(http.StatusBadRequest, "request.invalid", "after, from and since say different beginnings", "name one of them")
+	}
 	if lastID == "" {
 		lastID = after
 	}
@@ -89,9 +92,6 @@ func streamFrom(lastID, after, first string, since time.Time) (StreamFrom, error
 func (s *server) flow(accept string, read func(ctx context.Context, emit func(StreamItem) error) error) *huma.StreamResponse {
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) error {
 		w := &flowWriter{w: out.w, control: http.NewResponseController(out.w), sse: strings.Contains(accept, sse), out: out, now: s.o.Now, patience: s.o.Patience}
-		if err := w.start(); err != nil {
-			return err
-		}
 		return w.end(read(ctx, w.emit))
 	})
 }
@@ -107,10 +107,7 @@ func (s *server) tailAsEvents(req TailRequest, lastID string) (*huma.StreamRespo
 	}
 	return streamed(func(ctx context.Context, _ *http.Request, out *lines) error {
 		w := &flowWriter{w: out.w, control: http.NewResponseController(out.w), sse: true, out: out, now: s.o.Now, patience: s.o.Patience}
-		if err := w.start(); err != nil {
-			return err
-		}
-		return w.end(s.o.Hub.Tail(ctx, req, func(e TailedEvent) error {
+		return w.end(s.o.Hub.Tail(ctx, req, w.start, func(e TailedEvent) error {
 			b, err := json.Marshal(e)
 			if err != nil {
 				return fmt.Errorf("encoding event %s: %w", e.Offset, err)
@@ -121,7 +118,8 @@ func (s *server) tailAsEvents(req TailRequest, lastID string) (*huma.StreamRespo
 	}), nil
 }
 
-// flowWriter writes the items of one stream.
+// flowWriter writes the items of one stream. Until the hub has opened it an error is an
+// answer with a status of its own, after which a browser does not come back.
 //
 //	SSE                          NDJSON
 //	id: 0:42                     {"event":{"offset":"0:42",…}}
@@ -138,13 +136,17 @@ type flowWriter struct {
 	now     func() time.Time
 	// patience bounds one write.
 	patience time.Duration
+	started  bool
 	told     time.Time
 	count    int64
 	buf      bytes.Buffer
 }
 
 func (f *flowWriter) start() error {
-	f.told = f.now()
+	if f.started {
+		return nil
+	}
+	f.started, f.told = true, f.now()
 	if !f.sse {
 		return f.out.start()
 	}
@@ -154,6 +156,9 @@ func (f *flowWriter) start() error {
 }
 
 func (f *flowWriter) emit(item StreamItem) error {
+	if err := f.start(); err != nil {
+		return err
+	}
 	last := tidegate.Offset{Partition: item.Next.Partition, Position: item.Next.Position - 1}.String()
 	f.buf.Reset()
 	switch {
@@ -191,7 +196,7 @@ func (f *flowWriter) send(text string) error {
 
 // end says why a stream ends.
 func (f *flowWriter) end(err error) error {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || err != nil && !f.started {
 		return err
 	}
 	if !f.sse {

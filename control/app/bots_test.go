@@ -19,7 +19,7 @@ func TestBotsAreDropped(t *testing.T) {
 	o := options(t, strings.Replace(oneSource, "write_key: WK", "write_key: WK, bots: drop", 1))
 	states := func(a *app.App) []string {
 		var got []string
-		err := a.Hub.Tail(t.Context(), api.TailRequest{From: &tidegate.Offset{}}, func(e api.TailedEvent) error {
+		err := a.Hub.Tail(t.Context(), api.TailRequest{From: &tidegate.Offset{}}, opened, func(e api.TailedEvent) error {
 			got = append(got, strings.Join([]string{e.MessageID, e.Became.State, e.Became.Code}, " "))
 			if e.Became.State == "dropped" && strings.Contains(string(e.Event), "Sold") {
 				t.Errorf("the journal kept what a bot's event says: %s", e.Event)

@@ -24,6 +24,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/ingest/privacy"
 	"github.com/tidegate/tidegate/ingest/teller"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -90,7 +91,10 @@ func retain(j *journal.Journal, p *project.Project) {
 }
 
 // Tail shows events as the journal holds them, and what each became.
-func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) (err error) {
+func (h *Hub) Tail(ctx context.Context, req api.TailRequest, opened func() error, emit func(api.TailedEvent) error) (err error) {
+	if err := h.askedSource(ctx, req.Source); err != nil {
+		return err
+	}
 	filter, err := live.Compile(live.Match{
 		Sources: some(req.Source), Types: some(req.Type), Events: some(req.Event), User: req.User, Refused: req.Refused, Expression: req.Filter,
 	})
@@ -105,6 +109,9 @@ func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.Taile
 	r := live.Reading{Frames: reader, Filter: filter, Hidden: &h.events.people, Judge: &h.judge}
 	if req.From != nil {
 		r.From = *req.From // the frame may begin before it
+	}
+	if err := opened(); err != nil {
+		return err
 	}
 	shown := 0
 	err = r.All(ctx, req.Follow, func(s live.Shown) error {
@@ -245,7 +252,7 @@ func (h *Hub) Stream(ctx context.Context, name string, from api.StreamFrom, emit
 	p := h.active.Load().project
 	at := slices.IndexFunc(p.Streams, func(s tidegate.Stream) bool { return s.Name == name })
 	if at < 0 {
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "stream.not_found", Subject: "stream " + name, Message: fmt.Sprintf("there is no stream %q", name), Hint: "declare it under `streams:` in the project"}
+		return noStream(name, p.Streams)
 	}
 	st := p.Streams[at]
 	filter, err := live.Compile(live.Match{Sources: st.Sources, Types: st.Types, Events: st.Events, Expression: st.Filter})
@@ -261,7 +268,22 @@ func (h *Hub) Stream(ctx context.Context, name string, from api.StreamFrom, emit
 	if from.Next != nil {
 		r.From = *from.Next
 	}
+	if err := emit(api.StreamItem{}); err != nil { // it is open
+		return err
+	}
 	return h.stream(ctx, &r, from.Follow, reader.Position, emit)
+}
+
+func noStream(name string, list []tidegate.Stream) error {
+	known := make([]string, len(list))
+	for i, s := range list {
+		known[i] = s.Name
+	}
+	hint := config.DidYouMean(name, known)
+	if hint == "" {
+		hint = "declare it under `streams:` in the project"
+	}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "stream.not_found", Subject: "stream " + name, Message: fmt.Sprintf("there is no stream %q", name), Hint: hint}
 }
 
 func (h *Hub) stream(ctx context.Context, r *live.Reading, follow bool, place func() tidegate.Offset, emit func(api.StreamItem) error) error {

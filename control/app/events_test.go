@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +157,7 @@ func TestTailTellsWhatEventsBecame(t *testing.T) {
 	sendAll(t, a, sold("m4", "u9"))
 	var states []string
 	start := tidegate.Offset{}
-	err := a.Hub.Tail(t.Context(), api.TailRequest{From: &start}, func(e api.TailedEvent) error {
+	err := a.Hub.Tail(t.Context(), api.TailRequest{From: &start}, opened, func(e api.TailedEvent) error {
 		states = append(states, e.MessageID+" "+e.Became.State+" "+strings.Join(e.Became.Tables, ","))
 		return nil
 	})
@@ -176,12 +177,71 @@ func TestTailTellsWhatEventsBecame(t *testing.T) {
 	} {
 		n := 0
 		c.req.From = &start
-		if err := a.Hub.Tail(t.Context(), c.req, func(api.TailedEvent) error { n++; return nil }); err != nil || n != c.want {
+		if err := a.Hub.Tail(t.Context(), c.req, opened, func(api.TailedEvent) error { n++; return nil }); err != nil || n != c.want {
 			t.Errorf("%+v: %d events, want %d, %v", c.req, n, c.want, err)
 		}
 	}
-	if err := a.Hub.Tail(t.Context(), api.TailRequest{Filter: "1 +"}, nil); tidegate.FaultOf(err).Code != "filter.invalid" {
+	if err := a.Hub.Tail(t.Context(), api.TailRequest{Filter: "1 +"}, opened, nil); tidegate.FaultOf(err).Code != "filter.invalid" {
 		t.Errorf("a filter that is none: %v", err)
+	}
+}
+
+func opened() error { return nil }
+
+// TestOfNoSource: a name that no source has is said to be wrong wherever it can be said,
+// with the likely one.
+func TestOfNoSource(t *testing.T) {
+	t.Parallel()
+	a := hubOf(t, options(t, planless))
+	ctx := t.Context()
+	for what, ask := range map[string]func(source string) error{
+		"tail": func(source string) error {
+			return a.Hub.Tail(ctx, api.TailRequest{Source: source}, opened, func(api.TailedEvent) error { return nil })
+		},
+		"dead": func(source string) error {
+			_, err := a.Hub.DeadLetters(ctx, api.DeadQuery{Source: source, Limit: 1})
+			return err
+		},
+		"reconcile": func(source string) error {
+			_, err := a.Hub.Reconcile(ctx, api.ReconcilePeriod{Source: source})
+			return err
+		},
+		"scan": func(source string) error {
+			_, err := a.Hub.ScanPrivacy(ctx, api.ScanRequest{Source: source, Limit: 1})
+			return err
+		},
+		"explain": func(source string) error {
+			_, err := a.Hub.Explain(ctx, source, []byte(`{"type":"track","event":"Sold","userId":"u"}`))
+			return err
+		},
+	} {
+		if err := ask("web"); err != nil {
+			t.Errorf("%s of a source that there is: %v", what, err)
+		}
+		if f := tidegate.FaultOf(ask("wbe")); f == nil || f.Code != "source.not_found" || f.Hint != `did you mean "web"?` {
+			t.Errorf("%s of none: %+v", what, f)
+		}
+	}
+}
+
+// TestASourceThatWas: the events of a source that the project no longer has can be looked at.
+func TestASourceThatWas(t *testing.T) {
+	t.Parallel()
+	a := hubOf(t, options(t, planless))
+	sendAll(t, a, sold("m1", "u1"))
+	p, _, err := a.Catalog.Current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := *p
+	changed.Sources = slices.Clone(changed.Sources)
+	changed.Sources[0].Name = "shop"
+	if _, err := a.Catalog.Apply(t.Context(), &changed, "test", -1); err != nil {
+		t.Fatal(err)
+	}
+	start, n := tidegate.Offset{}, 0
+	if err := a.Hub.Tail(t.Context(), api.TailRequest{Source: "web", From: &start}, opened, func(api.TailedEvent) error { n++; return nil }); err != nil || n != 1 {
+		t.Errorf("%d events of a source that was, %v", n, err)
 	}
 }
 
@@ -245,8 +305,8 @@ func TestStreamsGoOnWhereTheyWere(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("its end: %v", err)
 	}
-	if err := a.Hub.Stream(t.Context(), "none", api.StreamFrom{}, nil); tidegate.FaultOf(err).Code != "stream.not_found" {
-		t.Errorf("no such stream: %v", err)
+	if f := tidegate.FaultOf(a.Hub.Stream(t.Context(), "slaes", api.StreamFrom{}, nil)); f.Code != "stream.not_found" || f.Hint != `did you mean "sales"?` {
+		t.Errorf("no such stream: %+v", f)
 	}
 }
 
@@ -343,7 +403,7 @@ func TestDeletionLeavesAReceipt(t *testing.T) {
 	// No reader gives them out, a replay brings nothing back, and the books agree.
 	start := tidegate.Offset{}
 	n := 0
-	if err := a.Hub.Tail(t.Context(), api.TailRequest{From: &start}, func(api.TailedEvent) error { n++; return nil }); err != nil || n != 2 {
+	if err := a.Hub.Tail(t.Context(), api.TailRequest{From: &start}, opened, func(api.TailedEvent) error { n++; return nil }); err != nil || n != 2 {
 		t.Errorf("%d events are shown, %v", n, err)
 	}
 	r, err := a.Hub.StartReplay(t.Context(), "test", api.ReplayRequest{})

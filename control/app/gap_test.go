@@ -155,6 +155,12 @@ tracking_plans: [{name: shop, version: 4, events: {Sold: {properties: {total: st
 	if code, out, _ = tidegateCommand(t, o, "tracking", "violations", "--source", "web", "--limit", "1"); code != 0 || !strings.Contains(out, "Sold") || strings.Contains(out, "Viewed") {
 		t.Errorf("the most frequent kind only: %d\n%s", code, out)
 	}
+	if code, out, errs = tidegateCommand(t, o, "tracking", "violations", "--source", "other"); code != 0 || out != "No event has broken the plan.\n" {
+		t.Errorf("of a source without violations: %d %s%s", code, out, errs)
+	}
+	if code, _, errs = tidegateCommand(t, o, "tracking", "violations", "--source", "wbe"); code != 1 || !strings.Contains(errs, `did you mean "web"?`) {
+		t.Errorf("of no source: %d %s", code, errs)
+	}
 	if code, _, errs = tidegateCommand(t, o, "tracking", "violations"); code != 2 || !strings.Contains(errs, "--source") {
 		t.Errorf("of two sources none is named: %d, %s", code, errs)
 	}

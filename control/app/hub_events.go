@@ -19,6 +19,9 @@ import (
 // Explain says which rows an event would become. It goes the way of a real
 // event: the surface's own judgement, then the loader's own shaping.
 func (h *Hub) Explain(ctx context.Context, source string, event json.RawMessage) (api.Explanation, error) {
+	if err := h.askedSource(ctx, source); err != nil {
+		return api.Explanation{}, err
+	}
 	return explain(ctx, source, event, h.o, &h.judge, h.warehouse.Dialect(), func(t warehouse.Table) (tidegate.Schema, error) {
 		schema, err := h.warehouse.Describe(ctx, t)
 		if errors.Is(err, warehouse.ErrNoTable) {

@@ -452,6 +452,9 @@ func redact(people *privacy.Set, payload []byte, first tidegate.Offset) (changed
 // ScanPrivacy looks for personal data in the events of the journal, spread evenly over
 // the period when there are more than are looked at.
 func (h *Hub) ScanPrivacy(ctx context.Context, r api.ScanRequest) (report privacy.Report, err error) {
+	if err := h.askedSource(ctx, r.Source); err != nil {
+		return report, err
+	}
 	filter, err := live.Compile(live.Match{Sources: some(r.Source)})
 	if err != nil {
 		return report, err

@@ -32,6 +32,9 @@ import (
 //	                              journal from P to D: what waits
 //	gap = accepted up to D − accounted for up to P − waiting
 func (h *Hub) Reconcile(ctx context.Context, p api.ReconcilePeriod) (api.Reconciliation, error) {
+	if err := h.askedSource(ctx, p.Source); err != nil {
+		return api.Reconciliation{}, err
+	}
 	now := h.o.Now().UTC()
 	if p.To.IsZero() {
 		p.To = now

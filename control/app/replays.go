@@ -429,6 +429,9 @@ func (h *Hub) saveNext(ctx context.Context, job *store.Job, next tidegate.Offset
 
 // DeadLetters lists dead letters and their causes.
 func (h *Hub) DeadLetters(ctx context.Context, q api.DeadQuery) (api.DeadLetters, error) {
+	if err := h.askedSource(ctx, q.Source); err != nil {
+		return api.DeadLetters{}, err
+	}
 	out := api.DeadLetters{Causes: []api.DeadCause{}, Items: []replay.DeadLetter{}}
 	for _, s := range h.active.Load().project.Sources {
 		if q.Source != "" && s.Name != q.Source {

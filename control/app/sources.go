@@ -2,14 +2,17 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -57,6 +60,27 @@ func (h *Hub) withKeys(ctx context.Context, list []tidegate.Source) ([]tidegate.
 		owner[src.WriteKey] = src.Name
 	}
 	return out, nil
+}
+
+// askedSource says whether there can be events of the source called name: it is one of the
+// project, or was one and is in the books. Without a name all sources are meant.
+func (h *Hub) askedSource(ctx context.Context, name string) error {
+	var known []string
+	for _, src := range h.active.Load().project.Sources {
+		known = append(known, src.Name)
+	}
+	if name == "" || slices.Contains(known, name) {
+		return nil
+	}
+	// Where the books cannot be read, those that were are not known.
+	if counts, err := h.accounts(ctx); err == nil && slices.ContainsFunc(counts, func(c api.SourceCounts) bool { return c.Source == name }) {
+		return nil
+	}
+	hint := config.DidYouMean(name, known)
+	if hint == "" {
+		hint = "tidegate status lists them"
+	}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "source.not_found", Subject: "source " + name, Message: fmt.Sprintf("there is no source %q", name), Hint: hint}
 }
 
 // rulesOf says how the events of a source become rows; nil for one that is not there.

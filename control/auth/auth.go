@@ -10,6 +10,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -77,6 +78,21 @@ func Roles() map[Role][]Permission {
 // Permissions lists every permission.
 func Permissions() []Permission {
 	return []Permission{Public, Observe, Read, Query, Stream, Operate, Edit, Admin}
+}
+
+// rolesWith lists the roles that have a permission, the least first.
+func rolesWith(p Permission) string {
+	all := Roles()
+	var names []string
+	for role, granted := range all {
+		if slices.Contains(granted, p) {
+			names = append(names, string(role))
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(all[Role(a)]), len(all[Role(b)])), strings.Compare(a, b))
+	})
+	return strings.Join(names, ", ")
 }
 
 // Identity is who makes a request.
@@ -245,7 +261,7 @@ func Allow(r *http.Request, who Identity, p Permission) error {
 	default:
 		return &tidegate.Fault{
 			Action: tidegate.Halt, Code: "auth.denied", Subject: "token " + who.Name,
-			Message: fmt.Sprintf("the role %s has not the permission %s", who.Role, p), Hint: "use a token of a role that has it",
+			Message: fmt.Sprintf("the role %s has not the permission %s", who.Role, p), Hint: "use a token of the role " + rolesWith(p),
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/scan"
 	"github.com/tidegate/tidegate/ingest/tracking"
 	"github.com/tidegate/tidegate/ingest/tracking/codegen"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
@@ -274,6 +276,10 @@ func (c *command) violationsCommand() *cobra.Command {
 			} else {
 				end, err = c.queryFile(cmd.Context(), "", sql, int64(limit), out)
 			}
+			if err != nil && tidegate.FaultOf(err).Code == "sql.unknown" { // the first violation makes the table
+				c.say("No event has broken the plan.")
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -292,6 +298,13 @@ func violationsSQL(p *project.Project, source string) (string, error) {
 			return "", usage(fmt.Errorf("the project has %s: name one with --source", plural(int64(len(p.Sources)), "source")))
 		}
 		source = p.Sources[0].Name
+	}
+	names := make([]string, len(p.Sources))
+	for i, s := range p.Sources {
+		names[i] = s.Name
+	}
+	if !slices.Contains(names, source) {
+		return "", &tidegate.Fault{Action: tidegate.Halt, Code: "source.not_found", Subject: "source " + source, Message: fmt.Sprintf("the project has no source %q", source), Hint: config.DidYouMean(source, names)}
 	}
 	d, ok := sqltext.Find(p.Warehouse.Kind)
 	if !ok {

@@ -87,6 +87,9 @@ func (h *Hub) Stream(ctx context.Context, name string, from api.StreamFrom, emit
 	if name != "orders" && name != "other" {
 		return &tidegate.Fault{Action: tidegate.Halt, Code: "stream.not_found", Subject: "stream " + name, Message: "there is no such stream"}
 	}
+	if err := emit(api.StreamItem{}); err != nil {
+		return err
+	}
 	h.Lock()
 	events := h.Events
 	h.Unlock()

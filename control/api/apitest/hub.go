@@ -125,7 +125,13 @@ func (h *Hub) Tables(context.Context) ([]api.TableInfo, error) {
 }
 
 // Tail implements api.Hub.
-func (h *Hub) Tail(ctx context.Context, req api.TailRequest, emit func(api.TailedEvent) error) error {
+func (h *Hub) Tail(ctx context.Context, req api.TailRequest, opened func() error, emit func(api.TailedEvent) error) error {
+	if req.Source == "none" {
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "source.not_found", Subject: "source none", Message: "there is no such source"}
+	}
+	if err := opened(); err != nil {
+		return err
+	}
 	h.Lock()
 	h.Tailed = req
 	h.Unlock()
