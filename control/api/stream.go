@@ -61,9 +61,9 @@ func streamed(write func(ctx context.Context, r *http.Request, out *lines) error
 		err := write(r.Context(), r, out)
 		switch {
 		case err == nil:
-		case out.count == 0 && w.Header().Get("Content-Type") != ndjson:
+		case w.Header().Get("Content-Type") == "":
 			writeProblem(w, problemOf(err))
-		default:
+		case w.Header().Get("Content-Type") == ndjson: // server-sent events have said it
 			_ = out.put(Line{Error: problemOf(err)}) // the client may be gone
 		}
 	}}

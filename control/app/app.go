@@ -203,6 +203,7 @@ func (a *App) definitions(ctx context.Context, w *store.Workspace) (*project.Pro
 func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	a.journal, err = journal.Open(ctx, journal.Options{
 		Dir: filepath.Join(a.o.Data, "journal"), FS: a.o.FS, Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
+		Retain: retention(p),
 		Fatal: func(err error) {
 			failed := &DiskError{Err: err}
 			a.fatal.Store(failed)
@@ -212,7 +213,6 @@ func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the journal: %w", err)
 	}
-	retain(a.journal, p)
 	a.Hub.books = newBooks(a.journal)
 	a.Hub.forwards.begin = a.journal.Durable()
 	return nil
@@ -285,12 +285,13 @@ func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) e
 func (a *App) shutdown(ctx context.Context) error {
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
+	a.Hub.events.watchers.end() // they would be waited for, and have no end of their own
 	errs := []error{a.ingest.Shutdown(patient)}
 	if a.fatal.Load() != nil {
 		_ = a.ingest.Close() // nobody in flight will be answered
 	}
 	if a.admin.Shutdown(patient) != nil {
-		_ = a.admin.Close() // streams have no end of their own
+		_ = a.admin.Close()
 	}
 	a.Hub.stop()
 	return errors.Join(append(errs, a.withdraw())...)

@@ -37,7 +37,9 @@ type eventWork struct {
 	replays jobs
 	erasing jobs
 	gaps    bookGaps
-	unswept atomic.Int64 // below this offset the journal may hold what was deleted; 0: nothing
+	// watchers are the readers of live views and streams.
+	watchers watchers
+	unswept  atomic.Int64 // below this offset the journal may hold what was deleted; 0: nothing
 }
 
 // openEvents finds where counting goes on and who is suppressed. It comes before the
@@ -83,11 +85,13 @@ func (h *Hub) runEvents(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return h.watchBooks(ctx) })
 }
 
-// retain makes the journal keep events for as long as p says.
-func retain(j *journal.Journal, p *project.Project) {
-	if d, err := time.ParseDuration(p.Settings.Journal.Retain); err == nil {
-		j.Retain(journal.Retention{For: d, Bytes: p.Settings.Journal.RetainBytes})
+// retention is for how long p makes the journal keep events.
+func retention(p *project.Project) journal.Retention {
+	d, err := time.ParseDuration(p.Settings.Journal.Retain)
+	if err != nil { // a project that was not checked
+		return journal.Retention{}
 	}
+	return journal.Retention{For: d, Bytes: p.Settings.Journal.RetainBytes}
 }
 
 // Tail shows events as the journal holds them, and what each became.
@@ -106,6 +110,8 @@ func (h *Hub) Tail(ctx context.Context, req api.TailRequest, opened func() error
 		return err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
+	ctx, done := h.events.watchers.add(ctx)
+	defer done(&err)
 	r := live.Reading{Frames: reader, Filter: filter, Hidden: &h.events.people, Judge: &h.judge}
 	if req.From != nil {
 		r.From = *req.From // the frame may begin before it
@@ -264,6 +270,8 @@ func (h *Hub) Stream(ctx context.Context, name string, from api.StreamFrom, emit
 		return err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
+	ctx, done := h.events.watchers.add(ctx)
+	defer done(&err)
 	r := live.Reading{Frames: reader, Filter: filter, Hidden: &h.events.people, Judge: &h.judge}
 	if from.Next != nil {
 		r.From = *from.Next

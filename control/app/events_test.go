@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/app"
+	"github.com/tidegate/tidegate/control/auth"
 	"github.com/tidegate/tidegate/ingest/privacy"
 )
 
@@ -242,6 +243,62 @@ func TestASourceThatWas(t *testing.T) {
 	start, n := tidegate.Offset{}, 0
 	if err := a.Hub.Tail(t.Context(), api.TailRequest{Source: "web", From: &start}, opened, func(api.TailedEvent) error { n++; return nil }); err != nil || n != 1 {
 		t.Errorf("%d events of a source that was, %v", n, err)
+	}
+}
+
+// TestStreamsEndWithTheHub: the end of the hub does not wait for those who watch, and they
+// hear why; the next life goes on behind the last offset, of which the journal still knows.
+func TestStreamsEndWithTheHub(t *testing.T) {
+	t.Parallel()
+	o := options(t, planless)
+	a, err := app.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendAll(t, a, sold("m1", "u1"), sold("m2", "u1"))
+	token, err := auth.ReadTokenFile(o.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := api.NewClient("http://"+a.Addresses.Admin, token, http.DefaultClient)
+	seen, ended := make(chan struct{}, 2), make(chan error, 2)
+	go func() {
+		ended <- client.Tail(t.Context(), api.TailRequest{From: &tidegate.Offset{Position: 1}, Follow: true}, func(api.TailedEvent) error {
+			seen <- struct{}{}
+			return nil
+		})
+	}()
+	go func() {
+		ended <- client.Stream(t.Context(), "sales", api.StreamFrom{Next: &tidegate.Offset{Position: 1}, Follow: true}, func(api.StreamEvent) error {
+			seen <- struct{}{}
+			return nil
+		})
+	}()
+	for range 2 {
+		select {
+		case <-seen:
+		case err := <-ended:
+			t.Fatal(err)
+		}
+	}
+	a.Stop()
+	if err := a.Wait(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if f := tidegate.FaultOf(<-ended); f == nil || f.Code != "server.stopping" {
+			t.Errorf("the end of one who watches: %+v", f)
+		}
+	}
+	a = hubOf(t, o)
+	n := 0
+	if err := a.Hub.Stream(t.Context(), "sales", api.StreamFrom{Next: &tidegate.Offset{Position: 1}}, func(i api.StreamItem) error {
+		if i.Event != nil {
+			n++
+		}
+		return nil
+	}); err != nil || n != 1 {
+		t.Errorf("after a restart a stream has %d events from 0:1 on, want 1: %v", n, err)
 	}
 }
 

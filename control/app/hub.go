@@ -223,7 +223,7 @@ func (h *Hub) Activate(ctx context.Context, p *project.Project) error {
 	if err := h.further.replaceable(p); err != nil {
 		return err
 	}
-	retain(h.journal, p)
+	h.journal.Retain(retention(p))
 	return h.replaceDbt(ctx, p)
 }
 

@@ -107,6 +107,7 @@ func (o *oracle) copy() *oracle {
 
 // rig drives one schedule.
 type rig struct {
+	seed    uint64
 	mem     *vfs.Mem
 	tap     *tapFS
 	o       *oracle
@@ -123,7 +124,7 @@ var readerNames = [2]string{"load", "forward"}
 
 func runSchedule(s schedule, noSync bool, fired map[string]int) error {
 	r := &rig{
-		mem: vfs.NewMem(s.seed), rng: rand.New(rand.NewPCG(s.seed, 2)), noSync: noSync,
+		seed: s.seed, mem: vfs.NewMem(s.seed), rng: rand.New(rand.NewPCG(s.seed, 2)), noSync: noSync,
 		o: &oracle{attempted: map[string]bool{}, acked: map[int64]string{}, seen: map[int64]string{}, fired: fired},
 	}
 	if err := r.open(nil); err != nil {
@@ -154,8 +155,13 @@ func (r *rig) close() {
 }
 
 func (r *rig) options() Options {
+	var retain Retention // of every second schedule
+	if r.seed%2 == 1 {
+		retain = Retention{For: time.Hour, Bytes: 3 * minSegmentBytes}
+	}
 	return Options{
-		Dir: testDir, FS: r.tap, Now: time.Now, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 4096,
+		Retain: retain,
+		Dir:    testDir, FS: r.tap, Now: time.Now, SegmentBytes: minSegmentBytes, GroupBytes: 2048, MaxFrameBytes: 4096,
 		Fatal: func(err error) { r.failed = err }, NoSync: r.noSync, Log: r.log.logger(),
 	}
 }

@@ -25,6 +25,16 @@ type damageList struct {
 	bytes int64 // kept
 }
 
+// covers says whether it is known that every position in from ≤ p < to is lost.
+func (l *damageList) covers(from, to int64) bool {
+	for _, d := range l.list { // in order
+		if d.First.Position <= from {
+			from = max(from, d.Next.Position)
+		}
+	}
+	return from >= to
+}
+
 func (d Damage) name() string {
 	return fmt.Sprintf(damageName, d.Segment, d.Offset, d.Bytes, d.First.Position, d.Next.Position)
 }

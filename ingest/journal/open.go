@@ -38,7 +38,7 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 		wake:    make(chan struct{}, 1),
 		closing: make(chan struct{}), stopped: make(chan struct{}),
 		spares:  spares{wanted: make(chan struct{}, 1)},
-		filling: newGroup(nil), cursors: map[string]*cursor{},
+		filling: newGroup(nil), cursors: map[string]*cursor{}, retain: o.Retain,
 	}
 	if err := vfs.MkdirAll(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("opening the journal: %w", err)
@@ -93,8 +93,10 @@ func (j *Journal) recover(ctx context.Context) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.dropPassed(&bases); err != nil {
-		return nil, err
+	if j.retain.For <= 0 {
+		if err := j.dropPassed(&bases); err != nil {
+			return nil, err
+		}
 	}
 	w := &writer{j: j}
 	for i, base := range bases {
@@ -167,8 +169,8 @@ func (j *Journal) recyclable(size int64) bool {
 	return size >= j.o.SegmentBytes && size <= 2*j.o.SegmentBytes
 }
 
-// dropPassed removes segments that every cursor has passed, as a trim that a
-// crash cut short had begun to. The last one stays: it knows the position.
+// dropPassed removes segments that every cursor has passed, where none is kept for its
+// age, as a trim that a crash cut short had begun to. The last one stays: it knows the position.
 func (j *Journal) dropPassed(bases *[]int64) error {
 	passed, ok := j.passed()
 	list := *bases
@@ -194,7 +196,9 @@ func (j *Journal) load(base, next int64) error {
 				Hint:    "one of these files does not belong here: restore the directory as it was",
 			}
 		}
-		j.noteGap(j.segments[n-1], base)
+		if err := j.noteGap(j.segments[n-1], base); err != nil {
+			return err
+		}
 	}
 	path, last := j.path(segmentName(base)), next == math.MaxInt64
 	flag := os.O_RDONLY
@@ -310,14 +314,25 @@ func (j *Journal) setAside(path string, base, next int64) error {
 	return j.fs.Remove(path)
 }
 
-// noteGap reports positions between two segments that no file holds, unless
-// every reader has passed them.
-func (j *Journal) noteGap(before *piece, base int64) {
+// noteGap reports positions between two segments that no file holds. Where every reader
+// has passed them it is what a trim, cut short by a crash, had begun to remove: the segments
+// before them, which it was to remove too, go.
+func (j *Journal) noteGap(before *piece, base int64) error {
 	passed, ok := j.passed()
 	end := max(before.seal.End, j.durable) // a segment in between may have been set aside
-	if end < base && (!ok || base > passed) {
+	switch {
+	case end >= base, j.damage.covers(end, base): // what was set aside in an earlier life is known
+	case !ok || base > passed:
 		j.noteDamage(nil, before, segment.Damage{From: before.seal.DataEnd, To: before.seal.DataEnd, First: end, Next: base})
+	default:
+		for _, p := range j.segments {
+			if err := j.fs.Remove(p.path); err != nil {
+				return err
+			}
+		}
+		j.segments = nil
 	}
+	return nil
 }
 
 // settleEnd decides the next position. It lies behind everything that any

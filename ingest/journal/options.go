@@ -40,6 +40,10 @@ type Options struct {
 	// ErrFull. 0 keeps no reserve, ReserveDefault the default one.
 	ReserveBytes int64
 
+	// Retain is how long segments stay that every reader has passed; Journal.Retain
+	// changes it. Without it an Open removes those that an earlier process kept.
+	Retain Retention
+
 	// Fatal is called once, with the cause, when the disk refused to make a
 	// group durable. The process must then exit with a non-zero code: what the
 	// kernel still holds of the file is unknown, only a new Open reads what the

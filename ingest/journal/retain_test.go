@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tidegate/tidegate/internal/vfs"
 )
 
@@ -57,6 +59,53 @@ func TestPassedSegmentsStayForAWhile(t *testing.T) {
 	if got := j.Stats().Oldest; got != at(12) {
 		t.Errorf("with a bound of bytes the oldest is %s, want 12", got)
 	}
+}
+
+// What is kept for its age is kept through restarts, past what was damaged in an earlier
+// life; what a trim had begun to remove is not.
+func TestKeptSegmentsStayOverARestart(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem(1)
+	o := options(t, mem)
+	o.Retain = Retention{For: time.Hour}
+	j := open(t, o)
+	r := reader(t, j, "r")
+	appendN(t, j, 18, 600) // four a segment
+	if err := r.Commit(t.Context(), at(18)); err != nil {
+		t.Fatal(err)
+	}
+	paths := segmentsOf(t, mem)
+	again := func(what string, oldest int64, damage int, want []int64) {
+		t.Helper()
+		closeJournal(t, j)
+		j = open(t, o)
+		if s := j.Stats(); s.Oldest != at(oldest) || len(s.Damage) != damage {
+			t.Errorf("%s: %+v", what, s)
+		}
+		kept, err := j.OpenAt(at(oldest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = kept.Close() }()
+		if d := cmp.Diff(want, drain(t, kept)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", what, d)
+		}
+	}
+	again("a restart", 0, 0, sequence(0, 18))
+	closeJournal(t, j)
+	flip(t, mem, paths[1], 0, 1024) // its header: it is set aside
+	j = open(t, o)
+	for _, life := range []string{"a damaged segment", "the life after it"} {
+		again(life, 0, 1, append(sequence(0, 4), sequence(8, 18)...))
+	}
+	closeJournal(t, j)
+	if err := mem.Remove(paths[2]); err != nil { // as a trim does, and the power goes before the others are gone
+		t.Fatal(err)
+	}
+	j = open(t, o)
+	again("a trim cut short", 12, 1, sequence(12, 18))
+	o.Retain = Retention{}
+	again("no retention", 16, 1, sequence(16, 18))
 }
 
 // What is kept for its age alone never makes an event be refused.
