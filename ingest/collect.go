@@ -100,6 +100,9 @@ func (s *surface) takeBody(req *request, r *http.Request, body []byte, source ti
 		return p
 	}
 	if p := tally.admit(received, len(req.env.Events)); p != nil {
+		if s.throttled != nil {
+			s.throttled(source.Name, len(req.env.Events))
+		}
 		return p
 	}
 	req.env.Source, req.env.ReceivedAt = source.Name, received
@@ -128,7 +131,7 @@ func (s *surface) enclose(req *request, t *treatment) *problem {
 		if code == RefusedTooLarge {
 			status = http.StatusRequestEntityTooLarge
 		}
-		return refuse(status, code, refusalMessages[code], "")
+		return refuse(status, code, s.limits.message(code), "")
 	}
 	switch {
 	case !d.Batch.IsArray():
@@ -171,7 +174,7 @@ func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
 	if refusal == "" {
 		req.ok++
 	} else if len(req.errors) < s.limits.Errors {
-		req.errors = append(req.errors, eventError{Index: len(req.env.Events), Code: refusal, Message: refusalMessages[refusal]})
+		req.errors = append(req.errors, eventError{Index: len(req.env.Events), Code: refusal, Message: s.limits.message(refusal)})
 	}
 	req.env.Events = append(req.env.Events, kept)
 }

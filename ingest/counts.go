@@ -36,10 +36,11 @@ type tally struct {
 	rate *rate.Limiter // nil: unlimited
 }
 
-// sums are a source's events and bytes that were made durable.
+// sums are a source's events and bytes that were made durable, and its events that were
+// sent back for its rate, each time that they came.
 type sums struct {
-	events, bytes atomic.Int64
-	series        metric.MeasurementOption
+	events, bytes, throttled atomic.Int64
+	series                   metric.MeasurementOption
 }
 
 // answers are those of one status.
@@ -63,6 +64,7 @@ func newCounts(meter metric.Meter, limits Limits) (*counts, error) {
 	}{
 		{c.eachSource(func(s *sums) int64 { return s.events.Load() }), "tidegate.ingest.accepted", "{event}", "Events made durable, by source."},
 		{c.eachSource(func(s *sums) int64 { return s.bytes.Load() }), "tidegate.ingest.received", "By", "Bytes of accepted requests, decompressed, by source."},
+		{c.eachSource(func(s *sums) int64 { return s.throttled.Load() }), "tidegate.ingest.throttled", "{event}", "Events answered 429 because of their source's rate, each time that they came, by source; their senders still have them."},
 		{c.eachStatus, "tidegate.ingest.requests", "{request}", "Requests answered, by status."},
 	} {
 		if _, err := meter.Int64ObservableCounter(m.name, metric.WithUnit(m.unit), metric.WithDescription(m.description), metric.WithInt64Callback(m.observe)); err != nil {
@@ -139,7 +141,9 @@ func (t *tally) admit(now time.Time, events int) *problem {
 		return nil
 	}
 	r.CancelAt(now)
-	return later(http.StatusTooManyRequests, "source.rate_limited", "the source sends more events than its rate allows", delay)
+	t.throttled.Add(int64(events))
+	return later(http.StatusTooManyRequests, "source.rate_limited",
+		fmt.Sprintf("the source sends more than the %g events per second that it may (events_per_second); send this again in %d s", t.per, retrySeconds(delay)), delay)
 }
 
 func (c *counts) taken(ctx context.Context, t *tally, req *request, size int) {

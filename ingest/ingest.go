@@ -68,6 +68,8 @@ type Options struct {
 	Script []byte
 	// Suppression says whose events must not be kept. Nobody's when nil.
 	Suppression Suppression
+	// Throttled is told how many events a source was sent back for its rate; nil: nobody is.
+	Throttled func(source string, events int)
 	// Meter counts accepted, refused, bytes and answers. Nothing is counted when nil.
 	Meter metric.Meter
 }
@@ -147,6 +149,7 @@ type surface struct {
 	receivers sync.Map // name of a source → *receiver; bounded by the defined sources
 	paths     *chi.Mux
 
+	throttled   func(source string, events int)
 	suppression Suppression
 	script      *script // nil: absent
 }
@@ -157,7 +160,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Journal == nil || o.Sources == nil || o.Now == nil || o.NewID == nil {
 		return nil, errors.New("ingest needs Journal, Sources, Now and NewID")
 	}
-	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies, secret: o.Secret, suppression: o.Suppression}
+	s := &surface{journal: o.Journal, sources: o.Sources, log: o.Log, now: o.Now, newID: o.NewID, mode: o.Mode, proxies: o.TrustedProxies, secret: o.Secret, suppression: o.Suppression, throttled: o.Throttled}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -159,8 +159,13 @@ func TestMemoryOfAllRequestsIsBounded(t *testing.T) {
 
 func TestRateOfASource(t *testing.T) {
 	t.Parallel()
-	now := testTime
+	now, throttled := testTime, 0
 	h := newHub(t, func(o *Options) {
+		o.Throttled = func(source string, events int) {
+			if source == "web" {
+				throttled += events
+			}
+		}
 		o.Limits = Limits{EventsPerSecond: 10, Events: 20}
 		o.Now = func() time.Time { return now }
 	})
@@ -169,6 +174,9 @@ func TestRateOfASource(t *testing.T) {
 	mustFind(t, h.send("/v1/batch", ten), 200) // the burst is one whole batch of 20
 	w := h.send("/v1/batch", ten)
 	mustFind(t, w, 429, "source.rate_limited")
+	if !strings.Contains(w.Body.String(), "more than the 10 events per second that it may (events_per_second); send this again in 1 s") {
+		t.Errorf("it says %s", w.Body)
+	}
 	if w.Header().Get("Retry-After") != "1" || w.Header().Get("X-RateLimit-Reset") != fmt.Sprint(now.Unix()+1) {
 		t.Errorf("%v", w.Header())
 	}
@@ -178,6 +186,9 @@ func TestRateOfASource(t *testing.T) {
 	mustFind(t, h.send("/v1/batch", ten), 429)
 	if events, _ := h.journal.take(); len(events) != 40 {
 		t.Errorf("%d events kept, want 40", len(events))
+	}
+	if throttled != 20 {
+		t.Errorf("%d events were told to have been sent back, want 20", throttled)
 	}
 }
 

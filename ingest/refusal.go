@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -22,11 +23,22 @@ const (
 	RefusedBadMessageID = "event.bad_message_id" // not a string, too long, or with characters that cannot be kept
 )
 
+// message is what is said of an event that is refused with code.
+func (l *Limits) message(code string) string {
+	switch code {
+	case RefusedTooLarge:
+		return fmt.Sprintf(refusalMessages[code], l.EventBytes)
+	case RefusedTooDeep:
+		return fmt.Sprintf(refusalMessages[code], l.Depth)
+	}
+	return refusalMessages[code]
+}
+
 // refusalMessages say to whoever wrote the event what is to be changed.
 var refusalMessages = map[string]string{
 	RefusedNotObject:    "the event is not a JSON object",
-	RefusedTooLarge:     "the event is larger than this server accepts",
-	RefusedTooDeep:      "the event has objects or lists inside each other deeper than this server accepts",
+	RefusedTooLarge:     "the event is larger than the %d bytes that this server accepts",
+	RefusedTooDeep:      "the event has objects or lists inside each other more than %d deep",
 	RefusedNoType:       `the event has no "type": track, identify, page, screen, group or alias`,
 	RefusedUnknownType:  `the event's "type" is none of track, identify, page, screen, group and alias`,
 	RefusedNoIdentity:   `the event has neither "userId" nor "anonymousId" as a string or number that is not empty`,
@@ -91,7 +103,7 @@ func Judge(body []byte, at time.Time) (tidegate.Event, *tidegate.Fault) {
 	}
 	refusal, _ := limits.judge(&d.Event, "")
 	if refusal != "" {
-		return tidegate.Event{}, &tidegate.Fault{Action: tidegate.Reject, Code: refusal, Subject: "event", Message: refusalMessages[refusal]}
+		return tidegate.Event{}, &tidegate.Fault{Action: tidegate.Reject, Code: refusal, Subject: "event", Message: limits.message(refusal)}
 	}
 	kept := []byte(d.Raw)
 	if isMerge(&d.Event, "") {

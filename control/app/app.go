@@ -214,6 +214,7 @@ func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 		return fmt.Errorf("opening the journal: %w", err)
 	}
 	a.Hub.books = newBooks(a.journal)
+	a.Hub.events.throttled.now = a.o.Now
 	a.Hub.forwards.begin = a.journal.Durable()
 	return nil
 }
@@ -228,7 +229,7 @@ func (a *App) serveIngest(p *project.Project, l net.Listener) error {
 		Journal: a.Hub.books, Sources: &a.Hub.sources, Log: a.o.Log, Now: a.o.Now, NewID: uuid.NewString,
 		Limits: ingest.Limits{EventBytes: int(limits.EventBytes), BodyBytes: int(limits.BatchBytes), Events: limits.BatchEvents, EventsPerSecond: limits.EventsPerSecond},
 		Script: script, PublicURL: p.Settings.PublicURL,
-		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: a.Hub.secrets.resolve, Suppression: &a.Hub.events.people, Meter: a.o.Telemetry.Meter("ingest"),
+		Mode: ingest.Mode(p.Settings.UnknownKeys), TrustedProxies: prefixes(p.Settings.TrustedProxies), Secret: a.Hub.secrets.resolve, Suppression: &a.Hub.events.people, Throttled: a.Hub.events.throttled.add, Meter: a.o.Telemetry.Meter("ingest"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the collection API: %w", err)

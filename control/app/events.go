@@ -31,12 +31,13 @@ import (
 
 // eventWork is what the hub does with events beside loading and forwarding them.
 type eventWork struct {
-	ring    live.Ring   // what became of the last events
-	people  privacy.Set // of whom nothing is kept
-	teller  *teller.Teller
-	replays jobs
-	erasing jobs
-	gaps    bookGaps
+	ring      live.Ring   // what became of the last events
+	people    privacy.Set // of whom nothing is kept
+	teller    *teller.Teller
+	replays   jobs
+	erasing   jobs
+	gaps      bookGaps
+	throttled throttled
 	// watchers are the readers of live views and streams.
 	watchers watchers
 	unswept  atomic.Int64 // below this offset the journal may hold what was deleted; 0: nothing

@@ -183,3 +183,23 @@ tracking_plans: [{name: shop, version: 4, events: {Sold: {properties: {total: st
 		t.Errorf("infer of another source: %s", out)
 	}
 }
+
+// TestDoctorNamesSourcesThatWereSentBack: that a source comes above its rate is seen, and
+// what it was sent back is not in the books.
+func TestDoctorNamesSourcesThatWereSentBack(t *testing.T) {
+	t.Parallel()
+	a := hubOf(t, options(t, "warehouse: {kind: duckdb}\nsettings: {limits: {batch_events: 2}}\nsources: [{name: web, write_key: WK, events_per_second: 0.001}]\n"))
+	sendAll(t, a, sold("m1", "u1"), sold("m2", "u1")) // the burst is one batch
+	if status, err := send(t, a, sold("m3", "u1")); err != nil || status != http.StatusTooManyRequests {
+		t.Fatalf("%d, %v", status, err)
+	}
+	for _, f := range a.Hub.Doctor(t.Context()) {
+		if f.Check == "source web" {
+			if f.Level != "warning" || !strings.HasPrefix(f.Detail, "1 times an event above its rate was answered 429") || !strings.Contains(f.Hint, "events_per_second") {
+				t.Errorf("%+v", f)
+			}
+			return
+		}
+	}
+	t.Error("doctor does not name the source")
+}

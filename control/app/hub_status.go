@@ -110,6 +110,7 @@ func (h *Hub) WaitLoaded(ctx context.Context) error { return h.loader.Wait(ctx, 
 // Doctor examines the hub.
 func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx), h.checkHours(ctx)}
+	findings = append(findings, h.events.throttled.findings()...)
 	a := h.active.Load()
 	for _, w := range a.project.Warehouses {
 		findings = append(findings, h.checkFurther(ctx, a, w.Name))
@@ -199,7 +200,7 @@ func (h *Hub) checkBooks(ctx context.Context) api.Finding {
 	}
 	f := api.Finding{Check: "books", Level: "ok", Detail: fmt.Sprintf("%d accepted = %d loaded or repeated + %d waiting + %d dead + %d suppressed or dropped", accepted, loaded, waiting, dead, left)}
 	if dead > 0 {
-		f.Level, f.Hint = "warning", "select * from SOURCE.tidegate_dead_letters says why"
+		f.Level, f.Hint = "warning", "`tidegate events dead` lists their causes"
 	}
 	return f
 }
