@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,76 +19,150 @@ const (
 	// batchRows and batchBytes end a record batch of a plan.
 	batchRows  = 8192
 	batchBytes = 16 << 20
-	// batchesAhead is how many batches wait to be stored while the next is mapped.
+	// batchesAhead is how many batches wait to be stored while the next is made.
 	batchesAhead = 2
+	// pagedRows and pagedBytes end a page: rows that are mapped before they are counted and put into a batch.
+	pagedRows  = 512
+	pagedBytes = 4 << 20
 )
 
-// planBatches is a plan as record batches. A goroutine reads, maps and builds
-// them while the engine stores the one before; close waits for its end.
+// planBatches is a plan as record batches. One goroutine reads and maps rows, another
+// counts them and builds batches, while the engine stores the batch before; close waits for their end.
 type planBatches struct {
 	schema  *arrow.Schema
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
+	mapped  chan rowPage
+	spare   chan []planRow // pages whose rows are in a batch
 	made    chan arrow.RecordBatch
 	ended   chan struct{}
-	failed  error // of the goroutine; read after ended
+	failed  error // of the goroutines; read after ended
 	current arrow.RecordBatch
 	refs    atomic.Int64
 }
 
+// errStopped is why the goroutines end when the engine wants no more batches.
+var errStopped = errors.New("the engine takes no more of the plan")
+
+// rowPage is rows of a plan and why there are no more, if there are none.
+type rowPage struct {
+	rows []planRow
+	err  error
+}
+
 func newPlanBatches(ctx context.Context, w *planWriter, next func(ctx context.Context, into *planRow) error) *planBatches {
-	ctx, cancel := context.WithCancel(ctx)
-	p := &planBatches{schema: arrowSchema(planSchema()), cancel: cancel, made: make(chan arrow.RecordBatch, batchesAhead), ended: make(chan struct{})}
+	ctx, cancel := context.WithCancelCause(ctx)
+	p := &planBatches{
+		schema: arrowSchema(planSchema()), cancel: cancel, ended: make(chan struct{}),
+		mapped: make(chan rowPage, 1), spare: make(chan []planRow, 3), made: make(chan arrow.RecordBatch, batchesAhead),
+	}
 	p.refs.Store(1)
+	var both sync.WaitGroup
+	both.Go(func() { p.read(ctx, next) })
+	both.Go(func() {
+		defer close(p.made)
+		p.failed = p.build(ctx, w)
+	})
 	go func() {
 		defer close(p.ended)
-		defer close(p.made)
-		p.failed = p.run(ctx, w, next)
+		both.Wait()
 	}()
 	return p
 }
 
-// run builds batches until next or ctx ends.
-func (p *planBatches) run(ctx context.Context, w *planWriter, next func(ctx context.Context, into *planRow) error) error {
-	b := array.NewRecordBuilder(memory.DefaultAllocator, p.schema)
-	defer b.Release()
-	a := appenderOf(b)
+// read maps rows page by page until next or ctx ends. Its last page says which error that was.
+func (p *planBatches) read(ctx context.Context, next func(ctx context.Context, into *planRow) error) {
+	defer close(p.mapped)
 	for {
-		size, rows := 0, 0
-		var err error
-		for ; rows < batchRows && size < batchBytes; rows++ {
+		var page rowPage
+		select {
+		case page.rows = <-p.spare:
+		default:
+			page.rows = make([]planRow, 0, pagedRows)
+		}
+		page.rows = page.rows[:0]
+		for size := 0; page.err == nil && len(page.rows) < pagedRows && size < pagedBytes; {
 			var r planRow
-			if err = next(ctx, &r); err != nil {
-				break
-			}
-			a.add(&r, w.ordinal(&r))
-			size += len(r.before) + len(r.after) + len(r.key) + 200
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if rows > 0 {
-			select {
-			case p.made <- b.NewRecordBatch():
-			case <-ctx.Done():
-				return ctx.Err()
+			if page.err = next(ctx, &r); page.err == nil {
+				page.rows = append(page.rows, r)
+				size += r.size()
 			}
 		}
-		if err != nil {
-			return nil
+		if cause := context.Cause(ctx); errors.Is(cause, errStopped) {
+			page.err = cause // whatever the reading made of it
+		}
+		select {
+		case p.mapped <- page:
+		case <-ctx.Done():
+			return
+		}
+		if page.err != nil {
+			return
 		}
 	}
 }
 
-// close ends the goroutine, waits for it and returns its error: an engine that
+// build makes batches of what read mapped.
+func (p *planBatches) build(ctx context.Context, w *planWriter) error {
+	b := array.NewRecordBuilder(memory.DefaultAllocator, p.schema)
+	defer b.Release()
+	a := appenderOf(b)
+	size, rows := 0, 0
+	for page := range p.mapped {
+		for i := range page.rows {
+			r := &page.rows[i]
+			w.count(r)
+			a.add(r, w.ordinal(r))
+			rows++
+			size += r.size()
+			if rows < batchRows && size < batchBytes {
+				continue
+			}
+			if err := p.hand(ctx, b.NewRecordBatch()); err != nil {
+				return err
+			}
+			size, rows = 0, 0
+		}
+		switch {
+		case errors.Is(page.err, io.EOF):
+			if rows == 0 {
+				return nil
+			}
+			return p.hand(ctx, b.NewRecordBatch())
+		case page.err != nil:
+			return page.err
+		}
+		select {
+		case p.spare <- page.rows:
+		default:
+		}
+	}
+	return context.Cause(ctx) // read gave up
+}
+
+// hand passes a batch on to the engine.
+func (p *planBatches) hand(ctx context.Context, batch arrow.RecordBatch) error {
+	select {
+	case p.made <- batch:
+		return nil
+	case <-ctx.Done():
+		batch.Release()
+		return context.Cause(ctx)
+	}
+}
+
+// size is about how many bytes r takes.
+func (r *planRow) size() int { return len(r.before) + len(r.after) + len(r.key) + 200 }
+
+// close ends the goroutines, waits for them and returns their error: an engine that
 // stopped reading early has one of its own.
 func (p *planBatches) close() error {
-	p.cancel()
+	p.cancel(errStopped)
 	for batch := range p.made {
 		batch.Release()
 	}
 	<-p.ended
 	p.drop()
-	if errors.Is(p.failed, context.Canceled) {
+	if errors.Is(p.failed, errStopped) {
 		return nil
 	}
 	return p.failed

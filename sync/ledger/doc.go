@@ -64,7 +64,7 @@
 // and published (Options.Home, home.go): plans compare there, and a hub that is lost loses the run that is going on and nothing else.
 //
 // It does not deliver, batch, guard or schedule. While a plan is stored one
-// goroutine maps ahead of the engine, and fingerprints are paired by one for each processor;
-// Plan waits for their end. A Ledger is safe for
+// goroutine maps and another makes batches ahead of the engine, and fingerprints are paired by one for
+// each processor; Plan waits for their end. A Ledger is safe for
 // concurrent use; its writes are serialised.
 package ledger

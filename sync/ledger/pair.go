@@ -50,7 +50,7 @@ func (p *planner) verify(ctx context.Context, reading warehouse.Tx) (err error) 
 		if p.pairs = p.pairing(reading, f); p.pairs == nil {
 			return "0", func() {}
 		}
-		return p.pairs.counted(p.pairs.ledger, "CASE WHEN acked THEN fingerprint END")
+		return p.pairs.counted(p.pairs.ledger, "confirmed")
 	})
 	if p.pairs != nil && p.pairs.ledger.rows != p.fence.acked {
 		p.pairs = nil

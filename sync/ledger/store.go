@@ -33,17 +33,17 @@ type planRow struct {
 // load writes the rows that next returns until io.EOF as the plan, and counts them.
 func (w *planWriter) load(ctx context.Context, tx warehouse.Tx, next func(ctx context.Context, into *planRow) error) error {
 	table := w.names.ofRun(w.runID, "plan")
+	if appender, ok := tx.(warehouse.ArrowTx); ok {
+		rows := newPlanBatches(ctx, w, next)
+		_, err := appender.AppendArrow(ctx, table, rows)
+		return errors.Join(rows.close(), err)
+	}
 	counted := func(ctx context.Context, into *planRow) error {
 		err := next(ctx, into)
 		if err == nil {
 			w.count(into)
 		}
 		return err
-	}
-	if appender, ok := tx.(warehouse.ArrowTx); ok {
-		rows := newPlanBatches(ctx, w, counted)
-		_, err := appender.AppendArrow(ctx, table, rows)
-		return errors.Join(rows.close(), err)
 	}
 	_, err := tx.Load(ctx, warehouse.Load{ID: loadID(w.runID), Table: table}, &planRows{w: w, next: counted})
 	return err
