@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/wneessen/go-mail"
 
@@ -39,6 +40,9 @@ func (c *Channels) email(ctx context.Context, e tidegate.AlertEmail, n Notice) e
 		return halt("alert.server", "the mail server cannot be used: "+err.Error(), "")
 	}
 	if err := client.DialAndSendWithContext(ctx, msg); err != nil {
+		if f := tidegate.FaultOf(err); strings.HasPrefix(f.Code, "egress.") { // the library keeps it in the chain
+			return &tidegate.Fault{Action: tidegate.Retry, Code: f.Code, Subject: "mail server " + e.Server, Message: f.Message, Hint: f.Hint, Err: err}
+		}
 		return &tidegate.Fault{Action: tidegate.Retry, Code: "alert.refused", Subject: "mail server " + e.Server, Message: err.Error(), Hint: "look at the server's address and credentials, then `tidegate alerts test NAME`", Err: err}
 	}
 	return nil

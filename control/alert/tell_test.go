@@ -15,12 +15,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/egress"
 )
 
 // inbox remembers what an HTTP channel was told.
@@ -282,5 +284,16 @@ func TestEmail(t *testing.T) {
 				t.Errorf("the password did not go encrypted:\n%s", said)
 			}
 		})
+	}
+}
+
+// TestEmailOfAPortThatIsNotTaken: what the rules of connections say reaches whoever reads it.
+func TestEmailOfAPortThatIsNotTaken(t *testing.T) {
+	t.Parallel()
+	c := &Channels{Now: time.Now, Dial: egress.Options{Policy: egress.Policy{AllowPrefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Ports: []uint16{25, 587}}}.Dial}
+	a := tidegate.Alert{Name: "ops", Email: &tidegate.AlertEmail{To: []string{"ops@example.com"}, From: "hub@example.com", Server: "127.0.0.1:9925"}}
+	f := tidegate.FaultOf(c.Tell(t.Context(), a, Notice{Test: true}))
+	if f == nil || f.Code != "egress.port_refused" || f.Hint != "use one of the ports 25, 587" || f.Subject != "mail server 127.0.0.1:9925" {
+		t.Errorf("%+v", f)
 	}
 }

@@ -379,6 +379,6 @@ func (h *Hub) checkHours(ctx context.Context) api.Finding {
 	}
 	return api.Finding{
 		Check: "books.hourly", Level: "error", Detail: "the books of the last 48 hours have a gap: " + first,
-		Hint: "`tidegate events reconcile` shows all of it; rows that somebody deleted by hand are missing too",
+		Hint: "`tidegate events reconcile` shows all of it; rows that somebody deleted by hand are missing too (docs/replay.md: how they come back)",
 	}
 }

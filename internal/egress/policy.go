@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate"
 )
@@ -73,10 +74,11 @@ func (p Policy) Check(a netip.AddrPort) error {
 	}
 	port := a.Port()
 	if len(p.Ports) > 0 && !slices.Contains(p.Ports, port) || len(p.Ports) == 0 && port != 80 && port != 443 && port < 1024 {
-		return &tidegate.Fault{
-			Action: tidegate.Halt, Code: "egress.port_refused", Message: fmt.Sprintf("connections to port %d are not allowed", port),
-			Hint: "use 80, 443 or a port from 1024 up, or let the operator allow the port",
+		hint := "use 80, 443 or a port from 1024 up"
+		if len(p.Ports) > 0 {
+			hint = "use one of the ports " + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(p.Ports)), ", "), "[]")
 		}
+		return &tidegate.Fault{Action: tidegate.Halt, Code: "egress.port_refused", Message: fmt.Sprintf("connections to port %d are not allowed", port), Hint: hint}
 	}
 	return nil
 }
