@@ -127,6 +127,15 @@ type PredicateTx interface {
 	Memory() int64
 }
 
+// SnapshotTx is found on a Tx by assertion where a second connection can read what the Tx reads, at the same time.
+type SnapshotTx interface {
+	// Beside begins a transaction that only reads, on a connection of its own and in the snapshot of this one:
+	// what this one has written is not in it. It waits for no connection that somebody else uses. An error says that there is none to spare, or
+	// that the server, or what stands before it, does not share snapshots; then this one may have failed, too.
+	// The caller ends it before this one.
+	Beside(ctx context.Context) (Tx, error)
+}
+
 // ArrowQuerier is found by assertion where the engine hands out results as
 // Arrow record batches.
 type ArrowQuerier interface {

@@ -94,7 +94,7 @@ func (s statements) returning(of step) string {
 	case of.sign == 0:
 		acked = "true"
 	}
-	return string("WITH touched AS (" + sqltext.Text(of.sql) + " RETURNING " + t + ".key_hash, " + acked + " AS acked, " + fingerprint + " AS fingerprint) " + ledgerSums("touched", ""))
+	return string("WITH touched AS (" + sqltext.Text(of.sql) + " RETURNING " + t + ".key_hash, " + acked + " AS acked, " + fingerprint + " AS fingerprint) " + ledgerSums("touched", "", false))
 }
 
 // sealAs stores a checksum in the fence.

@@ -230,17 +230,26 @@ type fence struct {
 	keys, acked, confirmed              int64
 	fingerprintXor, fingerprint         int64
 	sums                                [7]int64 // all of the checksum, in the order of sumColumns
-	more                                int64    // see verifyWith
 }
+
+// asked is what is asked for in the pass that verifies __ledger: one further column of its rows, until drop.
+type asked struct {
+	more sqltext.Text
+	drop func()
+	// packed says that the column holds all fingerprints that are acked, packed, and makes their xor and sum of it.
+	packed func(cell any) (xor, sum int64, err error)
+}
+
+// nothingAsked asks for nothing further.
+func nothingAsked() asked { return asked{more: "0", drop: func() {}} }
 
 // verify holds __ledger and __records to the checksum of the fence.
 func (l *Ledger) verify(ctx context.Context, tx warehouse.Tx) (fence, error) {
-	return l.verifyWith(ctx, tx, func(fence) (sqltext.Text, func()) { return "0", func() {} })
+	return l.verifyWith(ctx, tx, func(fence) asked { return nothingAsked() })
 }
 
-// verifyWith verifies, and asks in the same pass for a further number of __ledger's rows,
-// which with returns for the fence; it is left in fence.more.
-func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(f fence) (more sqltext.Text, drop func())) (fence, error) {
+// verifyWith verifies, and asks in the same pass for what with returns for the fence.
+func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(f fence) asked) (fence, error) {
 	var f fence
 	var keyXor, recordXor int64
 	err := one(ctx, tx, string("SELECT format, generation, dirty, last_read, "+sumList()+" FROM "+l.sql.of("fence")), nil,
@@ -253,9 +262,14 @@ func (l *Ledger) verifyWith(ctx context.Context, tx warehouse.Tx, with func(f fe
 	}
 	var is, was [7]int64
 	was = [7]int64{f.keys, f.acked, keyXor, f.fingerprintXor, f.fingerprint, f.confirmed, recordXor}
-	more, drop := with(f)
-	defer drop()
-	if err := one(ctx, tx, string("SELECT "+sumList()+", more FROM ("+l.sql.sums(", "+more+" AS more")+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6], &f.more); err != nil {
+	a := with(f)
+	defer a.drop()
+	var more any
+	err = one(ctx, tx, string("SELECT "+sumList()+", more FROM ("+l.sql.sums(", "+a.more+" AS more", a.packed != nil)+") AS x"), nil, &is[0], &is[1], &is[2], &is[3], &is[4], &is[5], &is[6], &more)
+	if err == nil && a.packed != nil {
+		is[3], is[4], err = a.packed(more)
+	}
+	if err != nil {
 		return f, fmt.Errorf("summing the ledger up: %w", err)
 	}
 	f.sums = was

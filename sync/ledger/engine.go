@@ -37,6 +37,8 @@ type words struct {
 	indexes sqltext.Text
 	// fence follows a query that the engine is to take as it is: what it computes it computes once a row.
 	fence sqltext.Text
+	// touched orders the keys that a fold touches, where rows are found by an index: neighbours in it then follow each other.
+	touched sqltext.Text
 	// returns: a statement that changes rows can be a query of them (WITH … RETURNING).
 	returns bool
 }
@@ -61,14 +63,21 @@ const (
 // comparison is one way to compare the model with __ledger.
 type comparison struct {
 	rows   sqltext.Text // the model as (present, fingerprint, c0 … cn)
+	bare   sqltext.Text // the same, where the fingerprint is used once
 	ledger sqltext.Text // the quoted name of __ledger
-	cells  int
-	hash   sqltext.Text // of the key in c0 …; NULL for a bad key
-	check  sqltext.Text
+	// number tells rows of the model apart, more or less, by c0 …, and costs less than the fingerprint; key is the same of the columns
+	// of the model's query, and some are rows where a condition on them holds.
+	number, key sqltext.Text
+	some        func(where sqltext.Text) sqltext.Text
+	cells       int
+	hash        sqltext.Text // of the key in c0 …; NULL for a bad key
+	check       sqltext.Text
 	// text is the key as text, NULL for a bad key.
 	text sqltext.Text
 	// staged is joined where that was done elsewhere: rows then are those of the model that were brought here.
 	staged sqltext.Text
+	// found is what has no partner, where that was found in the program; nil otherwise.
+	found *pairs
 	// every row is a candidate, changed or not.
 	every bool
 	// twins also finds the rows of one key that hide among the unchanged, at the

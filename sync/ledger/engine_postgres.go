@@ -15,7 +15,7 @@ func (postgresEngine) words() words {
 		bytes: "octet_length", temporary: " ON COMMIT DROP", cascade: " CASCADE", indexes: "SELECT count(*) FROM pg_indexes WHERE schemaname = $1 AND indexname = $2",
 		// A bare 0 would keep workers from taking part: when the engine asks for them it has not made a bigint of it yet, and takes it for a limit.
 		fence:   " OFFSET '0'",
-		returns: true,
+		returns: true, touched: " ORDER BY p.key_hash",
 	}
 }
 
@@ -65,7 +65,7 @@ func halves(digest sqltext.Text) (first, second sqltext.Text) {
 func (postgresEngine) settings(scarce bool) []string {
 	const kilobytes = 128 << 10
 	list := []string{
-		string("SELECT set_config('work_mem', '" + number(kilobytes) + "kB', true) FROM pg_settings WHERE name = 'work_mem' AND CAST(setting AS bigint) < " + number(kilobytes)),
+		string("SELECT set_config('work_mem', '" + number(kilobytes) + "kB', true) WHERE pg_size_bytes(current_setting('work_mem')) < " + number(kilobytes<<10)),
 		"SELECT set_config('parallel_tuple_cost', '0', true), set_config('jit', 'off', true)",
 	}
 	if scarce {
@@ -134,6 +134,41 @@ func (e postgresEngine) compare(c comparison) []string {
 			open+c.ledger+" AS n WHERE "+when+" AND n.acked AND NOT EXISTS (SELECT 1 FROM "+rows+" AS m WHERE m.fingerprint = n.fingerprint)) AS n ON n.key_hash = m.h AND n.key_check = m.k"),
 		string("INSERT INTO " + scratchTable + " (open, model_rows, ledger_rows, was_acked) SELECT false, " + number(c.model.rows) + " - count(*), 0, false FROM " + openTable),
 	}
+}
+
+// packed implements bringer.
+func (postgresEngine) packed(x sqltext.Text) sqltext.Text {
+	return "string_agg(int8send(" + x + "), '')"
+}
+
+const workersSetting = "'max_parallel_workers_per_gather'"
+
+// alone implements bringer.
+func (postgresEngine) alone() string {
+	return "SELECT current_setting(" + workersSetting + "), set_config(" + workersSetting + ", '0', true)"
+}
+
+// with implements bringer.
+func (e postgresEngine) with(workers string) string {
+	n, _ := strconv.ParseInt(workers, 10, 64)
+	return string("SELECT set_config(" + workersSetting + ", '" + number(n) + "', true)")
+}
+
+// parcel implements bringer.
+func (postgresEngine) parcel(bytes int64) string {
+	return string("SELECT repeat('x', " + number(bytes) + ")")
+}
+
+// found implements bringer. Arrays are hashed by each worker, which a temporary table is kept from: it is its owner's alone.
+func (postgresEngine) found(c comparison, some, added, gone sqltext.Text) string {
+	hash, check := halves("digest")
+	list := sqltext.Join(c.names(), ", ")
+	open := "SELECT fingerprint, " + list + ", " + hash + " AS h, " + check + " AS k FROM (SELECT m.*, decode(md5(" + c.text + "), 'hex') AS digest FROM (" + some +
+		") AS m WHERE m.fingerprint = ANY(" + added + ") OFFSET '0') AS j OFFSET '0'"
+	return string("CREATE TEMP TABLE " + scratchTable + " ON COMMIT DROP AS SELECT true AS open, coalesce(m.h, n.key_hash) AS key_hash, coalesce(m.k, n.key_check) AS key_check, coalesce(m.model_rows, 0) AS model_rows" +
+		", CASE WHEN n.key_hash IS NULL THEN 0 ELSE 1 END AS ledger_rows, coalesce(n.acked, false) AS was_acked, m.fingerprint, " + list +
+		" FROM (SELECT DISTINCT ON (h, k) *, count(*) OVER (PARTITION BY h, k) AS model_rows FROM (" + open + ") AS o) AS m FULL JOIN (SELECT key_hash, key_check, acked FROM " + c.ledger +
+		" WHERE NOT acked OR fingerprint = ANY(" + gone + ")) AS n ON n.key_hash = m.h AND n.key_check = m.k")
 }
 
 func groups(from sqltext.Text, c comparison, having sqltext.Text) sqltext.Text {

@@ -15,11 +15,13 @@ const (
 )
 
 // gathered is one side of a comparison: the fingerprints of its rows, parted by their
-// highest bits. add is called by several goroutines at once, all else by one afterwards.
+// highest bits. add and addWide are called by several goroutines at once, all else by one afterwards.
 type gathered struct {
 	parts int
 	shift uint
 	limit int64
+	// wide: each fingerprint is followed by a number.
+	wide bool
 
 	mu   sync.Mutex
 	idle []*gatherer
@@ -52,12 +54,35 @@ func (g *gathered) add(values []int64, _ []bool) {
 		return
 	}
 	for _, v := range values {
-		part := int(v>>g.shift) & (len(to.open) - 1)
-		if len(to.open[part]) == cap(to.open[part]) {
-			to.next(part)
-		}
+		part := to.place(v, g.shift)
 		to.open[part] = append(to.open[part], v)
 	}
+	g.end(to)
+}
+
+// addWide keeps fingerprints, each with the number of equal place.
+func (g *gathered) addWide(values, numbers []int64) {
+	to := g.begin(len(values))
+	if to == nil {
+		return
+	}
+	for i, v := range values {
+		part := to.place(v, g.shift)
+		to.open[part] = append(to.open[part], v, numbers[i])
+	}
+	g.end(to)
+}
+
+// place is the part of a fingerprint, in which there is room for it.
+func (to *gatherer) place(v int64, shift uint) (part int) {
+	part = int(v>>shift) & (len(to.open) - 1)
+	if len(to.open[part]) == cap(to.open[part]) {
+		to.next(part)
+	}
+	return part
+}
+
+func (g *gathered) end(to *gatherer) {
 	g.mu.Lock()
 	g.idle = append(g.idle, to)
 	g.mu.Unlock()
@@ -117,6 +142,8 @@ type pairs struct {
 	// added are those of the model that the ledger lacks, once for each row; gone those
 	// of the ledger that the model lacks.
 	added, gone []int64
+	// numbers are those of added, where the model's side is wide.
+	numbers []int64
 	// twins: some fingerprint of one side has several rows on the other.
 	twins bool
 }
@@ -139,6 +166,7 @@ func pair(model, ledger *gathered) pairs {
 	var p pairs
 	for _, f := range found {
 		p.added, p.gone, p.twins = append(p.added, f.added...), append(p.gone, f.gone...), p.twins || f.twins
+		p.numbers = append(p.numbers, f.numbers...)
 	}
 	return p
 }
@@ -173,11 +201,17 @@ func (t *table) pair(model, ledger *gathered, part int, into *pairs) {
 		}
 	}
 	now, _ := model.blocks(part)
+	step := 1
+	if model.wide {
+		step = 2
+	}
 	for _, block := range now {
-		for _, v := range block {
+		for i := 0; i < len(block); i += step {
+			v := block[i]
 			at := slotOf(slots, v)
 			if slots[at] == 0 {
 				into.added = append(into.added, v)
+				into.numbers = append(into.numbers, block[i+1:i+step]...)
 				continue
 			}
 			into.twins = into.twins || met[at]

@@ -41,6 +41,7 @@ func TestPairIsTheDifference(t *testing.T) {
 			t.Fatal("what was gathered (-want +got):", diff)
 		}
 		got := pair(model, ledger)
+		sameWide(t, known, now, got)
 		slices.Sort(got.added)
 		slices.Sort(got.gone)
 		var want pairs
@@ -70,6 +71,33 @@ func TestPairIsTheDifference(t *testing.T) {
 			}
 		}
 	})
+}
+
+// sameWide: numbers that go with fingerprints come out with those that are added, and change nothing else.
+func sameWide(t *rapid.T, known, now []int64, want pairs) {
+	numbers := make([]int64, len(now))
+	for i, v := range now {
+		numbers[i] = ^v
+	}
+	model, ledger := gather(1, 1000), gather(1, 1000)
+	model.wide = true
+	ledger.add(known, nil)
+	model.addWide(now[:len(now)/2], numbers)
+	model.addWide(now[len(now)/2:], numbers[len(now)/2:])
+	got := pair(model, ledger)
+	if len(got.numbers) != len(got.added) {
+		t.Fatalf("%d numbers of %d", len(got.numbers), len(got.added))
+	}
+	for i, v := range got.added {
+		if got.numbers[i] != ^v {
+			t.Fatalf("the number of %d is %d", v, got.numbers[i])
+		}
+	}
+	sorted := cmp.Transformer("sorted", func(list []int64) []int64 { return slices.Sorted(slices.Values(list)) })
+	got.numbers = nil
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(pairs{}), sorted); diff != "" {
+		t.Fatal("wide pairs (-want +got):", diff)
+	}
 }
 
 var equalEmpty = cmp.Transformer("empty", func(list []int64) []int64 {

@@ -46,6 +46,7 @@ type Ledger struct {
 	sql       statements
 	opts      Options
 	home      *home // nil without Options.Home
+	bringFrom int64 // keys from which fingerprints are brought here
 
 	writes sync.Mutex // one transaction at a time touches the fence
 	epoch  int64      // highest epoch that a write of this Ledger carried; guarded by writes
@@ -84,7 +85,7 @@ func Open(ctx context.Context, wh warehouse.Execer, workspace, sync string, opts
 	if err != nil {
 		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
 	}
-	l := &Ledger{wh: wh, home: h, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n, e: e}, opts: opts}
+	l := &Ledger{wh: wh, home: h, workspace: workspace, sync: sync, names: n, sql: statements{d: dialect, n: n, e: e}, opts: opts, bringFrom: bringFrom}
 	if err := l.create(ctx); err != nil {
 		return nil, fmt.Errorf("opening the ledger of sync %q: %w", sync, err)
 	}
@@ -162,6 +163,8 @@ func scan(row tidegate.Row, into ...any) error {
 	for i, p := range into {
 		var ok bool
 		switch p := p.(type) {
+		case *any:
+			*p, ok = row[i], true
 		case *int64:
 			*p, ok = as[int64](row[i])
 		case *int:

@@ -28,13 +28,18 @@ const (
 	fewKeys = 20
 )
 
-// pairing prepares for a ledger; nil where the engine has to compare. After a plan that found
+// pairable says whether fingerprints may be paired in the program. After a plan that found
 // nothing the next is expected to find nothing, and that is what the checksums tell sooner
 // by themselves.
+func (p *planner) pairable(f fence) bool {
+	return f.keys > 0 && f.dirty > 0 && p.w.home == nil && p.req.Mode != tidegate.Full && !p.req.Partial
+}
+
+// pairing prepares for a ledger; nil where the engine has to compare.
 func (p *planner) pairing(tx warehouse.Tx, f fence) *pairing {
 	lender, ok := tx.(warehouse.PredicateTx)
 	keys := f.keys
-	if !ok || keys == 0 || f.dirty == 0 || p.w.home != nil || p.req.Mode == tidegate.Full || p.req.Partial {
+	if !ok || !p.pairable(f) {
 		return nil
 	}
 	limit := lender.Memory() / pairMemory / pairRow
@@ -46,16 +51,17 @@ func (p *planner) pairing(tx warehouse.Tx, f fence) *pairing {
 
 // verify holds the ledger to its checksum, and keeps its fingerprints where they are to be paired.
 func (p *planner) verify(ctx context.Context, reading warehouse.Tx) (err error) {
-	p.fence, err = p.w.verifyWith(ctx, reading, func(f fence) (sqltext.Text, func()) {
+	p.fence, err = p.w.verifyWith(ctx, reading, func(f fence) asked {
 		if p.pairs = p.pairing(reading, f); p.pairs == nil {
-			return "0", func() {}
+			return p.bring(ctx, reading, f)
 		}
-		return p.pairs.counted(p.pairs.ledger, "confirmed")
+		more, drop := p.pairs.counted(p.pairs.ledger, "confirmed")
+		return asked{more: more, drop: drop}
 	})
 	if p.pairs != nil && p.pairs.ledger.rows != p.fence.acked {
 		p.pairs = nil
 	}
-	return err
+	return p.verified(ctx, reading, err)
 }
 
 // keepModel is a number to ask for with the checksum of the model, so that its fingerprints are kept.
@@ -80,6 +86,10 @@ func (a *pairing) counted(side *gathered, fingerprint string) (sql sqltext.Text,
 // unpaired makes c read what has no partner on either side, instead of joining, until drop.
 // It returns how many rows of the model have one; false when the engine has to compare.
 func (p *planner) unpaired(c *comparison) (unchanged int64, ok bool, drop func()) {
+	if p.brought != nil {
+		unchanged, ok = p.partnerless(c)
+		return unchanged, ok, func() {}
+	}
 	a := p.pairs
 	p.pairs, drop = nil, func() {}
 	if a == nil || a.model.over || a.model.rows != c.model.rows {

@@ -39,6 +39,27 @@ func (t *lendingTx) Predicate(test func(values []int64, answers []bool), pure bo
 
 func (t *lendingTx) Memory() int64 { return t.lender.Memory() }
 
+// sharingMutant is a mutant whose transactions share their snapshots; those of others do not.
+type sharingMutant struct{ *mutant }
+
+func (m sharingMutant) Begin(ctx context.Context) (warehouse.Tx, error) {
+	tx, err := m.mutant.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &sharingTx{tx.(*mutantTx)}, nil
+}
+
+type sharingTx struct{ *mutantTx }
+
+func (t *sharingTx) Beside(ctx context.Context) (warehouse.Tx, error) {
+	tx, err := t.Tx.(warehouse.SnapshotTx).Beside(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &mutantTx{Tx: tx, m: t.m}, nil
+}
+
 // pairsAsJoined plays a history in two worlds, one of which pairs fingerprints in the program and the
 // other in the engine, and holds each plan of the one to that of the other.
 func pairsAsJoined(tb testing.TB, place string, seed uint64, rounds int, plant func(engineUnderTest) warehouse.Execer) {
@@ -57,7 +78,7 @@ func pairsAsJoined(tb testing.TB, place string, seed uint64, rounds int, plant f
 			w.exec(sql)
 		}
 	}
-	exec(fmt.Sprintf("CREATE TABLE people AS SELECT range AS id, 'user' || range || '@x.io' AS email, (range %% 90)::INTEGER AS age FROM range(%d)", keys))
+	exec(fmt.Sprintf("CREATE TABLE people AS SELECT i AS id, 'user' || i || '@x.io' AS email, CAST(i %% 90 AS INTEGER) AS age FROM generate_series(0::bigint, %d) AS t(i)", keys-1))
 	for _, w := range both {
 		w.run()
 	}
@@ -97,7 +118,9 @@ func pairsAsJoined(tb testing.TB, place string, seed uint64, rounds int, plant f
 			case 2:
 				exec("INSERT INTO people VALUES (NULL, 'nobody@x.io', 1), (NULL, 'nobody@x.io', 1)")
 			case 6:
-				exec("CREATE OR REPLACE TABLE people AS SELECT DISTINCT ON (id) * FROM people WHERE id IS NOT NULL ORDER BY id, email, age")
+				exec("CREATE TABLE kept AS SELECT DISTINCT ON (id) * FROM people WHERE id IS NOT NULL ORDER BY id, email, age")
+				exec("DROP TABLE people")
+				exec("ALTER TABLE kept RENAME TO people")
 			default:
 				exec("UPDATE people SET age = age + 1" + few)
 			}
@@ -156,8 +179,26 @@ func TestPairsAsJoined(t *testing.T) {
 	}
 }
 
+// TestBroughtPairsAsJoined is TestPairsAsJoined where the engine is a server.
+func TestBroughtPairsAsJoined(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			found := false
+			pairsAsJoined(t, inPostgres, seed, 8, func(store engineUnderTest) warehouse.Execer {
+				return sharingMutant{&mutant{Execer: store, old: foundMark, new: foundMark, fired: &found}}
+			})
+			if !found {
+				t.Error("nothing was brought")
+			}
+		})
+	}
+}
+
 // What the statements of pairing hold and no other does.
 const (
+	foundMark  = "(SELECT DISTINCT ON (h, k) *"
 	pairedMark = "UNION ALL BY NAME"
 	pickedMark = `(SELECT * FROM "_tidegate"."crm__records" WHERE tidegate_among(`
 )
@@ -168,10 +209,16 @@ func standsAlone(tb testing.TB, plant func(engineUnderTest) warehouse.Execer) {
 	w := newWorld(tb)
 	joined := false
 	w.store = lendingMutant{&mutant{Execer: plant(w.wh), old: "FULL JOIN", new: "FULL JOIN", fired: &joined}}
+	comparesAlone(tb, w, &joined)
+}
+
+// comparesAlone plays what standsAlone is about; joined is set when the engine compares.
+func comparesAlone(tb testing.TB, w *world, joined *bool) {
+	tb.Helper()
 	w.open()
-	w.exec("CREATE TABLE people AS SELECT range AS id, 'user' || range || '@x.io' AS email, 1 AS age FROM range(200)")
+	w.exec("CREATE TABLE people AS SELECT i AS id, 'user' || i || '@x.io' AS email, 1 AS age FROM generate_series(0::bigint, 199) AS t(i)")
 	w.run()
-	joined = false
+	*joined = false
 	w.exec("UPDATE people SET age = 2 WHERE id IN (3, 4)")
 	id, _ := w.plan()
 	w.deliver(id, outcome(destinations.Rejected, time.Time{}))
@@ -182,8 +229,8 @@ func standsAlone(tb testing.TB, plant func(engineUnderTest) warehouse.Execer) {
 	if s := w.run(); s.Added != 1 || s.Changed != 2 || s.Removed != 2 || s.BadKeys != 1 || s.Read != 200 {
 		tb.Fatalf("%+v", s)
 	}
-	if s := w.run(); s.Added+s.Changed+s.Removed != 0 || joined {
-		tb.Fatalf("the engine compared: %t; %+v", joined, s)
+	if s := w.run(); s.Added+s.Changed+s.Removed != 0 || *joined {
+		tb.Fatalf("the engine compared: %t; %+v", *joined, s)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -153,15 +152,19 @@ type planner struct {
 	src   source
 	home  *atHome  // nil when the comparison is made here
 	pairs *pairing // nil when the engine compares
-	w     *planWriter
-	fence fence
-	read  int64 // rows of the model
-	bad   []badKey
-	open  int64 // rows and keys that may have changed, about
+	// brought are pairs, too, but of a server; nil as above.
+	brought *brought
+	w       *planWriter
+	fence   fence
+	read    int64 // rows of the model
+	bad     []badKey
+	open    int64 // rows and keys that may have changed, about
 	// absent: some key of the ledger is missing in the model.
 	absent bool
 	// scarce: the engine had not the memory for the comparison, which is made with less.
 	scarce bool
+	// joins: it is the engine that compares. unshared: it has refused to share a snapshot.
+	joins, unshared bool
 }
 
 type badKey struct {
@@ -171,9 +174,13 @@ type badKey struct {
 
 func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing warehouse.Tx) (err error) {
 	p.w = w
-	for _, sql := range w.sql.e.settings(p.scarce) {
-		if err := warehouse.Each(ctx, reading, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
-			return fmt.Errorf("preparing the comparison: %w", err)
+	defer p.giveUp()
+	if err := p.settle(ctx, reading); err != nil {
+		return err
+	}
+	if w.home == nil { // otherwise it shows later whose hash function it is
+		if err := p.source(ctx, reading); err != nil {
+			return err
 		}
 	}
 	if err := p.verify(ctx, reading); err != nil {
@@ -183,8 +190,10 @@ func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing w
 	if err := p.findHome(ctx, reading); err != nil {
 		return err
 	}
-	if err := p.source(ctx, reading); err != nil {
-		return err
+	if w.home != nil {
+		if err := p.source(ctx, reading); err != nil {
+			return err
+		}
 	}
 	if p.home != nil {
 		err = p.compare(ctx, reading, writing)
@@ -206,6 +215,16 @@ func (p *planner) produce(ctx context.Context, w *planWriter, reading, writing w
 		return nil
 	}
 	return p.note(ctx, writing)
+}
+
+// settle prepares a transaction for the comparison.
+func (p *planner) settle(ctx context.Context, tx warehouse.Tx) error {
+	for _, sql := range p.w.sql.e.settings(p.scarce) {
+		if err := warehouse.Each(ctx, tx, sql, nil, func(tidegate.Row) error { return nil }); err != nil {
+			return fmt.Errorf("preparing the comparison: %w", err)
+		}
+	}
+	return nil
 }
 
 // compare finds what may have changed and hands it to the writer. It runs while
@@ -275,86 +294,14 @@ func (p *planner) quick(ctx context.Context, reading warehouse.Tx, c *comparison
 		if err := p.home.quick(ctx, &sums); err != nil {
 			return false, err
 		}
+	} else if p.broughtSums(&sums) {
+		kept = sums.rows
 	} else if err := one(ctx, reading, c.quick(more), p.src.args, &sums.rows, &sums.xor, &sums.sum, &kept); err != nil {
 		return false, err
 	}
 	p.read = sums.rows
 	c.model = &sums
 	return f.keys > 0 && f.keys == f.acked && sums == c.confirmed, nil
-}
-
-// scratch compares the model with the ledger. Each confirmed row of the ledger
-// that is not open is paired with exactly one row of the model, unless rows of
-// one key hide among the unchanged: then it compares again, row by row of each key.
-func (p *planner) scratch(ctx context.Context, reading warehouse.Tx, c comparison) error {
-	for again := false; ; again = true {
-		if err := p.compared(ctx, reading, &c); err != nil {
-			return err
-		}
-		var rows, unchanged, open, unpaired, absent, twins int64
-		if err := one(ctx, reading, p.w.sql.totals(), nil, &rows, &unchanged, &open, &p.w.sum.BadKeys, &unpaired, &absent); err != nil {
-			return fmt.Errorf("counting: %w", err)
-		}
-		p.absent, p.open = absent > 0, max(rows-unchanged, 0)+absent
-		if c.twins {
-			if !again || p.home != nil { // a partial read: there is no group of the unchanged that counts them
-				return p.count(ctx, reading, c)
-			}
-			return nil
-		}
-		if p.home == nil && c.staged != "" && rows != c.model.rows {
-			continue // the query returned other rows the second time: the engine compares, in one pass
-		}
-		p.read = rows
-		if unpaired > 0 && p.fence.keys > 0 {
-			if err := one(ctx, reading, p.w.sql.twins(), nil, &twins); err != nil {
-				return fmt.Errorf("looking for repeated keys: %w", err)
-			}
-		}
-		if unchanged == p.fence.acked-open && twins == 0 {
-			return nil
-		}
-		c.twins = true
-	}
-}
-
-// compared fills the scratch table.
-func (p *planner) compared(ctx context.Context, reading warehouse.Tx, c *comparison) error {
-	away, elsewhere, drop, err := p.elsewhere(ctx, reading, c)
-	if err != nil {
-		return err
-	}
-	defer drop()
-	for _, sql := range p.w.sql.e.scratch(*c) {
-		var args []any
-		if strings.Contains(sql, string(c.rows)) {
-			args = p.src.args
-		}
-		if _, err := reading.Exec(ctx, sql, args...); err != nil {
-			return err
-		}
-	}
-	if !elsewhere || c.twins || c.every {
-		return nil
-	}
-	return p.countUnchanged(ctx, reading, away)
-}
-
-// elsewhere makes c read only what is open, until drop, where another than the engine of
-// the ledger compares. away is how many unchanged rows of the model it does not read.
-func (p *planner) elsewhere(ctx context.Context, reading warehouse.Tx, c *comparison) (away int64, is bool, drop func(), err error) {
-	if p.home != nil {
-		away, err = p.fetch(ctx, reading, c)
-		return away, true, func() {}, err
-	}
-	c.staged = ""
-	away, is, drop = p.unpaired(c)
-	return away, is, drop, nil
-}
-
-// count counts a partial read, which is small.
-func (p *planner) count(ctx context.Context, reading warehouse.Tx, c comparison) error {
-	return one(ctx, reading, string("SELECT count(*) FROM ("+c.rows+") AS m"), p.src.args, &p.read)
 }
 
 // source fixes the columns that are read and the version of their fingerprint.
@@ -470,14 +417,31 @@ func (w *planWriter) find(ctx context.Context, tx warehouse.Tx, p producer) erro
 	}
 	produce := func(ctx context.Context, reading warehouse.Tx) error { return p.produce(ctx, w, reading, tx) }
 	err := w.read(ctx, produce)
-	if compared, ok := p.(*planner); ok && err != nil && tidegate.FaultOf(err).Code == "warehouse.memory" && !compared.scarce && w.next+w.house == 0 {
-		p = &planner{req: compared.req, scarce: true}
+	for err != nil && ctx.Err() == nil && w.next+w.house == 0 {
+		compared, _ := p.(*planner)
+		other := compared.otherwise(err)
+		if other == nil {
+			break
+		}
+		p = other
 		err = w.read(ctx, produce)
 	}
 	if err != nil {
 		return err
 	}
 	w.stats.fill(&w.sum)
+	return nil
+}
+
+// otherwise is a planner that may succeed where this one failed with err; nil where there is none.
+func (p *planner) otherwise(err error) *planner {
+	switch {
+	case p == nil:
+	case errors.Is(err, errAlone) && !p.joins:
+		return &planner{req: p.req, scarce: p.scarce, joins: true}
+	case tidegate.FaultOf(err).Code == "warehouse.memory" && !p.scarce:
+		return &planner{req: p.req, scarce: true, joins: p.joins}
+	}
 	return nil
 }
 

@@ -95,12 +95,30 @@ func (s statements) compare(src source) (comparison, error) {
 	hash, check := s.e.keyHashes(parts)
 	c.text = "CASE WHEN NOT (" + noKey + ") THEN " + parts + " END"
 	c.hash, c.check = "CASE WHEN NOT ("+noKey+") THEN "+hash+" END", check
-	from, fence := "(\n"+sqltext.Text(src.model)+"\n) AS q", s.e.words().fence
-	if fence != "" {
-		from = "(SELECT * FROM " + from + fence + ") AS q"
+	c.number, c.key = s.distinct(src, func(i int) sqltext.Text { return cell(i) }), s.distinct(src, func(i int) sqltext.Text { return all[i].Column })
+	model, fence := "(\n"+sqltext.Text(src.model)+"\n) AS q", s.e.words().fence
+	list := "SELECT true AS present, " + s.d.Hash().Row(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM "
+	c.some = func(where sqltext.Text) sqltext.Text {
+		return list + "(SELECT * FROM " + model + " WHERE " + where + ") AS q" + fence
 	}
-	c.rows = "SELECT true AS present, " + s.d.Hash().Row(src.version, all) + " AS fingerprint, " + sqltext.Join(cells, ", ") + " FROM " + from + fence
+	if fence != "" {
+		model = "(SELECT * FROM " + model + fence + ") AS q"
+	}
+	c.bare = list + model
+	c.rows = c.bare + fence
 	return c, nil
+}
+
+// distinct is a number of a row's key: the key itself where it is one, so that the engine may look it up.
+func (s statements) distinct(src source, column func(i int) sqltext.Text) sqltext.Text {
+	if src.keys == 1 && src.columns[0].Type.Kind == tidegate.Int {
+		return "CAST(" + column(0) + " AS bigint)"
+	}
+	key := make([]sqltext.Cell, src.keys)
+	for i := range key {
+		key[i] = sqltext.Cell{Column: column(i), Kind: src.columns[i].Type.Kind}
+	}
+	return s.d.Hash().Row(src.version, key)
 }
 
 // checksum sums fingerprints up: count, xor, sum. Equal sets give equal sums.
@@ -113,23 +131,26 @@ func (c comparison) quick(more sqltext.Text) string {
 
 // ledgerSums is the checksum of rows of __ledger in from, and more columns about them, each with a
 // comma before it, in which confirmed is the fingerprint of an acked row. An aggregate with a FILTER has the
-// engine pick its rows out again, which takes a third of the whole pass.
-func ledgerSums(from, more sqltext.Text) sqltext.Text {
-	return "SELECT count(*) AS keys, count(CASE WHEN acked THEN 1 END) AS acked, coalesce(bit_xor(key_hash), 0) AS key_xor" +
-		", coalesce(bit_xor(confirmed), 0) AS fingerprint_xor, CAST(coalesce(sum(confirmed & 4294967295), 0) AS BIGINT) AS fingerprint_sum" + more +
+// engine pick its rows out again, which takes a third of the whole pass. packed leaves out what is made of the fingerprints.
+func ledgerSums(from, more sqltext.Text, packed bool) sqltext.Text {
+	of := sqltext.Text("coalesce(bit_xor(confirmed), 0) AS fingerprint_xor, CAST(coalesce(sum(confirmed & 4294967295), 0) AS BIGINT) AS fingerprint_sum")
+	if packed {
+		of = "0 AS fingerprint_xor, 0 AS fingerprint_sum"
+	}
+	return "SELECT count(*) AS keys, count(CASE WHEN acked THEN 1 END) AS acked, coalesce(bit_xor(key_hash), 0) AS key_xor, " + of + more +
 		" FROM (SELECT key_hash, acked, CASE WHEN acked THEN fingerprint END AS confirmed FROM " + from + ") AS t"
 }
 
-// sums is the checksum of __ledger and __records, in the order of fenceSchema; more is as for ledgerSums.
-func (s statements) sums(more sqltext.Text) sqltext.Text {
-	return "SELECT l.*, r.* FROM (" + ledgerSums(s.of("ledger"), more) + ") AS l CROSS JOIN " +
+// sums is the checksum of __ledger and __records, in the order of fenceSchema; more and packed are as for ledgerSums.
+func (s statements) sums(more sqltext.Text, packed bool) sqltext.Text {
+	return "SELECT l.*, r.* FROM (" + ledgerSums(s.of("ledger"), more, packed) + ") AS l CROSS JOIN " +
 		"(SELECT count(*) AS confirmed, coalesce(bit_xor(key_hash), 0) AS record_xor FROM " + s.of("records") + ") AS r"
 }
 
 // seal stores the checksum in the fence.
 func (s statements) seal() string {
 	return string("UPDATE " + s.of("fence") + " SET keys = x.keys, acked = x.acked, confirmed = x.confirmed, key_xor = x.key_xor, record_xor = x.record_xor" +
-		", fingerprint_xor = x.fingerprint_xor, fingerprint_sum = x.fingerprint_sum FROM (" + s.sums("") + ") AS x")
+		", fingerprint_xor = x.fingerprint_xor, fingerprint_sum = x.fingerprint_sum FROM (" + s.sums("", false) + ") AS x")
 }
 
 // totals sums __scratch up: rows of the model, rows of it that are unchanged,
@@ -251,7 +272,7 @@ func (s statements) touch(runID string) string {
 		", l.fault_action AS l_action, l.fault_code AS l_code, l.fault_subject AS l_subject, l.fault_message AS l_message, l.fault_hint AS l_hint, l.cluster AS l_cluster" +
 		", l.disposition = 'delivered' AS done, coalesce(a.doubted, false) OR l.disposition = 'in_doubt' AS still_doubted" +
 		" FROM " + s.of("results") + " AS l JOIN " + s.ofRun(runID, "plan") + " AS p ON p.ordinal = l.ordinal" +
-		" LEFT JOIN " + s.of("attempts") + " AS a ON a.key_hash = p.key_hash AND a.key_check = p.key_check WHERE l.run_id = $1")
+		" LEFT JOIN " + s.of("attempts") + " AS a ON a.key_hash = p.key_hash AND a.key_check = p.key_check WHERE l.run_id = $1" + s.e.words().touched)
 }
 
 // fold advances the ledger by what touch gathered. A delivered key takes over

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -96,6 +97,16 @@ func (t *tracedTx) Memory() int64 {
 		return lender.Memory()
 	}
 	return 0
+}
+
+// Beside implements warehouse.SnapshotTx.
+func (t *tracedTx) Beside(ctx context.Context) (warehouse.Tx, error) {
+	sharing, ok := t.Tx.(warehouse.SnapshotTx)
+	if !ok {
+		return nil, errors.New("snapshots are not shared")
+	}
+	tx, err := sharing.Beside(ctx)
+	return &tracedTx{Tx: tx}, err
 }
 
 type tracedRows struct {

@@ -173,6 +173,7 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.l = l
+	w.l.bringFrom = 1 // few rows stand for many
 }
 
 func (w *world) exec(sql string, args ...any) {
