@@ -20,7 +20,7 @@
 // crash between two arrows leaves the state before the second:
 //
 //	            Plan: the checksum of the model; then its rows are paired with
-//	                  __ledger by fingerprint, in the program (pair.go) or by a join
+//	                  __ledger by fingerprint, in the program (pair.go, bring.go) or by a join
 //	(new) ──▶ planned ──Intend, Record …──▶ planned ──Finish──▶ finished
 //	             │                             │
 //	             │◀── another run's results ───┤ (a stale plan is never applied)
@@ -64,7 +64,7 @@
 // and published (Options.Home, home.go): plans compare there, and a hub that is lost loses the run that is going on and nothing else.
 //
 // It does not deliver, batch, guard or schedule. While a plan is stored one
-// goroutine maps and another makes batches ahead of the engine, and fingerprints are paired by one for
-// each processor; Plan waits for their end. A Ledger is safe for
+// goroutine maps and another makes batches ahead of the engine, one reads the model's fingerprints from a server
+// while the ledger is verified, and fingerprints are paired by one for each processor; Plan waits for their end. A Ledger is safe for
 // concurrent use; its writes are serialised.
 package ledger
