@@ -168,8 +168,39 @@ func (d *draft) addFolders(fsys fs.FS) error {
 		d.addModels(fsys),
 		d.addTransforms(fsys),
 		d.addLibraries(fsys),
+		d.strayFolders(fsys),
 	)
 }
+
+// misnamed are folders that people write, and what they mean.
+var misnamed = map[string]string{
+	"warehouse": "warehouses", "source": "sources", "destination": "destinations", "forward": "forwards", "sync": "syncs", "plan": "plans",
+	"tracking_plans": "plans", "tracking-plans": "plans", "model": "models", "transform": "transforms", "transformations": "transforms",
+}
+
+// strayFolders finds definitions in folders that are not read.
+func (d *draft) strayFolders(fsys fs.FS) error {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return fmt.Errorf("listing the project: %w", err)
+	}
+	for _, e := range entries {
+		means := misnamed[strings.ToLower(e.Name())]
+		if means == "" || !e.IsDir() {
+			continue
+		}
+		inside, err := fs.ReadDir(fsys, e.Name())
+		if err != nil {
+			return fmt.Errorf("listing %s: %w", e.Name(), err)
+		}
+		if slices.ContainsFunc(inside, func(f fs.DirEntry) bool { return slices.Contains(definitionFiles, path.Ext(f.Name())) }) {
+			d.errs = append(d.errs, problemError(config.Problem{File: e.Name(), Message: "no definitions are read from this folder", Hint: "rename it to " + means}))
+		}
+	}
+	return nil
+}
+
+var definitionFiles = []string{".yaml", ".yml", ".sql", ".js"}
 
 // addFolder decodes folder/NAME.yaml, one definition a file, named after the
 // file when it does not name itself.
@@ -253,7 +284,9 @@ func problemError(p config.Problem) error { return &config.Error{Problems: []con
 
 func (d *draft) finish(kinds Kinds) (*Project, error) {
 	c := checker{draft: d, kinds: kinds}
-	c.check()
+	if d.root != nil { // without it everything that the definitions name would be missing
+		c.check()
+	}
 	errs := d.errs
 	if len(c.problems) > 0 {
 		errs = append(errs, &config.Error{Problems: c.problems})

@@ -306,7 +306,11 @@ func TestTemplates(t *testing.T) {
 		{text: "{% include 'etc/passwd' %}", err: `tag "include" is not allowed`},
 		{text: "{% for i in (1..1000000000) %}{% endfor %}", err: "ranges"},
 		{text: "{% if a %}", err: "not valid Liquid"},
-		{text: "{{ a | nofilter }}", variables: "a", err: "nofilter"},
+		{text: "{{ a | nofilter }}", err: `there is no filter "nofilter"`},
+		{text: "Dear {{ a", err: "{{ is not closed by }}"},
+		{text: "{{ a }} {% if a", err: "{% is not closed by %}"},
+		{text: "{% raw %}{{ a{% endraw %}{{ b.c }", err: "{{ is not closed by }}"},
+		{text: `{"x":{"y":{{ a }}}}`, variables: "a", out: `{"x":{"y":1}}`},
 		{text: "{{ a | divided_by: 0 }}", variables: "a", err: "division by zero"},
 	} {
 		tpl, variables, err := parseTemplate(tc.text)

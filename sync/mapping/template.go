@@ -55,6 +55,9 @@ func parseTemplate(text string) (*template, []string, error) {
 func variablesOf(text string) ([]string, error) {
 	var variables, local []string
 	opaque := "" // inside {% raw %} or {% comment %}: the tag that ends it
+	if err := closed(text); err != nil {
+		return nil, err
+	}
 	for _, piece := range mark.FindAllStringSubmatch(text, -1) {
 		output, tag, args := piece[1], piece[2], piece[3]
 		if opaque != "" {
@@ -89,6 +92,45 @@ func variablesOf(text string) ([]string, error) {
 	return variables, nil
 }
 
+// closed refuses a mark that is begun and not ended: Liquid takes it for text, and every
+// record would get it.
+func closed(text string) error {
+	rest, opaque := 0, ""
+	for _, at := range append(mark.FindAllStringSubmatchIndex(text, -1), []int{len(text), len(text), -1, -1, -1, -1}) {
+		tag := ""
+		if at[4] >= 0 {
+			tag = text[at[4]:at[5]]
+		}
+		between := text[rest:at[0]]
+		rest = at[1]
+		if opaque != "" {
+			if tag == opaque {
+				opaque = ""
+			}
+			continue
+		}
+		for _, pair := range [][2]string{{"{{", "}}"}, {"{%", "%}"}} {
+			if strings.Contains(between, pair[0]) {
+				return fmt.Errorf("%s is not closed by %s; text that begins so stands between {%% raw %%} and {%% endraw %%}", pair[0], pair[1])
+			}
+		}
+		if tag == "raw" || tag == "comment" {
+			opaque = "end" + tag
+		}
+	}
+	return nil
+}
+
+// knownFilter says whether the language has a filter, which only rendering tells.
+func knownFilter(name string) bool {
+	parsed, err := newEngine().ParseString("{{ '' | " + name + " }}")
+	if err != nil {
+		return false
+	}
+	_, failed := (&template{parsed}).render(nil)
+	return failed == nil || !strings.Contains(failed.Error(), "undefined filter")
+}
+
 func namesIn(expression string) ([]string, error) {
 	var names []string
 	for _, at := range lexeme.FindAllStringIndex(expression, -1) {
@@ -96,7 +138,11 @@ func namesIn(expression string) ([]string, error) {
 		switch c := token[0]; {
 		case token == "..":
 			return nil, errors.New("ranges are not allowed in a mapping")
-		case c == '"' || c == '\'' || c == '|' || c == '.' || c == '-' || c >= '0' && c <= '9':
+		case c == '|':
+			if name := strings.TrimSpace(token[1:]); !knownFilter(name) {
+				return nil, fmt.Errorf("there is no filter %q", name)
+			}
+		case c == '"' || c == '\'' || c == '.' || c == '-' || c >= '0' && c <= '9':
 		case slices.Contains(liquidWords, token):
 		default:
 			names = append(names, token)
