@@ -31,7 +31,7 @@ func TestPlanBatches(t *testing.T) {
 					}
 				}
 				err := p.close()
-				if end == broken {
+				if !errors.Is(end, io.EOF) {
 					if !errors.Is(err, broken) {
 						t.Fatalf("%v, want %v", err, broken)
 					}
