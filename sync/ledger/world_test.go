@@ -74,7 +74,7 @@ func newWorldAt(tb testing.TB, place string) *world {
 	}
 	w := emptyWorld(tb)
 	s := shared.Get(tb, warehousetest.Missing)
-	cfg := postgres.Config{Host: s.Host, Port: s.Port, Database: s.Database(tb), User: pgtest.Superuser, MaxConnections: 8}
+	cfg := postgres.Config{Host: s.Host, Port: s.Port, Database: s.Database(tb), User: pgtest.Superuser, MaxConnections: 16}
 	wh, err := postgres.Open(w.ctx, cfg, warehouse.Env{Log: slog.New(slog.DiscardHandler), Now: w.clock})
 	if err != nil {
 		tb.Fatal(err)

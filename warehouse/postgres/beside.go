@@ -15,8 +15,8 @@ var _ warehouse.SnapshotTx = (*tx)(nil)
 
 // How long a second connection may take to come, and wait for a lock: whoever asks for one can do without.
 const (
-	besideTimeout              = 5 * time.Second
-	besideLocks   sqltext.Text = "SET LOCAL lock_timeout = '5s'"
+	besideTimeout              = 15 * time.Second
+	besideLocks   sqltext.Text = "SET LOCAL lock_timeout = '15s'"
 )
 
 var (
