@@ -19,9 +19,8 @@ import (
 
 var _ warehouse.ArrowTx = (*tx)(nil)
 
-// AppendArrow implements warehouse.ArrowTx. Where the columns of the batches
-// have the types of the table's, the engine's chunks go straight into the table;
-// otherwise by way of a temporary table and the engine's casts.
+// AppendArrow implements warehouse.ArrowTx: the engine reads the batches where they are,
+// casts what has another type than its column, and writes it into the table.
 func (t *tx) AppendArrow(ctx context.Context, table warehouse.Table, rdr array.RecordReader) (int64, error) {
 	if err := t.Ready(t.reader != nil); err != nil {
 		return 0, err
@@ -34,159 +33,177 @@ func (t *tx) AppendArrow(ctx context.Context, table warehouse.Table, rdr array.R
 }
 
 func (t *tx) appendArrow(ctx context.Context, table warehouse.Table, rdr array.RecordReader) (int64, error) {
-	have, err := t.s.describe(ctx, t.w.dialect, table)
-	if err != nil {
-		return 0, err
-	}
-	schema := make(tidegate.Schema, rdr.Schema().NumFields())
-	for i, f := range rdr.Schema().Fields() {
-		schema[i].Name = f.Name
-	}
-	p, err := planLoad(t.w.dialect, warehouse.Load{Table: table}, have, schema)
-	if err != nil {
-		return 0, err
-	}
-	for i, f := range rdr.Schema().Fields() {
-		if !sameType(f.Type, p.columns[i]) {
-			return t.castArrow(ctx, p, rdr)
-		}
-	}
-	// In order, rows go into the table one after the other and once; in any order, several
-	// threads gather them first and they are copied again.
-	t.s.dirty = true
-	if err := t.s.control(ctx, "SET SESSION preserve_insertion_order = true"); err != nil {
-		return 0, err
-	}
-	return t.s.appendReader(ctx, target{schema: table.Schema, table: table.Name, columns: p.names}, rdr)
-}
-
-// sameType says whether a chunk made of type from goes into the column as it is. A
-// JSON column is text by another name, and takes the caller's word that it is JSON.
-func sameType(from arrow.DataType, to *column) bool {
-	switch from := from.(type) {
-	case *arrow.TimestampType:
-		return from.Unit == arrow.Microsecond && (from.TimeZone != "" && to.id == bindings.TypeTimestampTZ ||
-			from.TimeZone == "" && to.id == bindings.TypeTimestamp)
-	case *arrow.Decimal128Type:
-		return to.id == bindings.TypeDecimal && to.width == int(from.Precision) && to.scale == int(from.Scale)
-	}
-	same := map[arrow.Type]bindings.Type{
-		arrow.BOOL: bindings.TypeBoolean, arrow.INT64: bindings.TypeBigInt, arrow.FLOAT64: bindings.TypeDouble,
-		arrow.STRING: bindings.TypeVarchar, arrow.LARGE_STRING: bindings.TypeVarchar, arrow.STRING_VIEW: bindings.TypeVarchar,
-		arrow.BINARY: bindings.TypeBlob, arrow.LARGE_BINARY: bindings.TypeBlob, arrow.DATE32: bindings.TypeDate,
-	}
-	id, ok := same[from.ID()]
-	return ok && id == to.id
-}
-
-// appendReader feeds the batches of rdr into to, column by column in their order.
-func (c *conn) appendReader(ctx context.Context, to target, rdr array.RecordReader) (int64, error) {
-	converted, data := bindings.SchemaFromArrow(c.raw, rdr.Schema())
-	defer bindings.DestroyArrowConvertedSchema(&converted)
-	if err := arrowError(data); err != nil {
-		return 0, err
-	}
-	a, err := newAppender(c, to, nil)
+	in, err := t.insertInto(ctx, table, rdr.Schema())
 	if err != nil {
 		return 0, err
 	}
 	var n int64
 	for rdr.Next() {
-		batch := rdr.RecordBatch()
-		if err := a.appendBatch(ctx, batch, converted); err != nil {
-			a.discard()
+		wrote, err := in.batch(ctx, rdr.RecordBatch())
+		if err != nil {
 			return 0, err
 		}
-		n += batch.NumRows()
+		n += wrote
 	}
 	if err := rdr.Err(); err != nil && !errors.Is(err, io.EOF) {
-		a.discard()
 		return 0, fmt.Errorf("reading a batch: %w", err)
-	}
-	return n, a.close(ctx)
-}
-
-// castArrow brings batches into a table whose columns have other types: by way of a
-// temporary table, so that the engine casts.
-func (t *tx) castArrow(ctx context.Context, p *loadPlan, rdr array.RecordReader) (int64, error) {
-	const staging = sqltext.Text(`temp.main."_tidegate_batches"`)
-	defs, names, err := arrowColumns(t.w.dialect, rdr.Schema())
-	if err != nil {
-		return 0, err
-	}
-	if _, err := t.s.exec(ctx, string("CREATE TEMP TABLE _tidegate_batches ("+defs+")")); err != nil {
-		return 0, fmt.Errorf("staging: %w", err)
-	}
-	n, err := t.s.appendReader(ctx, target{catalog: "temp", schema: "main", table: "_tidegate_batches"}, rdr)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := t.s.exec(ctx, string("INSERT INTO "+p.table+" ("+sqltext.Join(p.quoted, ", ")+") SELECT "+names+" FROM "+staging)); err != nil {
-		return 0, fmt.Errorf("inserting: %w", err)
-	}
-	if _, err := t.s.exec(ctx, string("DROP TABLE "+staging)); err != nil {
-		return 0, fmt.Errorf("unstaging: %w", err)
 	}
 	return n, nil
 }
 
-// appendBatch hands a batch over in pieces of the engine's chunk size.
-func (a *appender) appendBatch(ctx context.Context, batch arrow.RecordBatch, schema bindings.ArrowConvertedSchema) error {
-	for from := int64(0); from < batch.NumRows(); from += int64(a.full) {
-		if err := ctx.Err(); err != nil {
-			return err
+// insert is a compiled INSERT of batches of one schema into one table.
+type insert struct {
+	s         *session
+	of        *arrow.Schema
+	converted bindings.ArrowConvertedSchema
+	ready     handover
+	st        *stmt
+}
+
+func (in *insert) close() {
+	if in.st != nil {
+		in.st.close()
+	}
+	in.ready.destroyTypes()
+	bindings.DestroyArrowConvertedSchema(&in.converted)
+}
+
+// insertInto compiles the INSERT, unless the transaction has one from before.
+func (t *tx) insertInto(ctx context.Context, table warehouse.Table, schema *arrow.Schema) (*insert, error) {
+	if in, ok := t.inserts[table].(*insert); ok {
+		if in.of.Equal(schema) {
+			return in, nil
 		}
-		piece := batch.NewSlice(from, min(from+int64(a.full), batch.NumRows()))
-		chunk, data := bindings.DataChunkFromArrow(a.c.raw, piece, schema)
-		err := arrowError(data)
-		if err == nil && bindings.AppendDataChunk(a.raw, chunk) == bindings.StateError {
-			err = a.failure(ctx)
+		in.close()
+		delete(t.inserts, table)
+	}
+	have, err := t.s.describe(ctx, t.w.dialect, table)
+	if err != nil {
+		return nil, err
+	}
+	names := make(tidegate.Schema, schema.NumFields())
+	for i, f := range schema.Fields() {
+		names[i].Name = f.Name
+	}
+	p, err := planLoad(t.w.dialect, warehouse.Load{Table: table}, have, names)
+	if err != nil {
+		return nil, err
+	}
+	in := &insert{s: t.s, of: schema}
+	if err := in.compile(ctx, p); err != nil {
+		in.close()
+		return nil, err
+	}
+	if t.inserts == nil {
+		t.inserts = make(map[warehouse.Table]interface{ close() })
+	}
+	t.inserts[table] = in
+	return in, nil
+}
+
+func (in *insert) compile(ctx context.Context, p *loadPlan) error {
+	var data bindings.ErrorData
+	in.converted, data = bindings.SchemaFromArrow(in.s.raw, in.of)
+	if err := arrowError(data); err != nil {
+		return err
+	}
+	for i, f := range in.of.Fields() {
+		typ, ok := typeOf(f.Type, p.columns[i])
+		if !ok {
+			return sqltext.ColumnFault(f.Name, "record batches of type "+f.Type.String()+" cannot be loaded", "convert the column to text")
 		}
-		bindings.DestroyDataChunk(&chunk)
+		in.ready.names, in.ready.types = append(in.ready.names, f.Name), append(in.ready.types, typ)
+	}
+	// In order, rows go into the table one after the other and once; in any order, several
+	// threads gather them first and they are copied again.
+	in.s.dirty = true
+	if err := in.s.control(ctx, "SET SESSION preserve_insertion_order = true"); err != nil {
+		return err
+	}
+	defer in.s.offer(&in.ready)() // compiling asks for the columns
+	var err error
+	in.st, err = in.s.prepare(ctx, string("INSERT INTO "+p.table+" ("+sqltext.Join(p.quoted, ", ")+") SELECT * FROM "+rowsFunction+"()"))
+	return err
+}
+
+// maxOffer bounds the rows of one statement: each cell of text takes 16 bytes more
+// while they wait for it.
+const maxOffer = 1 << 15
+
+func (in *insert) batch(ctx context.Context, batch arrow.RecordBatch) (int64, error) {
+	var n int64
+	for from := int64(0); from < batch.NumRows(); from += maxOffer {
+		piece := batch.NewSlice(from, min(from+maxOffer, batch.NumRows()))
+		wrote, err := in.piece(ctx, piece)
 		piece.Release()
 		if err != nil {
-			return err
+			return 0, err
 		}
+		n += wrote
 	}
-	return nil
+	return n, nil
 }
 
-// arrowColumns is the definition list of a table that holds batches of schema, and the
-// list of its columns.
-func arrowColumns(d sqltext.Dialect, schema *arrow.Schema) (definitions, list sqltext.Text, err error) {
-	names, defs := make([]sqltext.Text, schema.NumFields()), make([]sqltext.Text, schema.NumFields())
-	for i, f := range schema.Fields() {
-		if names[i], err = d.Ident(f.Name); err != nil {
-			return "", "", err
+func (in *insert) piece(ctx context.Context, piece arrow.RecordBatch) (int64, error) {
+	defer in.ready.destroyChunks()
+	size := int64(bindings.VectorSize())
+	for from := int64(0); from < piece.NumRows(); from += size {
+		part := piece.NewSlice(from, min(from+size, piece.NumRows()))
+		chunk, data := bindings.DataChunkFromArrow(in.s.raw, part, in.converted)
+		err := arrowError(data)
+		part.Release()
+		if err != nil {
+			return 0, err
 		}
-		typ, ok := arrowType(f.Type)
-		if !ok {
-			return "", "", sqltext.ColumnFault(f.Name, "record batches of type "+f.Type.String()+" cannot be loaded", "convert the column to text")
-		}
-		defs[i] = names[i] + " " + typ
+		in.ready.chunks = append(in.ready.chunks, chunk)
 	}
-	return sqltext.Join(defs, ", "), sqltext.Join(names, ", "), nil
+	defer in.s.offer(&in.ready)()
+	res, err := in.st.run(ctx, false, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer bindings.DestroyResult(&res)
+	wrote := int64(bindings.RowsChanged(&res))
+	if wrote != piece.NumRows() {
+		return 0, fmt.Errorf("the engine wrote %d rows of %d", wrote, piece.NumRows())
+	}
+	return wrote, nil
 }
 
-func arrowType(t arrow.DataType) (sqltext.Text, bool) {
-	switch t := t.(type) {
+// typeOf is the engine's type of a column of batches on its way into to.
+func typeOf(from arrow.DataType, to *column) (bindings.LogicalType, bool) {
+	switch from := from.(type) {
 	case *arrow.TimestampType:
-		if t.TimeZone != "" {
-			return "TIMESTAMPTZ", t.Unit == arrow.Microsecond
+		if from.Unit != arrow.Microsecond {
+			return bindings.LogicalType{}, false
 		}
-		return "TIMESTAMP", t.Unit == arrow.Microsecond
+		if from.TimeZone != "" {
+			return bindings.CreateLogicalType(bindings.TypeTimestampTZ), true
+		}
+		return bindings.CreateLogicalType(bindings.TypeTimestamp), true
 	case *arrow.Decimal128Type:
-		return sqltext.Text(fmt.Sprintf("DECIMAL(%d,%d)", t.Precision, t.Scale)), t.Precision <= 38 && t.Scale >= 0
+		if from.Scale < 0 || from.Precision > 38 {
+			return bindings.LogicalType{}, false
+		}
+		return bindings.CreateDecimalType(uint8(from.Precision), uint8(from.Scale)), true
 	}
-	names := map[arrow.Type]sqltext.Text{
-		arrow.BOOL: "BOOLEAN",
-		arrow.INT8: "TINYINT", arrow.INT16: "SMALLINT", arrow.INT32: "INTEGER", arrow.INT64: "BIGINT",
-		arrow.UINT8: "UTINYINT", arrow.UINT16: "USMALLINT", arrow.UINT32: "UINTEGER", arrow.UINT64: "UBIGINT",
-		arrow.FLOAT32: "FLOAT", arrow.FLOAT64: "DOUBLE",
-		arrow.STRING: "VARCHAR", arrow.LARGE_STRING: "VARCHAR", arrow.STRING_VIEW: "VARCHAR",
-		arrow.BINARY: "BLOB", arrow.LARGE_BINARY: "BLOB",
-		arrow.DATE32: "DATE",
+	id, ok := arrowTypes[from.ID()]
+	if !ok {
+		return bindings.LogicalType{}, false
 	}
-	name, ok := names[t.ID()]
-	return name, ok
+	typ := bindings.CreateLogicalType(id)
+	if id == bindings.TypeVarchar && to.json { // the caller's word is taken that it is JSON
+		bindings.LogicalTypeSetAlias(typ, "JSON")
+	}
+	return typ, true
+}
+
+var arrowTypes = map[arrow.Type]bindings.Type{
+	arrow.BOOL: bindings.TypeBoolean,
+	arrow.INT8: bindings.TypeTinyInt, arrow.INT16: bindings.TypeSmallInt, arrow.INT32: bindings.TypeInteger, arrow.INT64: bindings.TypeBigInt,
+	arrow.UINT8: bindings.TypeUTinyInt, arrow.UINT16: bindings.TypeUSmallInt, arrow.UINT32: bindings.TypeUInteger, arrow.UINT64: bindings.TypeUBigInt,
+	arrow.FLOAT32: bindings.TypeFloat, arrow.FLOAT64: bindings.TypeDouble,
+	arrow.STRING: bindings.TypeVarchar, arrow.LARGE_STRING: bindings.TypeVarchar, arrow.STRING_VIEW: bindings.TypeVarchar,
+	arrow.BINARY: bindings.TypeBlob, arrow.LARGE_BINARY: bindings.TypeBlob,
+	arrow.DATE32: bindings.TypeDate,
 }

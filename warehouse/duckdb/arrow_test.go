@@ -219,3 +219,34 @@ func TestQueryArrowMatchesQuery(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// The rows that a load hands over are nobody else's: not another connection's, and not
+// the next statement's.
+func TestRowsAreTheLoadersOnly(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	if _, err := w.Exec(t.Context(), `CREATE TABLE t (id BIGINT, s VARCHAR, d DECIMAL(38,9), "at" TIMESTAMPTZ, ok BOOLEAN)`); err != nil {
+		t.Fatal(err)
+	}
+	x, err := w.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // the second time the statement is compiled already
+		rdr := batches(t, 70_000, 40_000)
+		if _, err := x.(warehouse.ArrowTx).AppendArrow(t.Context(), warehouse.Table{Schema: "main", Name: "t"}, rdr); err != nil {
+			t.Fatal(err)
+		}
+		rdr.Release()
+	}
+	var f *tidegate.Fault
+	if _, err := w.Query(t.Context(), "SELECT * FROM tidegate_rows()"); !errors.As(err, &f) || !strings.Contains(f.Message, "only while the program itself loads") {
+		t.Errorf("another connection gets %v", err)
+	}
+	if err := x.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, w, "SELECT count(*), count(DISTINCT id), sum(id)::BIGINT FROM t")[0]; got[0] != int64(210_000) || got[1] != int64(70_000) || got[2] != int64(3*35_000*69_999) {
+		t.Errorf("the table holds %v", got)
+	}
+}

@@ -122,7 +122,7 @@ func (s *stmt) run(ctx context.Context, streaming bool, args []any) (bindings.Re
 	}
 	done := true
 	s.c.guard(ctx, func() {
-		if done = streaming || await(pending); done {
+		if done = await(pending); done {
 			state = bindings.ExecutePending(pending, &res)
 		}
 	})

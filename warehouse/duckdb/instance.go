@@ -25,6 +25,7 @@ const maxDefaultMemory = 4 << 30
 type instance struct {
 	raw        bindings.Database
 	predicates *predicates
+	handovers  *handovers
 
 	mu   sync.Mutex
 	idle []*conn
@@ -87,6 +88,9 @@ func (db *instance) prepare(ctx context.Context, o Options, readOnly bool) error
 	}
 	defer c.close()
 	if db.predicates, err = c.lendPredicates(); err != nil {
+		return err
+	}
+	if db.handovers, err = c.handOver(); err != nil {
 		return err
 	}
 	if err := c.attach(ctx, o.Path, readOnly); err != nil {
@@ -199,6 +203,10 @@ func (db *instance) close() error {
 	if db.predicates != nil {
 		db.predicates.close()
 		db.predicates = nil
+	}
+	if db.handovers != nil {
+		db.handovers.close()
+		db.handovers = nil
 	}
 	return nil
 }

@@ -73,6 +73,8 @@ type tx struct {
 
 	reader *reader // open reader, which the engine allows one of
 	loads  []string
+	// inserts are the statements that AppendArrow has compiled, by table.
+	inserts map[warehouse.Table]interface{ close() }
 }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (int64, error) {
@@ -151,5 +153,8 @@ func (t *tx) Rollback() error {
 func (t *tx) finish(err error) {
 	t.Over = true
 	t.w.loading.release(t.loads...)
+	for _, in := range t.inserts {
+		in.close()
+	}
 	t.s.end(err)
 }
