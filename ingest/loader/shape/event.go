@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -47,10 +48,15 @@ type pair struct {
 	value Value
 }
 
+// Peeker reads ids and types. It belongs to one goroutine.
+type Peeker struct {
+	context []byte // the last one, valid; events of one request have it in common
+}
+
 // Peek reads what finding repeats needs: the event's messageId and type, with
 // what the server supplied where the body has none. An event without any id gets
 // one that depends on its offset only, so that reading it again gives the same.
-func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
+func (k *Peeker) Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
 	p := parser{b: ev.Body}
 	id, kind = ev.MessageID, ev.Type
 	p.peek()
@@ -68,6 +74,8 @@ func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
 				kind = kindOf(v.Text)
 			}
 			return err
+		case "context":
+			return k.skipContext(&p)
 		}
 		_, err := p.skip(1)
 		return err
@@ -81,6 +89,25 @@ func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
 		id = "auto-" + made.String()
 	}
 	return id, kind, err
+}
+
+func (k *Peeker) skipContext(p *parser) error {
+	if p.peek() == '{' && len(k.context) > 0 && bytes.HasPrefix(p.b[p.i:], k.context) {
+		p.i += len(k.context)
+		return nil
+	}
+	raw, err := p.skip(1)
+	k.context = k.context[:0]
+	if err == nil && len(raw) <= maxAgain && bytes.HasPrefix(raw, []byte("{")) {
+		k.context = append(k.context, raw...)
+	}
+	return err
+}
+
+// Peek is Peeker.Peek for one event.
+func Peek(ev *tidegate.Event) (id string, kind tidegate.EventType, err error) {
+	var k Peeker
+	return k.Peek(ev)
 }
 
 func kindOf(text []byte) tidegate.EventType {
@@ -115,7 +142,7 @@ func (s *Shaper) read(ev *tidegate.Event) error {
 	if len(ev.Context) > 0 {
 		s.parser.b, s.parser.i = ev.Context, 0
 		if s.parser.peek() == '{' {
-			if err := s.group(tr.context, []byte("context")); err != nil {
+			if err := s.group(tr.context, []byte("context"), &s.batchContext); err != nil {
 				return fmt.Errorf("reading the batch's context: %w", err)
 			}
 			s.documents.batch, s.documents.context = s.documents.context, Value{}
@@ -175,14 +202,14 @@ func (s *Shaper) member(tr *tree, key []byte) error {
 		_, err := s.parser.skip(1)
 		return err
 	case "context":
-		return s.group(tr.context, key)
+		return s.group(tr.context, key, &s.context)
 	case "userProperties":
 		if s.kind == tidegate.Identify {
-			return s.group(tr.userProperties, key)
+			return s.group(tr.userProperties, key, nil)
 		}
 	case "properties", "traits":
 		if tr.properties.path == string(key) {
-			return s.group(tr.properties, key)
+			return s.group(tr.properties, key, nil)
 		}
 	case "anonymousId":
 		return s.field(&f.anonymousID, key)
@@ -220,14 +247,19 @@ func (s *Shaper) member(tr *tree, key []byte) error {
 }
 
 // group reads an object whose members become columns; anything but an object
-// (or nothing) is kept as it is.
-func (s *Shaper) group(root *node, key []byte) error {
+// (or nothing) is kept as it is. What a says of the last one spares reading it again.
+func (s *Shaper) group(root *node, key []byte, a *again) error {
 	if s.src.rules.Profile == Native {
 		return s.document(root, key)
 	}
 	switch s.parser.peek() {
 	case '{':
-		err := s.walk(root, 1)
+		var err error
+		if a != nil {
+			err = s.walkContext(a, root)
+		} else {
+			err = s.walk(root, 1)
+		}
 		if err == nil && root.leaf >= 0 { // a spread string
 			if v := s.leaves[root.leaf].value; root.column == "" {
 				s.drop(root)

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/tidegate/tidegate"
@@ -337,4 +338,50 @@ func BenchmarkShape(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestContextsThatComeAgain: events that have their context in common, in any order and
+// more than once in an event, become the rows that each becomes with a Shaper of its own.
+func TestContextsThatComeAgain(t *testing.T) {
+	t.Parallel()
+	contexts := []string{
+		`{}`, `{"a":1,"page":{"url":"https://x/é","title":"T\u00e9\n"}}`, `{"a":2,"page":{"url":"https://x/"}}`,
+		`{"page":"p","list":[1, {"b" : null}],"ip":"198.51.100.7"}`, `{"traits":{"0":"a","1":"b"},"ip":"203.0.113.9"}`,
+		`{"a":{"a":1},"a":{"b":2}}`, `{"library":{"name":"x","version":"1"},"n":1e400}`, ` { "a" : 1 } `, `null`, `"text"`,
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		options := drawOptions(t)
+		options.MaxColumns = 500 // which columns there are already must not matter
+		one := newRig(options)
+		for position := range rapid.IntRange(2, 12).Draw(t, "events") {
+			pick := func(what string) string { return rapid.SampledFrom(contexts).Draw(t, what) }
+			ev := tidegate.Event{Source: "web", ReceivedAt: received(), RequestIP: "203.0.113.7", Offset: tidegate.Offset{Position: int64(position)}}
+			kind := rapid.SampledFrom([]string{"track", "identify"}).Draw(t, "type")
+			ev.Body = fmt.Appendf(nil, `{"type":%q,"context":%s,"messageId":"m%d","userId":"u","event":"e"`, kind, pick("context"), position)
+			if rapid.Bool().Draw(t, "twice") {
+				ev.Body = fmt.Appendf(ev.Body, `,"context":%s`, pick("second context"))
+			}
+			ev.Body = append(ev.Body, '}')
+			if rapid.Bool().Draw(t, "batch") {
+				ev.Context = []byte(strings.TrimSpace(pick("batch's context")))
+			}
+			alone := newRig(options)
+			alone.tables = one.tables // so that types that were fixed before are
+			one.rows = nil
+			body := bytes.Clone(ev.Body)
+			if err := one.event(ev); err != nil {
+				t.Fatal(err)
+			}
+			for i := range ev.Body { // the memory is used again
+				ev.Body[i] = '#'
+			}
+			ev.Body = body
+			if err := alone.event(ev); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(render(alone.rows), render(one.rows)); d != "" {
+				t.Fatalf("%s in %s: alone (-), after others (+):\n%s", body, ev.Context, d)
+			}
+		}
+	})
 }

@@ -93,6 +93,9 @@ type Shaper struct {
 	documents    documents
 	discards     []discard
 
+	context, batchContext again
+	noted                 []step
+
 	row rowBuilder
 }
 
