@@ -43,6 +43,9 @@ func (l *Loader) receive() bool {
 	visits := l.visits
 	l.visits = nil
 	l.mu.Unlock()
+	if len(visits) > 0 {
+		l.ahead.settle()
+	}
 	for _, v := range visits {
 		if v.err = v.ctx.Err(); v.err == nil {
 			v.err = v.use(v.ctx)

@@ -268,6 +268,7 @@ func (c *checkpoint) due(now time.Time) bool { return c.dirty && !now.Before(c.n
 // runCheckpoint makes everything loaded durable in the warehouse's own file and
 // then lets the journal go up to there.
 func (l *Loader) runCheckpoint(ctx context.Context) error {
+	l.ahead.settle() // the reader is one goroutine's
 	if err := l.compactHourly(ctx); err != nil {
 		return err
 	}

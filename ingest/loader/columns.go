@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -176,17 +177,27 @@ func (s *sheet) record() (arrow.RecordBatch, tidegate.Schema) {
 }
 
 // spare is sheets whose rows are written, by table.
-type spare map[*shape.Table]*sheet
+type spare struct {
+	mu     sync.Mutex
+	sheets map[*shape.Table][]*sheet
+}
 
-func (s *spare) clear() { *s = nil }
+func (s *spare) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sheets = nil
+}
 
 // take returns an empty sheet for t.
 func (s *spare) take(t *shape.Table) *sheet {
-	sh := (*s)[t]
-	if sh == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have := s.sheets[t]
+	if len(have) == 0 {
 		return &sheet{table: t}
 	}
-	delete(*s, t)
+	sh := have[len(have)-1]
+	s.sheets[t] = have[:len(have)-1]
 	sh.rows, sh.hourly = 0, sh.hourly[:0]
 	for _, c := range sh.columns {
 		if c != nil {
@@ -197,11 +208,13 @@ func (s *spare) take(t *shape.Table) *sheet {
 }
 
 func (s *spare) put(sheets []*sheet) {
-	if *s == nil {
-		*s = make(spare)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sheets == nil {
+		s.sheets = make(map[*shape.Table][]*sheet)
 	}
 	for _, sh := range sheets {
-		(*s)[sh.table] = sh
+		s.sheets[sh.table] = append(s.sheets[sh.table], sh)
 	}
 }
 

@@ -185,12 +185,15 @@ type Loader struct {
 	tables     map[warehouse.Table]*shape.Table
 	perSource  map[string]int // tables there are, by schema
 	shaper     *shape.Shaper
+	peeker     shape.Peeker
 	filter     *filter
-	batches    [2]batch        // the one being written and the one being prepared
+	inFilter   int             // its ids of which the warehouse is known to have rows
+	batch      batch           // being prepared
+	prepared   int             // events of it
 	reading    tidegate.Offset // after the last frame taken from the journal
-	ahead      *part           // prepared while the one before it was written
-	filling    filling         // the transaction in the making, as far as it is prepared
-	spare      spare           // sheets to use again
+	ahead      lookahead
+	filling    filling // the transaction in the making, as far as it is prepared
+	spare      spare   // sheets to use again
 	pace       pace
 	careful    int64 // below this position a transaction has one part
 	scratch    []byte
@@ -216,7 +219,7 @@ func New(o Options) (*Loader, error) {
 	if o.Shape.MaxName == 0 {
 		o.Shape.MaxName = dialect.MaxName()
 	}
-	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), poison: make(map[tidegate.Offset]string)}
+	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), ahead: lookahead{news: make(chan struct{}, 1)}, poison: make(map[tidegate.Offset]string)}
 	l.stats.LagEvents = -1
 	l.filling.rows = make(map[*shape.Table]int)
 	l.pace.share = o.BusyShare
@@ -228,7 +231,9 @@ func New(o Options) (*Loader, error) {
 // reset forgets what was read from the warehouse, so that it is read again.
 func (l *Loader) reset() {
 	l.open = false
-	l.ahead = nil
+	l.ahead.drop()
+	l.batch.clear()
+	l.prepared = 0
 	l.filling.clear()
 	l.spare.clear()
 	l.perSource = make(map[string]int)
@@ -247,6 +252,7 @@ func (l *Loader) Run(ctx context.Context) error {
 		watcher.Go(func() { l.watch(ctx, r) })
 	}
 	defer l.leave()
+	defer l.ahead.settle()
 	attempt := 0
 	for ctx.Err() == nil {
 		err := l.step(ctx)
@@ -292,10 +298,12 @@ func (l *Loader) step(ctx context.Context) error {
 			return err
 		}
 	}
-	cur := l.ahead
-	l.ahead = nil
+	cur, err := l.ahead.peek()
+	if err != nil {
+		return err
+	}
+	l.ahead.take()
 	if cur == nil {
-		var err error
 		if cur, err = l.prepareFirst(ctx); err != nil {
 			return err
 		}

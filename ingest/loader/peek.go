@@ -21,7 +21,7 @@ func (l *Loader) peekAll(ctx context.Context, found []peeked, events []tidegate.
 	for i := range events {
 		ev := &events[i]
 		var p peeked
-		p.id, p.kind, p.err = shape.Peek(ev)
+		p.id, p.kind, p.err = l.peeker.Peek(ev)
 		if p.count = p.err == nil && ev.Refusal == "" && l.poison[ev.Offset] == ""; p.count {
 			p.print, l.scratch = fingerprintOf(l.scratch, ev.Source, p.id)
 			if _, asked := doubt[p.print]; !asked && l.filter.perhaps(p.print) {

@@ -31,10 +31,9 @@ func fingerprintOf(buf []byte, source, id string) (fingerprint, []byte) {
 //
 // Nil means that every answer is "perhaps".
 type filter struct {
-	layers    []bloom
-	count     int
-	committed int // of them, those of which the warehouse is known to have rows
-	max       int
+	layers []bloom
+	count  int
+	max    int
 }
 
 type bloom struct {
@@ -97,13 +96,6 @@ func (f *filter) add(p fingerprint) *filter {
 	return f
 }
 
-// commit counts n entries as loaded.
-func (f *filter) commit(n int) {
-	if f != nil {
-		f.committed += n
-	}
-}
-
 func seenSchema() tidegate.Schema {
 	return tidegate.Schema{{Name: "hi", Type: tidegate.Type{Kind: tidegate.Int}}, {Name: "lo", Type: tidegate.Type{Kind: tidegate.Int}}}
 }
@@ -115,7 +107,7 @@ func (l *Loader) buildFilter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("counting the message ids: %w", err)
 	}
-	if l.filter != nil && int64(l.filter.committed) >= count {
+	if l.filter != nil && int64(l.inFilter) >= count {
 		return nil
 	}
 	l.filter = nil
@@ -131,8 +123,7 @@ func (l *Loader) buildFilter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the message ids: %w", err)
 	}
-	f.commit(int(count))
-	l.filter = f
+	l.filter, l.inFilter = f, int(count)
 	return nil
 }
 

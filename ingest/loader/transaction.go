@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
@@ -23,15 +23,14 @@ import (
 // them once, compressed, while what is smaller is written to a log first and again
 // later.
 type part struct {
-	batch    *batch
-	from, to int // of the batch's events
-	load     *load
+	load   *load
+	events []tidegate.Event // what it was made of, while careful
+	// careful says that the part is a transaction by itself and its events are at hand
+	// until it is committed, because the warehouse refused what it is a part of.
+	careful bool
+	more    bool      // there is something to load right after it
+	oldest  time.Time // when the first frame of its batch was appended
 }
-
-func (p *part) events() []tidegate.Event { return p.batch.events[p.from:p.to] }
-
-// next is the offset after the part's last event.
-func (p *part) next() tidegate.Offset { return p.batch.offset(p.to) }
 
 // filling is how much the transaction in the making holds.
 type filling struct {
@@ -61,137 +60,154 @@ type transaction struct {
 	parts []*load
 }
 
-// prints are the ids of the events that are not committed yet.
-func (t *transaction) prints() [][]fingerprint {
-	all := make([][]fingerprint, len(t.parts))
-	for i, ld := range t.parts {
-		all[i] = ld.prints
-	}
-	return all
-}
-
-// more says whether there is something to load right after p.
-func (l *Loader) more(p *part) bool { return p.to < len(p.batch.events) || l.full(p.batch) }
-
-// prepareFirst waits for events and prepares them; nil when there is something
-// else to do first.
+// prepareFirst prepares what is left of the batch, or waits for events and prepares them;
+// nil when there is something else to do first.
 func (l *Loader) prepareFirst(ctx context.Context) (*part, error) {
-	b := &l.batches[0]
-	if err := l.collect(ctx, b); err != nil || len(b.events) == 0 {
-		return nil, err
-	}
-	return l.prepareBatch(ctx, b, nil)
-}
-
-// prepareNext prepares what follows cur: the rest of its batch, or the next batch.
-func (l *Loader) prepareNext(ctx context.Context, cur *part, before [][]fingerprint) (*part, error) {
-	if cur.to < len(cur.batch.events) {
-		return l.preparePart(ctx, cur.batch, cur.to)
-	}
-	b := &l.batches[0]
-	if cur.batch == b {
-		b = &l.batches[1]
-	}
-	b.clear()
-	if err := l.takeAll(b); err != nil || len(b.events) == 0 {
-		return nil, err
-	}
-	return l.prepareBatch(ctx, b, before)
-}
-
-func (l *Loader) prepareBatch(ctx context.Context, b *batch, before [][]fingerprint) (*part, error) {
+	var p *part
 	var err error
-	if b.found, err = l.peekAll(ctx, b.found[:0], b.events, before); err != nil {
+	if l.prepared < len(l.batch.events) {
+		p, err = l.preparePart(ctx)
+	} else {
+		l.prepared = 0
+		if err := l.collect(ctx, &l.batch); err != nil || len(l.batch.events) == 0 {
+			return nil, err
+		}
+		p, err = l.prepareBatch(ctx)
+	}
+	if err == nil {
+		l.ahead.before = append(l.ahead.before, p.load)
+	}
+	return p, err
+}
+
+// prepareNext prepares what follows the part before: the rest of its batch, or the next
+// batch; nil when there is none.
+func (l *Loader) prepareNext(ctx context.Context) (*part, error) {
+	if l.prepared < len(l.batch.events) {
+		return l.preparePart(ctx)
+	}
+	l.prepared = 0
+	l.batch.clear()
+	if err := l.takeAll(&l.batch); err != nil || len(l.batch.events) == 0 {
+		return nil, err
+	}
+	return l.prepareBatch(ctx)
+}
+
+func (l *Loader) prepareBatch(ctx context.Context) (*part, error) {
+	b := &l.batch
+	var err error
+	if b.found, err = l.peekAll(ctx, b.found[:0], b.events, l.ahead.prints()); err != nil {
 		return nil, err
 	}
 	if b.verdicts, err = l.judgeAll(ctx, b.verdicts[:0], b.events, b.found); err != nil {
 		return nil, err
 	}
-	return l.preparePart(ctx, b, 0)
+	return l.preparePart(ctx)
 }
 
-func (l *Loader) preparePart(ctx context.Context, b *batch, from int) (*part, error) {
+func (l *Loader) preparePart(ctx context.Context) (*part, error) {
+	b, from := &l.batch, l.prepared
 	ld, err := l.prepare(ctx, examined{b.events, b.found, b.verdicts}.from(from), l.opts.TransactionRows)
 	if err != nil {
 		return nil, err
 	}
-	p := &part{batch: b, from: from, to: from + ld.events, load: ld}
-	ld.next = p.next()
-	if ld.last = l.filling.add(ld, l.opts.TransactionRows); ld.last {
+	l.prepared += ld.events
+	ld.next = b.offset(l.prepared)
+	p := &part{load: ld, careful: b.offset(from).Position < l.careful, more: l.prepared < len(b.events) || l.full(b), oldest: b.oldest}
+	if p.careful {
+		p.events = b.events[from:l.prepared]
+	}
+	full := l.filling.add(ld, l.opts.TransactionRows)
+	if ld.last = full || p.careful || l.dialect.Units(); ld.last {
 		l.filling.clear()
 	}
 	return p, nil
 }
 
-// transact writes cur and what follows it in one transaction, up to what fits, and
-// prepares the next part while one is written or committed. The goroutine has the
-// reader, the tables' pictures and the shaper to itself until it is waited for;
-// writing does not touch them.
+// transact writes cur and what follows it in one transaction, up to what fits, while
+// the parts after it are prepared.
 func (l *Loader) transact(ctx context.Context, cur *part) error {
 	var t transaction
 	for {
 		t.parts = append(t.parts, cur.load)
+		l.prepareAhead(ctx, cur)
+		last := cur.load.last || !cur.more
+		err := l.write(ctx, &t, cur.load)
 		var next *part
 		var nextErr error
-		var worker sync.WaitGroup
-		if before := t.prints(); l.more(cur) {
-			worker.Go(func() { next, nextErr = l.prepareNext(ctx, cur, before) })
+		if err == nil && !last {
+			next, nextErr = l.ahead.peek()
+			// Tables are altered outside of the transaction, which therefore must not hold
+			// rows of them.
+			if last = next == nil || len(next.load.missing) > 0; last {
+				l.refill()
+			}
 		}
-		last := cur.load.last || !l.more(cur) || l.position.Position < l.careful || l.dialect.Units()
-		err := l.write(ctx, &t, cur.load)
 		if err == nil && last {
 			err = t.commit()
-		}
-		worker.Wait()
-		// Tables are altered outside of the transaction, which therefore must not hold
-		// rows of them.
-		if err == nil && !last && (next == nil || nextErr != nil || len(next.load.missing) > 0) {
-			last = true
-			err = t.commit()
-		}
-		if last && !cur.load.last { // earlier than the one who prepared could know
-			l.filling.clear()
-			if next != nil && !next.load.last {
-				l.filling.add(next.load, l.opts.TransactionRows)
-			}
 		}
 		switch {
 		case err != nil:
 			return l.failed(ctx, &t, cur, err)
 		case last:
 			l.committed(&t)
-			l.ahead = next
-			if next == nil {
-				l.spare.clear()
-			} else {
-				l.spare.put(cur.load.sheets)
-				l.setPending(next.batch.oldest)
-				l.pause(ctx, cur.load.events)
-			}
-			return nextErr
+			return l.afterward(ctx, cur, nextErr)
 		}
 		l.pause(ctx, cur.load.events)
 		l.spare.put(cur.load.sheets)
-		cur = next
+		cur = l.ahead.take()
 	}
 }
 
-// failed gives t up. Data that the warehouse refused is searched for at fault: in a
-// transaction of several parts by loading them again one by one.
+// refill counts anew what the parts that are ready bring: the transaction before them
+// ends earlier than the one who prepared them could know.
+func (l *Loader) refill() {
+	l.ahead.settle()
+	l.filling.clear()
+	for _, p := range l.ahead.parts {
+		l.filling.add(p.load, l.opts.TransactionRows)
+		if p.load.last {
+			l.filling.clear()
+		}
+	}
+}
+
+// afterward makes ready for what follows a transaction whose last part was cur: the next
+// one, or the wait for events, during which no memory is kept for a backlog.
+func (l *Loader) afterward(ctx context.Context, cur *part, err error) error {
+	if err != nil {
+		return err
+	}
+	if !cur.more {
+		l.spare.clear()
+		return nil
+	}
+	l.spare.put(cur.load.sheets)
+	l.pause(ctx, cur.load.events)
+	next, err := l.ahead.peek()
+	if err == nil && next != nil {
+		l.setPending(next.oldest)
+	}
+	return err
+}
+
+// failed gives t up. Data that the warehouse refused is searched for at fault: carefully,
+// which is part by part, until the part is found that it refuses.
 func (l *Loader) failed(ctx context.Context, t *transaction, cur *part, err error) error {
 	err = errors.Join(err, t.rollback())
 	if !refusesData(err) {
 		return err
 	}
-	if len(t.parts) > 1 {
+	if !cur.careful {
 		l.reset()
-		l.careful = cur.next().Position
+		l.careful = cur.load.next.Position
 		return nil
 	}
 	defer clear(l.poison)
-	l.open = false // what was read ahead is read again
+	l.open = false // so that reading goes on after what is loaded now
 	l.forgetTables()
-	return l.halve(ctx, cur.events(), cur.next(), err)
+	return l.halve(ctx, cur.events, cur.load.next, err)
 }
 
 // halve loads events of which the warehouse refused some: both halves are tried,
@@ -296,7 +312,7 @@ func (l *Loader) committed(t *transaction) {
 	var ddl bool
 	named := make(map[warehouse.Table]bool)
 	for _, ld := range t.parts {
-		l.filter.commit(len(ld.prints))
+		l.inFilter += len(ld.prints)
 		bytes, ddl = bytes+ld.bytes, ddl || ld.ddl
 		for _, n := range ld.tallies {
 			loaded.Loaded += n.loaded
@@ -309,6 +325,7 @@ func (l *Loader) committed(t *transaction) {
 		ld.tables(named)
 	}
 	end := t.parts[len(t.parts)-1]
+	l.ahead.committed(len(t.parts))
 	l.position = end.next
 	l.checkpoint.loaded(l.opts.Now(), bytes, ddl)
 	l.advance(func(s *Stats) {
