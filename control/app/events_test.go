@@ -194,6 +194,7 @@ func opened() error { return nil }
 func TestOfNoSource(t *testing.T) {
 	t.Parallel()
 	a := hubOf(t, options(t, planless))
+	sendAll(t, a, sold("m1", "u1")) // the loader makes the books when it opens the warehouse
 	ctx := t.Context()
 	for what, ask := range map[string]func(source string) error{
 		"tail": func(source string) error {
