@@ -293,10 +293,8 @@ func newAppender(c *conn, to target, columns []*column) (*appender, error) {
 		a.numbers = &w
 		a.types = append(a.types, typ)
 	}
-	if len(a.types) > 0 { // none: whole chunks are handed over
-		a.chunk = bindings.CreateDataChunk(a.types)
-		a.attach()
-	}
+	a.chunk = bindings.CreateDataChunk(a.types)
+	a.attach()
 	return a, nil
 }
 

@@ -30,12 +30,28 @@ const (
 	pureFunction = "tidegate_among"
 )
 
-// predicates are those that are lent to the transactions of one instance, by number. The
-// engine keeps a pointer to handle, and its threads come back with it.
-type predicates struct {
+// kept is a value of ours that the engine is given: it keeps a pointer to handle, and its
+// threads come back with it.
+type kept struct {
 	handle *cgo.Handle // by itself: what C holds may hold no pointer of ours
 	pin    runtime.Pinner
+}
 
+func (k *kept) keep(v any) {
+	k.handle = new(cgo.Handle)
+	*k.handle = cgo.NewHandle(v)
+	k.pin.Pin(k.handle)
+}
+
+// close is called when the engine is closed.
+func (k *kept) close() {
+	k.handle.Delete()
+	k.pin.Unpin()
+}
+
+// predicates are those that are lent to the transactions of one instance, by number.
+type predicates struct {
+	kept
 	mu   sync.RWMutex
 	last int64
 	lent map[int64]func(values []int64, answers []bool)
@@ -44,9 +60,7 @@ type predicates struct {
 // lendPredicates makes both functions known to the engine. What it returns is closed after the engine.
 func (c *conn) lendPredicates() (*predicates, error) {
 	p := &predicates{lent: map[int64]func([]int64, []bool){}}
-	p.handle = new(cgo.Handle)
-	*p.handle = cgo.NewHandle(p)
-	p.pin.Pin(p.handle)
+	p.keep(p)
 	for _, name := range []string{askFunction, pureFunction} {
 		if !c.register(name, unsafe.Pointer(p.handle)) {
 			p.close()
@@ -73,11 +87,6 @@ func (c *conn) register(name string, handle unsafe.Pointer) bool {
 	bindings.ScalarFunctionSetExtraInfo(f, handle, nil)
 	bindings.ScalarFunctionSetFunction(f, unsafe.Pointer(C.tidegate_ask_t(C.tidegate_ask)))
 	return bindings.RegisterScalarFunction(c.raw, f) != bindings.StateError
-}
-
-func (p *predicates) close() {
-	p.handle.Delete()
-	p.pin.Unpin()
 }
 
 // Predicate implements warehouse.PredicateTx.

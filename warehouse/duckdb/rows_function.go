@@ -13,7 +13,6 @@ import "C"
 
 import (
 	"errors"
-	"runtime"
 	"runtime/cgo"
 	"sync"
 	"sync/atomic"
@@ -48,12 +47,9 @@ func (r *handover) destroyChunks() {
 	r.next.Store(0)
 }
 
-// handovers are those of one instance, by the engine's number of their connection. The
-// engine keeps a pointer to handle, and its threads come back with it.
+// handovers are those of one instance, by the engine's number of their connection.
 type handovers struct {
-	handle *cgo.Handle // by itself: what C holds may hold no pointer of ours
-	pin    runtime.Pinner
-
+	kept
 	mu    sync.RWMutex
 	ready map[bindings.IdxT]*handover
 }
@@ -61,9 +57,7 @@ type handovers struct {
 // handOver makes rowsFunction known to the engine. What it returns is closed after the engine.
 func (c *conn) handOver() (*handovers, error) {
 	h := &handovers{ready: map[bindings.IdxT]*handover{}}
-	h.handle = new(cgo.Handle)
-	*h.handle = cgo.NewHandle(h)
-	h.pin.Pin(h.handle)
+	h.keep(h)
 	f := bindings.CreateTableFunction()
 	defer bindings.DestroyTableFunction(&f)
 	bindings.TableFunctionSetName(f, rowsFunction)
@@ -76,11 +70,6 @@ func (c *conn) handOver() (*handovers, error) {
 		return nil, errors.New("opening duckdb: the engine does not take the function " + rowsFunction)
 	}
 	return h, nil
-}
-
-func (h *handovers) close() {
-	h.handle.Delete()
-	h.pin.Unpin()
 }
 
 func (h *handovers) of(connection bindings.IdxT) *handover {

@@ -63,10 +63,3 @@ func (s *Shaper) walkContext(a *again, root *node) error {
 	s.noted, *p = nil, event
 	return err
 }
-
-// note remembers a step while a context is read for the second time.
-func (s *Shaper) note(st step) {
-	if s.noted != nil {
-		s.noted = append(s.noted, st)
-	}
-}

@@ -218,7 +218,9 @@ func (s *Shaper) spreadString(n *node) (Value, bool) {
 // gone (the last of equal names wins), except that an event's context is laid
 // over its batch's, member by member.
 func (s *Shaper) enter(n *node) {
-	s.note(step{node: n, enter: true})
+	if s.noted != nil {
+		s.noted = append(s.noted, step{node: n, enter: true})
+	}
 	if n.seen == s.phase {
 		s.clear(n)
 	} else if n.seen >= s.first && n.leaf >= 0 {
@@ -231,7 +233,9 @@ func (s *Shaper) enter(n *node) {
 
 // set gives n the value v and takes away what n and the paths below it held.
 func (s *Shaper) set(n *node, v Value) {
-	s.note(step{node: n, value: v})
+	if s.noted != nil {
+		s.noted = append(s.noted, step{node: n, value: v})
+	}
 	if n.seen >= s.first {
 		s.clear(n)
 	}

@@ -94,7 +94,7 @@ type Shaper struct {
 	discards     []discard
 
 	context, batchContext again
-	noted                 []step
+	noted                 []step // while a context is read for the second time; else nil
 
 	row rowBuilder
 }
