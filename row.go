@@ -52,10 +52,24 @@ func (t Type) String() string {
 	return t.Kind.String()
 }
 
+// Cardinality is what is known beforehand of how a column's values repeat. It is a hint
+// for an engine that stores a new column in less time when it is told; nothing that is
+// read or written depends on it, and a wrong one costs space only.
+type Cardinality uint8
+
+// The cardinalities.
+const (
+	UnknownCardinality Cardinality = iota // the engine finds out
+	UniqueValues                          // nearly every row has a value of its own: ids, offsets
+	FewValues                             // few values fill many rows: libraries, time zones
+)
+
 // Column is one column of a Schema. Every column accepts NULL.
 type Column struct {
 	Name string
 	Type Type
+	// Cardinality is for columns that are to be made; a described column has none.
+	Cardinality Cardinality
 }
 
 // Schema is the ordered list of columns of a stream or a table.

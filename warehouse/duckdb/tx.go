@@ -73,6 +73,7 @@ type tx struct {
 
 	reader *reader // open reader, which the engine allows one of
 	loads  []string
+	format string // of the file, as far as it was asked for
 	// inserts are the statements that AppendArrow has compiled, by table.
 	inserts map[warehouse.Table]interface{ close() }
 }

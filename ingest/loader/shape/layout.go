@@ -1,6 +1,10 @@
 package shape
 
-import "github.com/tidegate/tidegate"
+import (
+	"strings"
+
+	"github.com/tidegate/tidegate"
+)
 
 // Profile says which tables and columns a source's events become.
 type Profile string
@@ -22,7 +26,28 @@ type layout struct {
 }
 
 func column(name string, kind tidegate.Kind) tidegate.Column {
-	return tidegate.Column{Name: name, Type: tidegate.Type{Kind: kind}}
+	c := tidegate.Column{Name: name, Type: tidegate.Type{Kind: kind}}
+	if kind == tidegate.String {
+		c.Cardinality = cardinality(name)
+	}
+	return c
+}
+
+// cardinality knows the columns of texts whose values come from a vocabulary, or are
+// different in every row. Columns of which some teams' repeat and others' do not, such as
+// addresses of pages, are left to the engine.
+func cardinality(name string) tidegate.Cardinality {
+	switch strings.TrimPrefix(name, "context_") { // the native profile has none of its prefix
+	case "id", OffsetColumn:
+		return tidegate.UniqueValues
+	case "channel", "event", "event_text", "type", LoadIDColumn,
+		"library_name", "library_version", "locale", "timezone", "user_agent",
+		"app_name", "app_version", "app_build", "app_namespace", "os_name", "os_version",
+		"device_type", "device_manufacturer", "device_model", "network_carrier",
+		"campaign_source", "campaign_medium", "campaign_name":
+		return tidegate.FewValues
+	}
+	return tidegate.UnknownCardinality
 }
 
 // Positions in every event table's layout; what a kind of table adds follows.

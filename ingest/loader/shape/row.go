@@ -214,17 +214,17 @@ func (s *Shaper) leaf(n *node, v *Value) {
 	s.place(n, n.column, at.index, v)
 }
 
-// place puts v into column, which is the i-th, or none yet.
-func (s *Shaper) place(n *node, column string, i int, v *Value) {
+// place puts v into the column name, which is the i-th, or none yet.
+func (s *Shaper) place(n *node, name string, i int, v *Value) {
 	t := s.row.table
 	switch {
-	case i < 0 && t.lay.reserved[column]:
-		s.misfit(column, "", *v, ReservedName)
+	case i < 0 && t.lay.reserved[name]:
+		s.misfit(name, "", *v, ReservedName)
 	case i < 0 && len(t.Columns) >= s.src.rules.MaxColumns:
-		s.unmap(column, *v)
+		s.unmap(name, *v)
 	case i < 0:
 		from := Origin{Source: s.src.name, Name: n.path, MessageID: s.id, Offset: s.ev.Offset}
-		s.put(t.grow(tidegate.Column{Name: column, Type: tidegate.Type{Kind: v.Kind}}, from), v, n)
+		s.put(t.grow(column(name, v.Kind), from), v, n)
 	case t.reserved[i]:
 		s.clash(i, *v)
 	case t.stamps[i].row == t.rows:
