@@ -167,6 +167,35 @@ func TestAbuse(t *testing.T) {
 	}
 }
 
+// A client that writes all of a body before it reads learns that the body is too large, and
+// is not cut off, which it would take for a reason to try again.
+func TestTooLargeIsAnswered(t *testing.T) {
+	t.Parallel()
+	body := strings.Repeat(" ", 15<<20)
+	for name, request := range map[string]string{
+		"of a length": head + "Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body,
+		"in a chunk":  head + "Transfer-Encoding: chunked\r\n\r\n" + strconv.FormatInt(int64(len(body)), 16) + "\r\n" + body + "\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				conn := serving(t, newHub(t, nil)).dial()
+				defer conn.Close()
+				if n, err := io.WriteString(conn, request); err != nil {
+					t.Fatalf("cut off after %d of %d bytes: %v", n, len(request), err)
+				}
+				response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusRequestEntityTooLarge {
+					t.Errorf("answered %d, %v", response.StatusCode, err)
+				}
+			})
+		})
+	}
+}
+
 // What one body makes the server allocate is bounded by its size, whatever is in it.
 func TestMemoryOfAbuse(t *testing.T) { // not parallel: it reads the memory that the process allocated
 	h := newHub(t, nil)

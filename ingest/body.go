@@ -19,6 +19,7 @@ const (
 	readStep   = 64 << 10
 	keptBuffer = 1 << 20 // larger buffers are not kept for the next request
 	busyRetry  = time.Second
+	maxSwallow = 64 << 20
 )
 
 var (
@@ -57,10 +58,14 @@ func (s *surface) body(req *request, r *http.Request) ([]byte, *problem) {
 		return nil, refuse(http.StatusUnsupportedMediaType, "request.encoding", "the Content-Encoding is not gzip", "send the body as it is or compress it with gzip")
 	}
 	if r.ContentLength > int64(s.limits.BodyBytes) {
+		if r.Header.Get("Expect") == "" { // else it waits, and has sent nothing
+			swallow(r)
+		}
 		return nil, s.bodyProblem(errTooLarge, false)
 	}
 	var err error
 	if req.wire, err = s.readAll(req, req.wire[:0], r.Body, r.ContentLength); err != nil {
+		swallow(r)
 		return nil, s.bodyProblem(err, false)
 	}
 	text := req.wire
@@ -71,6 +76,15 @@ func (s *surface) body(req *request, r *http.Request) ([]byte, *problem) {
 		text = req.plain
 	}
 	return bytes.TrimPrefix(text, utf8BOM), nil
+}
+
+// swallow reads on, to no end, in a body that is refused before its end, within the time
+// that a request has. Most clients write all of a body before they read the answer; one
+// that is cut off takes a refusal for a broken line, and sends the same again for ever.
+func swallow(r *http.Request) {
+	if r.ContentLength <= maxSwallow {
+		_, _ = io.CopyN(io.Discard, r.Body, maxSwallow)
+	}
 }
 
 func (s *surface) unzip(req *request, text []byte) ([]byte, error) {

@@ -80,6 +80,13 @@ type snapshot struct {
 // snapshot reads place, books and tables in one transaction, so that what is loaded
 // meanwhile is in all of them or in none.
 func (h *Hub) snapshot(ctx context.Context, p api.ReconcilePeriod) (snap snapshot, err error) {
+	// Before the transaction, which would not see books that are made meanwhile.
+	snap.at = h.loader.Stats().Position
+	if _, err := h.warehouse.Describe(ctx, warehouse.Table{Schema: loader.BooksSchema, Name: "cursor"}); errors.Is(err, warehouse.ErrNoTable) {
+		return snap, nil
+	} else if err != nil {
+		return snap, fmt.Errorf("looking for the books: %w", err)
+	}
 	tx, err := h.warehouse.Begin(ctx)
 	if err != nil {
 		return snap, fmt.Errorf("looking at the books: %w", err)

@@ -266,7 +266,7 @@ func (c *checker) modelSource(it item[tidegate.Model]) {
 	if m.File != "" {
 		c.modelFile(it)
 	}
-	for _, p := range model.CheckParams(m) {
+	for _, p := range append(model.CheckParams(m), model.CheckQuery(m.SQL)...) {
 		c.add(it.problem(p.Path, p.Message, p.Hint))
 	}
 	if m.FullEvery != "" && m.Incremental == "" {

@@ -67,9 +67,6 @@ func countsSchema() tidegate.Schema {
 // place in the journal. The cursor in the warehouse wins over the journal's own.
 func (l *Loader) openWarehouse(ctx context.Context) error {
 	wh := l.opts.Warehouse
-	if _, err := wh.Ensure(ctx, l.own(cursorName), cursorSchema()); err != nil {
-		return fmt.Errorf("making sure of the cursor's table: %w", err)
-	}
 	if _, err := wh.Ensure(ctx, l.own(countsName), countsSchema()); err != nil {
 		return fmt.Errorf("making sure of the counts' table: %w", err)
 	}
@@ -88,6 +85,10 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("indexing the message ids: %w", err)
+	}
+	// Last: whoever finds the cursor finds the other books too.
+	if _, err := wh.Ensure(ctx, l.own(cursorName), cursorSchema()); err != nil {
+		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
 	position, found, err := l.readCursor(ctx)
 	if err != nil {

@@ -221,9 +221,13 @@ func (r *resolver) writeUses(ctx context.Context, b *text, def tidegate.Model, t
 func (r *resolver) bind(b *text, def tidegate.Model) error {
 	sql := strings.TrimRight(strings.TrimSpace(def.SQL), "; \t\r\n")
 	var problems []error
-	for _, p := range CheckParams(def) {
-		problems = append(problems, &tidegate.Fault{Action: tidegate.Halt, Code: "model.param", Subject: subject(def.Name) + ": " + p.Path, Message: p.Message, Hint: p.Hint})
+	found := func(code string, of []Problem) {
+		for _, p := range of {
+			problems = append(problems, &tidegate.Fault{Action: tidegate.Halt, Code: code, Subject: subject(def.Name) + ": " + p.Path, Message: p.Message, Hint: p.Hint})
+		}
 	}
+	found("model.param", CheckParams(def))
+	found("model.query", CheckQuery(sql))
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/config"
@@ -92,9 +91,7 @@ type piece struct{ text, param string }
 func splitParams(sql string, params map[string]json.RawMessage) (pieces []piece, problems []Problem) {
 	last := 0
 	add := func(at int, message, hint string) {
-		line := 1 + strings.Count(sql[:at], "\n")
-		column := 1 + utf8.RuneCountInString(sql[strings.LastIndexByte(sql[:at], '\n')+1:at])
-		problems = append(problems, Problem{"sql", fmt.Sprintf("%d:%d: %s", line, column, message), hint})
+		problems = append(problems, Problem{"sql", place(sql, at) + message, hint})
 	}
 	for i := 0; i < len(sql); {
 		rest := sql[i:]
@@ -146,7 +143,7 @@ func unknownParam(name string, params map[string]json.RawMessage) (message, hint
 
 // quotedParam finds a declared parameter in an opaque part that is no comment.
 func quotedParam(text string, params map[string]json.RawMessage) (string, bool) {
-	if strings.HasPrefix(text, "--") || strings.HasPrefix(text, "/*") {
+	if comment(text) {
 		return "", false
 	}
 	for rest := text; ; {
