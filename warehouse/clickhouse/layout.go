@@ -28,9 +28,6 @@ var eventColumns = map[string]bool{"id": true, "received_at": true, "original_ti
 // alwaysSet are further columns of tables of events that are never NULL.
 var alwaysSet = map[string]bool{"id": true, "received_at": true, "uuid_ts": true, "_tidegate_offset": true, "_tidegate_load_id": true}
 
-// fewValues are columns of tables of events with few different values.
-var fewValues = map[string]bool{"event": true, "event_text": true, "channel": true}
-
 func isEvents(s tidegate.Schema) bool {
 	for name := range eventColumns {
 		at := s.Index(name)
@@ -83,7 +80,7 @@ func definition(d sqltext.Dialect, c tidegate.Column, events bool) (sqltext.Text
 	case events && alwaysSet[c.Name]:
 		inner, _ := wrapped(string(typ), "Nullable")
 		typ = sqltext.Text(inner)
-	case events && fewValues[c.Name] && c.Type.Kind == tidegate.String:
+	case c.Cardinality == tidegate.FewValues && c.Type.Kind == tidegate.String:
 		return name + " LowCardinality(Nullable(String))", nil
 	}
 	return name + " " + typ + codecOf(c.Type.Kind), nil

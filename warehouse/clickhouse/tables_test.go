@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/warehouse"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 // TestTablesOfAViewAreFoundToo: a load of what a view reads changes the view.
@@ -50,5 +51,34 @@ func TestTablesOfAViewAreFoundToo(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", sql, d)
 		}
+	}
+}
+
+// TestFewValues: texts that are known to have few values are made so that the server keeps
+// each value once, in a new table and as a new column, and are read as the texts they are.
+func TestFewValues(t *testing.T) {
+	t.Parallel()
+	w := open(t, config(server(t)))
+	defer w.Close()
+	table := warehouse.Table{Schema: "few", Name: "t"}
+	schema := columns("id", tidegate.String, "library", tidegate.String, "n", tidegate.Int, "zone", tidegate.String)
+	for _, i := range []int{1, 2, 3} {
+		schema[i].Cardinality = tidegate.FewValues
+	}
+	for _, upTo := range []int{3, 4} {
+		if _, err := w.Ensure(t.Context(), table, schema[:upTo]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows := []tidegate.Row{{"a", "js", int64(1), nil}, {"b", nil, int64(2), "UTC"}, {"c", "js", int64(3), ""}}
+	if _, err := w.Load(t.Context(), warehouse.Load{ID: "one", Table: table}, tidegate.Rows(schema, rows...)); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(rows, warehousetest.Rows(t, w, "SELECT * FROM few.t ORDER BY id")); d != "" {
+		t.Errorf("(-loaded +read):\n%s", d)
+	}
+	want := []tidegate.Row{{"id", "Nullable(String)"}, {"library", "LowCardinality(Nullable(String))"}, {"n", "Nullable(Int64)"}, {"zone", "LowCardinality(Nullable(String))"}}
+	if d := cmp.Diff(want, warehousetest.Rows(t, w, "SELECT name, type FROM system.columns WHERE database = 'few' AND table = 't' ORDER BY position")); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
