@@ -19,7 +19,7 @@ const (
 	readStep   = 64 << 10
 	keptBuffer = 1 << 20 // larger buffers are not kept for the next request
 	busyRetry  = time.Second
-	maxSwallow = 64 << 20
+	maxDrain   = 64 << 20
 )
 
 var (
@@ -59,13 +59,16 @@ func (s *surface) body(req *request, r *http.Request) ([]byte, *problem) {
 	}
 	if r.ContentLength > int64(s.limits.BodyBytes) {
 		if r.Header.Get("Expect") == "" { // else it waits, and has sent nothing
-			swallow(r)
+			drain(r)
 		}
 		return nil, s.bodyProblem(errTooLarge, false)
 	}
 	var err error
 	if req.wire, err = s.readAll(req, req.wire[:0], r.Body, r.ContentLength); err != nil {
-		swallow(r)
+		req.wire = nil // what was read of it holds no memory meanwhile
+		s.inFlight.give(req.reserved)
+		req.reserved = 0
+		drain(r)
 		return nil, s.bodyProblem(err, false)
 	}
 	text := req.wire
@@ -78,12 +81,12 @@ func (s *surface) body(req *request, r *http.Request) ([]byte, *problem) {
 	return bytes.TrimPrefix(text, utf8BOM), nil
 }
 
-// swallow reads on, to no end, in a body that is refused before its end, within the time
+// drain reads on, to no end, in a body that is refused before its end, within the time
 // that a request has. Most clients write all of a body before they read the answer; one
 // that is cut off takes a refusal for a broken line, and sends the same again for ever.
-func swallow(r *http.Request) {
-	if r.ContentLength <= maxSwallow {
-		_, _ = io.CopyN(io.Discard, r.Body, maxSwallow)
+func drain(r *http.Request) {
+	if r.ContentLength <= maxDrain {
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
 	}
 }
 
