@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,34 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 	if d := cmp.Diff(string(want), string(got)); d != "" {
 		t.Errorf("run `go test ./control/api -update` when this is meant:\n%s", d)
+	}
+}
+
+// TestEveryPathParameterIsRead holds each path to its operation's parameters: one that the
+// handler does not declare is always empty there.
+func TestEveryPathParameterIsRead(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/reference/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type operation struct {
+		Parameters []struct{ Name, In string }
+	}
+	var doc struct {
+		Paths map[string]map[string]operation
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for path, operations := range doc.Paths {
+		for method, op := range operations {
+			for _, found := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(path, -1) {
+				if !slices.ContainsFunc(op.Parameters, func(p struct{ Name, In string }) bool { return p.In == "path" && p.Name == found[1] }) {
+					t.Errorf("%s %s does not read {%s}", method, path, found[1])
+				}
+			}
+		}
 	}
 }
 

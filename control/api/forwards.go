@@ -81,13 +81,15 @@ type ForwardAddress struct {
 	Name string `path:"name" maxLength:"63"`
 }
 
-type deadIn struct {
+// DeadAddress is the path of a forward with the choice of dead letters. It is exported because
+// what an embedded type that is not would read of the request is left out without a word.
+type DeadAddress struct {
 	ForwardAddress
 	Code     string `query:"code" doc:"Only letters with this code."`
 	Position int64  `query:"position" default:"-1" doc:"Only the letter at this position."`
 }
 
-func (in *deadIn) filter() DeadFilter {
+func (in *DeadAddress) filter() DeadFilter {
 	f := DeadFilter{Code: in.Code}
 	if in.Position >= 0 {
 		f.Position = &in.Position
@@ -120,7 +122,7 @@ func (s *server) resumeForward(ctx context.Context, in *ForwardAddress) (*nothin
 }
 
 func (s *server) listDeadEvents(ctx context.Context, in *struct {
-	deadIn
+	DeadAddress
 	Before int64 `query:"before" doc:"Only letters below this position."`
 	Limit  int   `query:"limit" default:"50" minimum:"1" maximum:"1000"`
 },
@@ -134,7 +136,7 @@ func (s *server) listDeadCauses(ctx context.Context, in *ForwardAddress) (*body[
 	return answerList(s.o.Hub.DeadCauses(ctx, in.Name))
 }
 
-func (s *server) retryDeadEvents(ctx context.Context, in *deadIn) (*body[Retried], error) {
+func (s *server) retryDeadEvents(ctx context.Context, in *DeadAddress) (*body[Retried], error) {
 	n, err := s.o.Hub.RetryDead(ctx, in.Name, in.filter())
 	if err == nil {
 		err = s.audit(ctx, "forward.retry", in.Name, Retried{Retried: n})
@@ -147,7 +149,7 @@ type Discarded struct {
 	Discarded int64 `json:"discarded"`
 }
 
-func (s *server) discardDeadEvents(ctx context.Context, in *deadIn) (*body[Discarded], error) {
+func (s *server) discardDeadEvents(ctx context.Context, in *DeadAddress) (*body[Discarded], error) {
 	n, err := s.o.Hub.DiscardDead(ctx, in.Name, in.filter())
 	if err == nil {
 		err = s.audit(ctx, "forward.discard", in.Name, Discarded{Discarded: n})

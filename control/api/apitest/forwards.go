@@ -3,6 +3,7 @@ package apitest
 import (
 	"context"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/ingest/forward"
@@ -23,7 +24,13 @@ func (h *Hub) Forward(context.Context, string) (api.ForwardStatus, error) {
 func (h *Hub) PauseForward(context.Context, string, bool) error { return nil }
 
 // DeadEvents implements api.Hub.
-func (h *Hub) DeadEvents(context.Context, string, api.DeadFilter) ([]api.DeadEvent, error) {
+func (h *Hub) DeadEvents(_ context.Context, name string, f api.DeadFilter) ([]api.DeadEvent, error) {
+	if name != "orders" {
+		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "forward.not_found", Subject: "forward " + name, Message: "there is no such forward"}
+	}
+	if f.Position != nil && *f.Position != 7 {
+		return nil, nil
+	}
 	return []api.DeadEvent{{Position: 7, Source: "web", MessageID: "m", Type: "track", Code: "record.invalid", Message: "no", Event: []byte(`{"type":"track"}`)}}, nil
 }
 
