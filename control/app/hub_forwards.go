@@ -40,7 +40,7 @@ func (h *Hub) findForward(name string) (tidegate.Forward, error) {
 			return def, nil
 		}
 	}
-	return tidegate.Forward{}, &tidegate.Fault{Action: tidegate.Halt, Code: "forward.not_found", Subject: forwardPrefix + name, Message: fmt.Sprintf("there is no forward %q", name), Hint: "tidegate forward list lists them"}
+	return tidegate.Forward{}, &tidegate.Fault{Action: tidegate.Halt, Code: "forward.not_found", Subject: forwardPrefix + name, Message: fmt.Sprintf("there is no forward %q", name), Hint: "`tidegate forward list` lists them"}
 }
 
 func (h *Hub) forwardStatus(ctx context.Context, def tidegate.Forward) (api.ForwardStatus, error) {

@@ -131,7 +131,7 @@ func (h *Hub) checkSpace() api.Finding {
 	if j.Full {
 		return api.Finding{Check: "journal.space", Level: "error", Detail: "the disk is full: events are answered 503", Hint: "free space or enlarge the disk; it goes on by itself"}
 	}
-	return api.Finding{Check: "journal.space", Level: "ok", Detail: fmt.Sprintf("%d segments hold %.1f MiB", j.Segments, float64(j.Bytes)/(1<<20))}
+	return api.Finding{Check: "journal.space", Level: "ok", Detail: fmt.Sprintf("%.1f MiB in segments: %d", float64(j.Bytes)/(1<<20), j.Segments)}
 }
 
 func (h *Hub) checkDamage() api.Finding {

@@ -160,7 +160,7 @@ func listed[T ~string](choices []T) string {
 }
 
 func noSync(name string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: fmt.Sprintf("there is no sync %q", name), Hint: "tidegate sync status lists them"}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "sync.not_found", Subject: "sync " + name, Message: fmt.Sprintf("there is no sync %q", name), Hint: "`tidegate sync status` lists them"}
 }
 
 // runDue is what the scheduler starts. A run that somebody started by hand is
@@ -462,7 +462,7 @@ func (h *Hub) Cancel(ctx context.Context, runID string) (tidegate.Run, error) {
 func (h *Hub) Run(ctx context.Context, runID string) (tidegate.Run, error) {
 	run, err := h.runs.Run(ctx, tidegate.DefaultWorkspace, runID)
 	if errors.Is(err, runner.ErrNoRun) {
-		return run, &tidegate.Fault{Action: tidegate.Halt, Code: "run.not_found", Subject: "run " + runID, Message: "there is no such run", Hint: "tidegate sync runs NAME lists them", Err: err}
+		return run, &tidegate.Fault{Action: tidegate.Halt, Code: "run.not_found", Subject: "run " + runID, Message: "there is no such run", Hint: "`tidegate sync runs NAME` lists them", Err: err}
 	} else if err != nil {
 		return run, err
 	}

@@ -78,7 +78,7 @@ func (h *Hub) askedSource(ctx context.Context, name string) error {
 	}
 	hint := config.DidYouMean(name, known)
 	if hint == "" {
-		hint = "tidegate status lists them"
+		hint = "`tidegate status` lists them"
 	}
 	return &tidegate.Fault{Action: tidegate.Halt, Code: "source.not_found", Subject: "source " + name, Message: fmt.Sprintf("there is no source %q", name), Hint: hint}
 }

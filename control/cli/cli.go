@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -124,14 +125,14 @@ func exitCodes() []struct {
 		Meaning string
 	}{
 		{ExitOK, "Done."},
-		{ExitError, "Something failed; standard error says what."},
+		{ExitError, "Something failed; standard error says what. `dbt check`: the change breaks something."},
 		{ExitUsage, "The command line is wrong."},
-		{ExitInvalid, "The project, its configuration or the input is invalid."},
-		{ExitHeld, "Not everything was delivered: the run is held, partial or was canceled, or `doctor` found an error."},
+		{ExitInvalid, "The project, its configuration or the input is invalid; an event breaks its plan (`tracking check`), an example differs (`transform test`)."},
+		{ExitHeld, "Not everything was delivered: the run is held, partial or was canceled. Or something was found: an error by `doctor` or `warehouse check`, a gap by `events reconcile`, drift by `sync drift`."},
 		{ExitUnreachable, "No server answers."},
 		{ExitDenied, "The token is missing, wrong, or may not do this."},
 		{ExitDisk, "`serve` only: the journal's disk failed. Start it again; acknowledged events are read back."},
-		{ExitInterrupted, "Interrupted before it was done. Commands that run until Ctrl-C (`serve`, `demo`, `simulate`, `events tail`) end with 0."},
+		{ExitInterrupted, "Interrupted before it was done. Commands that run until Ctrl-C (`serve`, `demo`, `simulate`, `events tail`, `events stream`) end with 0."},
 	}
 }
 
@@ -173,7 +174,7 @@ func exitCode(err error) int {
 		return ExitUnreachable
 	case strings.HasPrefix(f.Code, "auth."):
 		return ExitDenied
-	case strings.HasPrefix(f.Code, "project."), strings.HasPrefix(f.Code, "config."), strings.HasPrefix(f.Code, "secret."), strings.HasSuffix(f.Code, ".invalid"):
+	case strings.HasPrefix(f.Code, "project."), strings.HasPrefix(f.Code, "config."), strings.HasPrefix(f.Code, "secret."), strings.HasPrefix(f.Code, "event."), strings.HasSuffix(f.Code, ".invalid"):
 		return ExitInvalid
 	}
 	return ExitError
@@ -184,11 +185,11 @@ func Run(ctx context.Context, env Env) int {
 	c := &command{env: env}
 	root := c.tree()
 	root.SetArgs(env.Args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return ExitInterrupted // the person who did it needs no message
 	}
-	c.report(err)
+	c.report(cmd, err)
 	return exitCode(err)
 }
 
@@ -239,11 +240,11 @@ func (c *command) tree() *cobra.Command {
 	return root
 }
 
-// wrapUsage gives wrong arguments the exit code of wrong flags.
+// wrapUsage gives wrong arguments, and counts that are none, the exit code of wrong flags.
 func wrapUsage(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
+			if err := errors.Join(check(cmd, args), noNegative(cmd)); err != nil {
 				return usage(errors.New(err.Error() + "; see `" + cmd.CommandPath() + " --help`"))
 			}
 			return nil
@@ -252,6 +253,27 @@ func wrapUsage(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		wrapUsage(sub)
 	}
+}
+
+// group is a command that only holds others: it shows its help.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs, Annotations: map[string]string{isGroup: ""},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+}
+
+// isGroup marks what group made.
+const isGroup = "group"
+
+// noNegative refuses a count below zero, which servers and engines read in ways of their own.
+func noNegative(cmd *cobra.Command) error {
+	for _, name := range []string{"limit", "sample"} {
+		if f := cmd.Flags().Lookup(name); f != nil && strings.HasPrefix(f.Value.String(), "-") {
+			return fmt.Errorf("--%s %s is negative", name, f.Value)
+		}
+	}
+	return nil
 }
 
 func orDefault(s, d string) string {

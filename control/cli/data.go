@@ -260,7 +260,7 @@ func (p *rowPrinter) finish(end api.End) error {
 
 func (c *command) execCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "exec -- COMMAND [ARGUMENT...]", Short: "Lend the warehouse's file to another program", Args: cobra.MinimumNArgs(1),
+		Use: "exec [flags] -- COMMAND [ARGUMENT...]", Short: "Lend the warehouse's file to another program", Args: cobra.MinimumNArgs(1),
 		Long: "Exec pauses loading, gives the warehouse's file up, runs the command (dbt, a notebook, the duckdb shell) with its path in TIDEGATE_WAREHOUSE_PATH, and takes the file back. Events are accepted all the while. The exit code is the command's.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.running(cmd.Context())

@@ -25,7 +25,7 @@ type DbtCheckOptions struct {
 }
 
 func (c *command) dbtCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "dbt", Short: "Work with dbt projects", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("dbt", "Work with dbt projects")
 	cmd.AddCommand(c.dbtListCommand(), c.dbtCheckCommand(), c.dbtExposuresCommand())
 	return cmd
 }
@@ -273,7 +273,10 @@ func (c *command) dbtExposuresCommand() *cobra.Command {
 				return err
 			}
 			if c.json {
-				return c.printJSON(list)
+				return c.printJSON(append([]api.DbtExposures{}, list...)) // an empty list is no null
+			}
+			if len(list) == 0 {
+				c.say("The project names no dbt project: add `dbt: [{target: PATH}]` to %s.", project.File)
 			}
 			for _, e := range list {
 				switch {

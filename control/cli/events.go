@@ -20,7 +20,7 @@ import (
 )
 
 func (c *command) eventsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "Look at events: live, dead, once more", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("events", "Look at events: live, dead, once more")
 	cmd.AddCommand(c.eventsTailCommand(), c.eventsStreamCommand(), c.eventsDeadCommand(), c.eventsReplayCommand(), c.eventsReconcileCommand())
 	return cmd
 }
@@ -373,7 +373,7 @@ func (c *command) showReplayPlan(r api.ReplayRequest, p api.ReplayPlan) error {
 		c.say("  %s: %s", source, strings.Join(parts, ", "))
 	}
 	if p.Counts.Dead > 0 {
-		c.say("  %d of them are dead letters", p.Counts.Dead)
+		c.say("  of them %s", plural(p.Counts.Dead, "dead letter"))
 	}
 	if p.Counts.Hidden > 0 {
 		c.say("  %d more are of people of whom nothing is kept", p.Counts.Hidden)

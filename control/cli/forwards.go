@@ -12,7 +12,7 @@ import (
 )
 
 func (c *command) forwardCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "forward", Short: "Look at forwards, which send events within seconds", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("forward", "Look at forwards, which send events within seconds")
 	cmd.AddCommand(c.forwardList(), c.forwardStatus(), c.forwardDead(), c.forwardRetry(), c.forwardDiscard(), c.forwardPause(), c.forwardResume())
 	return cmd
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func (c *command) modelCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "Look at models", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("model", "Look at models")
 	cmd.AddCommand(c.modelPreview())
 	return cmd
 }

@@ -93,7 +93,7 @@ func (c *command) showFindings(found []api.Finding) error {
 }
 
 func (c *command) tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Manage API tokens", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("token", "Manage API tokens")
 	var asked api.NewToken
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make an API token; it is shown once", Args: cobra.ExactArgs(1),

@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/text/width"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
@@ -34,7 +39,7 @@ func (c *command) printJSON(v any) error {
 	return nil
 }
 
-// table prints aligned columns under a header in capitals. A cell is shown on
+// table prints aligned columns under a header in capitals, if it has one. A cell is shown on
 // one line and cut at 80 characters.
 func table(w io.Writer, header []string, rows [][]string) error {
 	widths := make([]int, len(header))
@@ -49,16 +54,19 @@ func table(w io.Writer, header []string, rows [][]string) error {
 			default:
 				line[i] = oneLine(row[i])
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(line[i]))
+			widths[i] = max(widths[i], columns(line[i]))
 		}
 		clean = append(clean, line)
+	}
+	if strings.Join(header, "") == "" {
+		clean = clean[1:]
 	}
 	for _, line := range clean {
 		var b strings.Builder
 		for i, cell := range line {
 			b.WriteString(cell)
 			if i < len(line)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-columns(cell)+2))
 			}
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
@@ -66,6 +74,21 @@ func table(w io.Writer, header []string, rows [][]string) error {
 		}
 	}
 	return nil
+}
+
+// columns is how many columns of a terminal s takes: two for each character of East Asia and
+// each emoji, none for an accent that stands on the letter before it.
+func columns(s string) int {
+	n := 0
+	for _, r := range s {
+		switch kind := width.LookupRune(r).Kind(); {
+		case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
+			n += 2
+		case !unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+			n++
+		}
+	}
+	return n
 }
 
 const (
@@ -79,9 +102,9 @@ func oneLine(s string) string { return clipped(s, maxCell) }
 func clipped(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\t' || r == '\r':
+		case r == '\n' || r == '\t' || r == '\r' || r == '\u2028' || r == '\u2029':
 			return ' '
-		case r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0:
+		case r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r): // the last turn the line round
 			return utf8.RuneError
 		}
 		return r
@@ -101,12 +124,12 @@ type failure struct {
 	Problems []config.Problem `json:"problems,omitempty"`
 }
 
-// report tells an error on standard error.
-func (c *command) report(err error) {
+// report tells an error of cmd on standard error.
+func (c *command) report(cmd *cobra.Command, err error) {
 	if err == nil || err.Error() == "" {
 		return
 	}
-	f, problems := explainError(err)
+	f, problems := explainError(cmd, err)
 	if c.json {
 		enc := json.NewEncoder(c.env.Stderr)
 		enc.SetEscapeHTML(false)
@@ -126,14 +149,18 @@ func (c *command) report(err error) {
 	}
 }
 
-func explainError(err error) (failure, []config.Problem) {
+func explainError(cmd *cobra.Command, err error) (failure, []config.Problem) {
 	var p *api.Problem
 	if errors.As(err, &p) && len(p.List) > 0 {
-		return failure{Code: p.Code, Message: fmt.Sprintf("%d problems", len(p.List)), Problems: p.List}, p.List
+		list := slices.Clone(p.List)
+		for i := range list {
+			list[i].Path = asFlag(cmd, list[i].Path)
+		}
+		return failure{Code: p.Code, Message: plural(int64(len(list)), "problem"), Problems: list}, list
 	}
 	var invalid *config.Error
 	if errors.As(err, &invalid) {
-		return failure{Code: "project.invalid", Message: fmt.Sprintf("%d problems", len(invalid.Problems)), Problems: invalid.Problems}, invalid.Problems
+		return failure{Code: "project.invalid", Message: plural(int64(len(invalid.Problems)), "problem"), Problems: invalid.Problems}, invalid.Problems
 	}
 	var coded *codedError
 	if errors.As(err, &coded) && coded.code == ExitUsage {
@@ -141,6 +168,16 @@ func explainError(err error) (failure, []config.Problem) {
 	}
 	f := tidegate.FaultOf(err)
 	return failure{Code: f.Code, Subject: f.Subject, Message: orDefault(f.Message, err.Error()), Hint: f.Hint}, nil
+}
+
+// asFlag names what a server says of a request's part by the flag of cmd from which it came.
+func asFlag(cmd *cobra.Command, path string) string {
+	where, part, _ := strings.Cut(path, ".")
+	flag := strings.ReplaceAll(part, "_", "-")
+	if (where == "query" || where == "body") && cmd.Flags().Lookup(flag) != nil {
+		return "--" + flag
+	}
+	return path
 }
 
 func plural(n int64, noun string) string {

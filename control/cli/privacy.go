@@ -16,7 +16,7 @@ import (
 )
 
 func (c *command) privacyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "privacy", Short: "Keep nothing of people, delete them, find personal data", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("privacy", "Keep nothing of people, delete them, find personal data")
 	cmd.AddCommand(c.suppressCommand(), c.unsuppressCommand(), c.suppressedCommand(), c.deleteCommand(), c.deletionsCommand(), c.receiptCommand(), c.scanCommand())
 	return cmd
 }
@@ -31,7 +31,7 @@ type peopleFlags struct {
 func (f *peopleFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.users, "user-id", nil, "a userId; may be repeated")
 	cmd.Flags().StringSliceVar(&f.devices, "anonymous-id", nil, "an anonymousId; may be repeated")
-	cmd.Flags().StringVar(&f.file, "file", "", "a file with a userId, or `user_id,ID` or `anonymous_id,ID`, on each line")
+	cmd.Flags().StringVar(&f.file, "file", "", "a file with a userId, or 'user_id,ID' or 'anonymous_id,ID', on each line")
 	cmd.Flags().StringVar(&f.r.Source, "source", "", "in events of this source only")
 	cmd.Flags().StringVar(&f.r.Reason, "reason", "", "why; it is kept with the entry")
 }

@@ -90,7 +90,7 @@ func (c *command) applyCommand() *cobra.Command {
 			return c.showPlan(plan)
 		},
 	}
-	cmd.Flags().Int64Var(&base, "base", catalog.AnyBase, "apply only when the server is at this revision, as `plan` showed it; -1 is any")
+	cmd.Flags().Int64Var(&base, "base", catalog.AnyBase, "apply only when the server is at this revision, as 'tidegate plan' showed it; -1 is any")
 	return cmd
 }
 

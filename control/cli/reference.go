@@ -31,10 +31,13 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 	if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
 		return
 	}
-	if !cmd.HasSubCommands() {
-		fmt.Fprintf(b, "\n### `%s`\n\n%s.\n", strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.Short)
+	if _, holds := cmd.Annotations[isGroup]; !holds {
+		fmt.Fprintf(b, "\n### `%s`\n\n%s.\n", strings.Replace(cmd.UseLine(), " [flags]", "", 1), cmd.Short)
 		if cmd.Long != "" {
 			b.WriteString("\n" + cmd.Long + "\n")
+		}
+		if cmd.Example != "" {
+			b.WriteString("\n```sh\n" + unindented(cmd.Example) + "\n```\n")
 		}
 		if cmd.LocalNonPersistentFlags().HasAvailableFlags() {
 			b.WriteString("\n")
@@ -44,6 +47,11 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		writeCommand(b, sub)
 	}
+}
+
+// unindented is an example without the two spaces by which help sets it off.
+func unindented(s string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(s, "  "), "\n  ", "\n")
 }
 
 func writeFlags(b *strings.Builder, flags *pflag.FlagSet) {

@@ -31,11 +31,8 @@ type Secrets interface {
 var _ Secrets = (*api.Client)(nil)
 
 func (c *command) secretsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "secrets", Short: "Keep passwords and tokens in the store, encrypted", Args: cobra.NoArgs,
-		Long: "Secrets of the store are named in definitions as ${secret:NAME}. They can be set and replaced, and never be shown. Without a running server the commands work on the data folder.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := group("secrets", "Keep passwords and tokens in the store, encrypted")
+	cmd.Long = "Secrets of the store are named in definitions as ${secret:NAME}. They can be set and replaced, and never be shown. Without a running server the commands work on the data folder."
 	cmd.AddCommand(c.secretsSetCommand(), c.secretsListCommand(), c.secretsRemoveCommand(), c.secretsRotateCommand())
 	return cmd
 }
@@ -112,7 +109,11 @@ func (c *command) readSecret(name, file string) (secret.Secret, error) {
 	if err != nil {
 		return secret.Secret{}, fmt.Errorf("reading the value of secret %s: %w", name, err)
 	}
-	return secret.New(strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")), nil
+	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if value == "" {
+		return secret.Secret{}, &tidegate.Fault{Action: tidegate.Reject, Code: "secret.invalid", Subject: "secret " + name, Message: "the value is empty", Hint: "it is read from standard input, or from the file that --file names"}
+	}
+	return secret.New(value), nil
 }
 
 func readLimited(path string) (text []byte, err error) {

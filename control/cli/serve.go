@@ -54,8 +54,8 @@ func (c *command) serveCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&ingest, "ingest-addr", c.env.Getenv("TIDEGATE_INGEST_ADDR"), "where SDKs send events, HOST:PORT (TIDEGATE_INGEST_ADDR)")
-	cmd.Flags().StringVar(&admin, "admin-addr", c.env.Getenv("TIDEGATE_ADMIN_ADDR"), "where the API is, HOST:PORT (TIDEGATE_ADMIN_ADDR)")
+	cmd.Flags().StringVar(&ingest, "ingest-addr", c.env.Getenv("TIDEGATE_INGEST_ADDR"), "where SDKs send events, HOST:PORT, instead of the project's settings.ingest_addr (TIDEGATE_INGEST_ADDR)")
+	cmd.Flags().StringVar(&admin, "admin-addr", c.env.Getenv("TIDEGATE_ADMIN_ADDR"), "where the API is, HOST:PORT, instead of the project's settings.admin_addr (TIDEGATE_ADMIN_ADDR)")
 	cmd.Flags().StringVar(&sdkDir, "sdk-dir", c.env.Getenv("TIDEGATE_SDK_DIR"), "a folder whose analytics.min.js is served to snippets instead of the one in the binary (TIDEGATE_SDK_DIR)")
 	cmd.Flags().StringVar(&level, "log-level", level, "debug, info, warn or error (TIDEGATE_LOG_LEVEL)")
 	return cmd

@@ -15,7 +15,7 @@ import (
 )
 
 func (c *command) syncCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "sync", Short: "Look at syncs and run them", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("sync", "Look at syncs and run them")
 	cmd.AddCommand(c.syncStatus(), c.syncPlan(), c.syncRun(), c.syncRuns(), c.syncRejections(), c.syncRetry(), c.syncApply(), c.syncApprove(), c.syncSuggest(), c.syncRevert(), c.syncDrift(), c.syncCancel(), c.syncPause(), c.syncResume(), c.syncLog(), c.syncResync())
 	return cmd
 }
@@ -395,7 +395,7 @@ func clusterNamed(ctx context.Context, client *api.Client, sync, name string) (s
 	}
 	return "", &tidegate.Fault{
 		Action: tidegate.Halt, Code: "cluster.not_found", Subject: "sync " + sync,
-		Message: fmt.Sprintf("no rejection is of the cluster %q", name), Hint: "tidegate sync rejections " + sync + " --causes lists them",
+		Message: fmt.Sprintf("no rejection is of the cluster %q", name), Hint: "`tidegate sync rejections " + sync + " --causes` lists them",
 	}
 }
 
@@ -422,8 +422,8 @@ func (c *command) syncRetry() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster, as `rejections --causes` names it")
-	cmd.Flags().StringVar(&key, "key", "", "only the record of this key, as `rejections` shows it: [7]")
+	cmd.Flags().StringVar(&cluster, "cluster", "", "only those of this cluster, as 'rejections --causes' names it")
+	cmd.Flags().StringVar(&key, "key", "", "only the record of this key, as 'rejections' shows it: [7]")
 	cmd.MarkFlagsMutuallyExclusive("cluster", "key")
 	return cmd
 }

@@ -29,10 +29,7 @@ import (
 )
 
 func (c *command) trackingCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "tracking", Short: "Hold events to tracking plans: try, propose, list violations, generate clients", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := group("tracking", "Hold events to tracking plans: try, propose, list violations, generate clients")
 	cmd.AddCommand(c.trackingCheckCommand(), c.inferCommand(), c.violationsCommand(), c.codegenCommand())
 	return cmd
 }
@@ -249,7 +246,7 @@ func (c *command) violationsCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "violations", Short: "List what breaks a source's plan, the most frequent first", Args: cobra.NoArgs,
-		Long: "Violations groups the rows of the source's table tidegate_violations. The table itself names each event by message_id and journal_offset: `tidegate query 'SELECT * FROM web.tidegate_violations'`.",
+		Long: "Violations groups the rows of the source's table tidegate_violations. The version is that of the event in the plan, 0 where the plan does not know the event. The table itself names each event by message_id and journal_offset: `tidegate query 'SELECT * FROM web.tidegate_violations'`.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := c.running(cmd.Context())
 			if err != nil {
@@ -324,6 +321,9 @@ func (c *command) codegenCommand() *cobra.Command {
 		Use: "codegen", Short: "Generate a typed client from a tracking plan", Args: cobra.NoArgs,
 		Long: "Codegen writes NAME.ts, a typed event map for sdk-js, or NAME.go, functions that make messages for sdk-go, from a plan of the project. The same plan gives the same file. Without --out the file is printed.",
 		RunE: func(*cobra.Command, []string) error {
+			if !slices.Contains(codegen.Languages(), language) {
+				return usage(fmt.Errorf("there is no generator for --lang %s: use %s", language, strings.Join(codegen.Languages(), " or ")))
+			}
 			p, err := c.loadProject(nil)
 			if err != nil {
 				return err
@@ -335,6 +335,9 @@ func (c *command) codegenCommand() *cobra.Command {
 			f, err := codegen.Generate(plan, language)
 			if err != nil {
 				return err
+			}
+			if out == "" && c.json {
+				return c.printJSON(map[string]string{"name": f.Name, "text": string(f.Text)})
 			}
 			if out == "" {
 				_, err = c.env.Stdout.Write(f.Text)

@@ -21,10 +21,7 @@ import (
 )
 
 func (c *command) transformCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "transform", Short: "Try transformations on events", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := group("transform", "Try transformations on events")
 	cmd.AddCommand(c.transformTestCommand(), c.transformRunCommand())
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func (c *command) warehouseCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "warehouse", Short: "Look after the warehouses", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := group("warehouse", "Look after the warehouses")
 	cmd.AddCommand(&cobra.Command{
 		Use: "check", Short: "Try what loading and syncing need of the project's warehouses", Args: cobra.NoArgs,
 		Long: `Check connects to each warehouse of the project with the project's own configuration,
@@ -20,7 +20,7 @@ makes a schema with one table, loads into it, widens it, reads it and drops it
 again. Each step says how long it took, or what is missing and the statement
 that grants it. A warehouse that is a file must not be in use by a server.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := c.localProject()
+			p, err := c.loadProject(nil)
 			if err != nil {
 				return err
 			}
@@ -45,6 +45,9 @@ off, it goes on where it was. Afterwards make the new warehouse the project's
 "warehouse:" and start the server: the loader goes on in its journal where it
 was, no sync sends anything again.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if to == "" {
+				return usage(errors.New("say which warehouse to copy to: --to NAME"))
+			}
 			client, err := c.running(cmd.Context())
 			if err != nil {
 				return err
@@ -55,7 +58,7 @@ was, no sync sends anything again.`,
 					Hint: "stop it; SDKs keep events and send them when it is back",
 				}
 			}
-			p, err := c.localProject()
+			p, err := c.loadProject(nil)
 			if err != nil {
 				return err
 			}
@@ -79,6 +82,5 @@ was, no sync sends anything again.`,
 	}
 	cmd.Flags().StringVar(&from, "from", project.KindWarehouse, "the warehouse to copy from")
 	cmd.Flags().StringVar(&to, "to", "", "the warehouse to copy to")
-	_ = cmd.MarkFlagRequired("to")
 	return cmd
 }

@@ -87,7 +87,7 @@ func Load(fsys fs.FS, kinds Kinds) (*Project, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &config.Error{Problems: []config.Problem{{
 			File: File, Message: "the file does not exist",
-			Hint: "the smallest project is a " + File + " with `warehouse: {kind: duckdb}` and `sources: [{name: web, write_key: WRITE_KEY}]`",
+			Hint: "name the folder of a project (--project), or begin with the smallest: a " + File + " with `warehouse: {kind: duckdb}` and `sources: [{name: web, write_key: WRITE_KEY}]`",
 		}}}
 	}
 	if err != nil {

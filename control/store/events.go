@@ -147,9 +147,17 @@ func (w *Workspace) Job(ctx context.Context, kind, id string) (Job, error) {
 		return Job{}, err
 	}
 	if len(list) == 0 {
-		return Job{}, &tidegate.Fault{Action: tidegate.Halt, Code: kind + ".not_found", Subject: kind + " " + id, Message: fmt.Sprintf("there is no %s %q", kind, id), Hint: "list them to see their ids"}
+		return Job{}, &tidegate.Fault{Action: tidegate.Halt, Code: kind + ".not_found", Subject: kind + " " + id, Message: fmt.Sprintf("there is no %s %q", kind, id), Hint: listedBy(kind)}
 	}
 	return list[0], nil
+}
+
+// listedBy says which command lists the jobs of kind.
+func listedBy(kind string) string {
+	if kind == "deletion" {
+		return "`tidegate privacy deletions` lists them"
+	}
+	return "`tidegate events " + kind + " list` lists them"
 }
 
 // Jobs lists the jobs of a kind, newest first.

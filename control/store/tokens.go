@@ -46,7 +46,7 @@ func (w *Workspace) RevokeToken(ctx context.Context, actor, id string) error {
 			return fmt.Errorf("revoking token %s: %w", id, err)
 		}
 		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, &tidegate.Fault{Action: tidegate.Halt, Code: "token.not_found", Subject: "token " + id, Message: "there is no such live token"})
+			return errors.Join(err, &tidegate.Fault{Action: tidegate.Halt, Code: "token.not_found", Subject: "token " + id, Message: "there is no such live token", Hint: "`tidegate token list` lists them"})
 		}
 		return w.appendAudit(ctx, tx, AuditEntry{Actor: actor, Action: "token.revoke", Object: id})
 	})
