@@ -23,6 +23,7 @@ import (
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 	"github.com/tidegate/tidegate/warehouse/postgres"
 	"github.com/tidegate/tidegate/warehouse/postgres/pgtest"
+	"github.com/tidegate/tidegate/warehouse/warehousetest"
 )
 
 const engines = `warehouse: {kind: duckdb, config: {memory_limit: 300MB, threads: 1}}
@@ -59,6 +60,12 @@ func TestMigrateKilledBetweenEngines(t *testing.T) {
 	}
 	if d := cmp.Diff(want, m.tables(t, "warehouse")); d != "" {
 		t.Errorf("the first warehouse has changed: %s", d)
+	}
+	columns := m.open["columns"](t)
+	defer columns.Close()
+	const low = "SELECT count() FROM system.columns WHERE database = 'web' AND table = 'tracks' AND name = 'event' AND type LIKE 'LowCardinality%'"
+	if got := warehousetest.Rows(t, columns, low); len(got) != 1 || got[0][0] != int64(1) {
+		t.Errorf("ClickHouse was not told what a loader tells it: %v", got)
 	}
 }
 

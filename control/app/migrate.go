@@ -12,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/loader"
+	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -123,7 +124,7 @@ func (m *migration) table(ctx context.Context, t warehouse.Table) error {
 	if at < 0 || schema[at].Type.Kind != tidegate.Timestamp {
 		return m.whole(ctx, t)
 	}
-	if _, err := m.to.Ensure(ctx, t, schema); err != nil {
+	if _, err := m.to.Ensure(ctx, t, shape.WithCardinality(schema)); err != nil {
 		return err
 	}
 	had, err := m.from.days(ctx, t)

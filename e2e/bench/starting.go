@@ -79,7 +79,7 @@ func (b *bench) behind(ctx context.Context) (first, whole []float64, err error) 
 		return nil, nil, err
 	}
 	s.kill()
-	_ = giveBack() // to nobody, which it says
+	_ = giveBack()              // to nobody, which it says
 	for range max(b.pairs, 3) { // a start loads a little of it
 		s.kill()
 		begin := time.Now()

@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate"
@@ -31,6 +32,18 @@ func column(name string, kind tidegate.Kind) tidegate.Column {
 		c.Cardinality = cardinality(name)
 	}
 	return c
+}
+
+// WithCardinality is the schema of a table of events as a warehouse describes it, with what a
+// loader would say of its columns if it made the table.
+func WithCardinality(described tidegate.Schema) tidegate.Schema {
+	s := slices.Clone(described)
+	for i, c := range s {
+		if c.Type.Kind == tidegate.String {
+			s[i].Cardinality = cardinality(c.Name)
+		}
+	}
+	return s
 }
 
 // cardinality knows the columns of texts whose values come from a vocabulary, or are

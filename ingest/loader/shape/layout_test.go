@@ -1,7 +1,10 @@
 package shape
 
 import (
+	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate/tidegate"
 )
@@ -21,6 +24,21 @@ func TestCardinality(t *testing.T) {
 		}
 		if got := column(name, tidegate.Int).Cardinality; got != tidegate.UnknownCardinality {
 			t.Errorf("%s as a number: cardinality %d; only texts have one", name, got)
+		}
+	}
+}
+
+// TestWithCardinality: a described table gets what its maker was told, and keeps the rest.
+func TestWithCardinality(t *testing.T) {
+	t.Parallel()
+	for _, made := range []tidegate.Schema{layoutOf(TracksTable, RudderStack).columns, layoutOf(TracksTable, Native).columns, layoutOf(UsersTable, RudderStack).columns} {
+		made = slices.DeleteFunc(made, func(c tidegate.Column) bool { return c.Name == "" })
+		described := make(tidegate.Schema, len(made))
+		for i, c := range made {
+			described[i] = tidegate.Column{Name: c.Name, Type: c.Type}
+		}
+		if d := cmp.Diff(made, WithCardinality(described)); d != "" {
+			t.Errorf("(-made +described):\n%s", d)
 		}
 	}
 }
