@@ -10,15 +10,27 @@ import (
 // TestTornCommitIsWholeOrNothing: a process that dies while it commits leaves a part of
 // the transaction in the log. Tables of which the transaction fills whole row groups
 // must then lack its rows as all the others do, also after they were closed and opened
-// again, and the transactions before it must be there.
+// again, and the transactions before it must be there. So it is in files of our making, with
+// columns that are told how to compress, and in those of the newest format.
 func TestTornCommitIsWholeOrNothing(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "w.duckdb")
+	for format, told := range map[string]string{"v1.0.0": " USING COMPRESSION fsst", "latest": ""} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "w.duckdb")
+			makeFile(t, path, format)
+			tornCommits(t, path, told)
+		})
+	}
+}
+
+func tornCommits(t *testing.T, path, told string) {
+	t.Helper()
 	w := openAt(t, path)
 	for _, sql := range []string{
 		"CREATE TABLE place (n BIGINT)", "INSERT INTO place VALUES (0)",
 		"CREATE TABLE seen (id BIGINT)", "CREATE INDEX seen_id ON seen (id)",
-		"CREATE TABLE few (id BIGINT)", "CREATE TABLE wide (id BIGINT, s VARCHAR)",
+		"CREATE TABLE few (id BIGINT)", "CREATE TABLE wide (id BIGINT, s VARCHAR" + told + ")",
 	} {
 		if _, err := w.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
