@@ -448,11 +448,11 @@ func TestLend(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	errChild := errors.New("exit status 3")
-	err := r.admin.Lend(t.Context(), func(_ context.Context, path string) error {
+	err := r.admin.Lend(t.Context(), "dbt (process 7)", func(_ context.Context, path string) error {
 		r.hub.Lock()
 		defer r.hub.Unlock()
-		if path != "/data/warehouse.duckdb" || !r.hub.Lent {
-			t.Errorf("path %q, lent %v", path, r.hub.Lent)
+		if path != "/data/warehouse.duckdb" || !r.hub.Lent || r.hub.LentBy != "dbt (process 7)" {
+			t.Errorf("path %q, lent %v to %q", path, r.hub.Lent, r.hub.LentBy)
 		}
 		return errChild
 	})
@@ -469,7 +469,7 @@ func TestLendEndsWithItsClient(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ctx, kill := context.WithCancel(t.Context())
-	err := r.admin.Lend(ctx, func(ctx context.Context, _ string) error {
+	err := r.admin.Lend(ctx, "", func(ctx context.Context, _ string) error {
 		kill()
 		return ctx.Err()
 	})

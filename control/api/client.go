@@ -360,12 +360,12 @@ func (c *Client) Tail(ctx context.Context, req TailRequest, event func(TailedEve
 }
 
 // Lend borrows the warehouse's file: use runs with its path while the server
-// has closed it, and Lend returns after the server has taken it back. The
-// error of use comes back as it is.
-func (c *Client) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
+// has closed it, and Lend returns after the server has taken it back. by is who
+// the server says has it. The error of use comes back as it is.
+func (c *Client) Lend(ctx context.Context, by string, use func(ctx context.Context, path string) error) error {
 	hold, release := io.Pipe() // the request's body: open for as long as the file is ours
 	defer func() { _ = release.Close() }()
-	resp, err := c.send(ctx, http.MethodPost, "/v1/warehouse/lend", nil, nil, hold)
+	resp, err := c.send(ctx, http.MethodPost, "/v1/warehouse/lend", url.Values{"by": {by}}, nil, hold)
 	if err != nil {
 		return err
 	}

@@ -114,8 +114,9 @@ type Hub interface {
 	Forwards
 
 	// Lend pauses loading, gives the warehouse's file up, calls use with its path
-	// and takes it back. Fault "warehouse.not_lendable" when the engine is no file.
-	Lend(ctx context.Context, use func(ctx context.Context, path string) error) error
+	// and takes it back. by names who has it meanwhile; empty: nobody knows. Fault
+	// "warehouse.not_lendable" when the engine is no file.
+	Lend(ctx context.Context, by string, use func(ctx context.Context, path string) error) error
 }
 
 // Readiness is how far behind each stage is.

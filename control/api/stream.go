@@ -275,12 +275,15 @@ func (s *server) explain(ctx context.Context, in *struct {
 
 // lendWarehouse gives the file up for as long as the request's body stays
 // open: a client that ends, in whatever way, gives it back.
-func (s *server) lendWarehouse(context.Context, *nothing) (*huma.StreamResponse, error) {
+func (s *server) lendWarehouse(_ context.Context, in *struct {
+	By string `query:"by" maxLength:"100" doc:"Who borrows it, as others are told: a program's name, never its arguments."`
+},
+) (*huma.StreamResponse, error) {
 	return streamed(func(ctx context.Context, r *http.Request, out *lines) error {
 		if err := http.NewResponseController(out.w).EnableFullDuplex(); err != nil {
 			return errors.Join(errors.New("lending over this connection"), err)
 		}
-		err := s.o.Hub.Lend(ctx, func(_ context.Context, path string) error {
+		err := s.o.Hub.Lend(ctx, in.By, func(_ context.Context, path string) error {
 			if err := out.put(Line{Lent: &Lent{Path: path}}); err != nil {
 				return err
 			}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -49,9 +48,8 @@ type dbtProject struct {
 
 // dbtProjects are those of the active definitions.
 type dbtProjects struct {
-	reading sync.Mutex   // one looks at a time; it may take minutes
-	lent    atomic.Int64 // while the warehouse is lent nothing is looked at: no sync could start
-	mu      sync.Mutex   // guards what follows and the projects, and activating; never held while a network is waited for
+	reading sync.Mutex // one looks at a time; it may take minutes
+	mu      sync.Mutex // guards what follows and the projects, and activating; never held while a network is waited for
 	list    map[string]*dbtProject
 	wake    chan struct{}
 }

@@ -92,8 +92,8 @@ func (h *Hub) catchUp(ctx context.Context) {
 func (h *Hub) refreshDbt(ctx context.Context, all bool) error {
 	h.dbt.reading.Lock()
 	defer h.dbt.reading.Unlock()
-	if h.dbt.lent.Load() > 0 {
-		return nil // the end of the lending wakes the watcher
+	if h.lent.Load() != nil {
+		return nil // no sync could start; the end of the lending wakes the watcher
 	}
 	due := h.dueDbt(all)
 	for _, r := range due {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,6 +59,8 @@ type Hub struct {
 	redis       *redis.Client // nil without shared quotas
 
 	events eventWork
+
+	lent atomic.Pointer[lending] // nil while the hub has the warehouse
 
 	stopWork  context.CancelFunc // runs and schedules
 	workDone  chan struct{}
@@ -273,15 +276,42 @@ func (h *Hub) Tables(ctx context.Context) ([]api.TableInfo, error) {
 
 // Lend gives the warehouse's file up while use runs. The loader meets
 // warehouse.ErrYielded and waits; ingest goes on.
-func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
+func (h *Hub) Lend(ctx context.Context, by string, use func(ctx context.Context, path string) error) error {
 	y, ok := h.warehouse.(warehouse.Yielder)
 	if !ok {
 		return notLendable()
 	}
-	h.dbt.lent.Add(1)
+	mine := &lending{by: cmp.Or(by, "another program"), since: h.o.Now()}
+	if !h.lent.CompareAndSwap(nil, mine) {
+		return h.lentFault()
+	}
 	defer func() {
-		h.dbt.lent.Add(-1)
+		h.lent.Store(nil)
+		h.scheduler.Look()
 		h.wakeDbt() // the other program may have been dbt
 	}()
 	return y.Yield(ctx, fromAnywhere(use))
+}
+
+// lending is who has the warehouse's file while it is lent.
+type lending struct {
+	by    string
+	since time.Time
+}
+
+// held says that the warehouse is lent, to whom and since when; empty while it is not.
+func (h *Hub) held() string {
+	l := h.lent.Load()
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprintf("the warehouse is lent to %s since %s", l.by, l.since.UTC().Format(time.RFC3339))
+}
+
+// lentFault tells a second borrower who has the file.
+func (h *Hub) lentFault() error {
+	return &tidegate.Fault{
+		Action: tidegate.Retry, Code: "warehouse.yielded", Message: cmp.Or(h.held(), warehouse.ErrYielded.Error()),
+		Hint: "it comes back when that program ends", Err: warehouse.ErrYielded,
+	}
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ func (h *Hub) Ready(ctx context.Context) api.Readiness {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	j, l := h.journal.Stats(), h.loader.Stats()
-	stages := []api.Stage{h.journalStage(j), h.loaderStage(j, l), h.warehouseStage(ctx)}
+	asked, _ := h.warehouseStage(ctx)
+	stages := []api.Stage{h.journalStage(j), h.loaderStage(j, l), asked}
 	for _, name := range slices.Sorted(maps.Keys(h.active.Load().syncs)) {
 		if st, ok := h.scheduler.Why(name); ok {
 			stage := api.Stage{Name: "sync " + name, Ready: st.Fault == nil, Detail: st.Reason}
@@ -60,21 +62,28 @@ func (h *Hub) loaderStage(j journal.Stats, l loader.Stats) api.Stage {
 			s.LagBytes = r.LagBytes
 		}
 	}
-	if l.Fault != nil {
+	switch held := h.held(); {
+	case l.Fault != nil:
 		s.Detail = l.Fault.Code + ": " + l.Fault.Message
+	case held != "" && s.LagEvents > 0:
+		s.Detail = "it waits: " + held
 	}
 	return s
 }
 
-func (h *Hub) warehouseStage(ctx context.Context) api.Stage {
+// warehouseStage asks the warehouse; the error is what it answered.
+func (h *Hub) warehouseStage(ctx context.Context) (api.Stage, error) {
 	s := api.Stage{Name: "warehouse", Ready: true}
-	switch err := answers(ctx, h.warehouse); {
+	err := answers(ctx, h.warehouse)
+	switch {
 	case errors.Is(err, warehouse.ErrYielded):
-		s.Detail = "lent to another program; events wait in the journal"
+		s.Detail = cmp.Or(h.held(), warehouse.ErrYielded.Error()) + "; events wait in the journal"
+	case err != nil && ctx.Err() != nil:
+		s.Ready, s.Detail = false, "it does not answer in time: "+tidegate.FaultOf(err).Error()
 	case err != nil:
 		s.Ready, s.Detail = false, err.Error()
 	}
-	return s
+	return s, err
 }
 
 // accounts balances each source's books (Invariant 2): what the loader has
@@ -109,7 +118,21 @@ func (h *Hub) WaitLoaded(ctx context.Context) error { return h.loader.Wait(ctx, 
 
 // Doctor examines the hub.
 func (h *Hub) Doctor(ctx context.Context) []api.Finding {
-	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage(), h.checkWarehouse(ctx), h.checkBooks(ctx), h.checkHours(ctx)}
+	findings := []api.Finding{fsyncFinding(h.o.Data, h.o.Now), h.checkSpace(), h.checkDamage()}
+	open := h.checkWarehouse(ctx)
+	findings = append(findings, open, h.checkLoader())
+	away := ""
+	switch {
+	case open.Level == "error":
+		away = "the warehouse does not answer" // nor would it for what asks it next, and each waits for its time-out
+	case open.Level == "warning":
+		away = "the warehouse is lent"
+	}
+	if away == "" {
+		findings = append(findings, h.checkBooks(ctx), h.checkHours(ctx))
+	} else {
+		findings = append(findings, api.Finding{Check: "books", Level: "warning", Detail: "not looked at: " + away})
+	}
 	findings = append(findings, h.events.throttled.findings()...)
 	a := h.active.Load()
 	for _, w := range a.project.Warehouses {
@@ -119,6 +142,10 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 		findings = append(findings, h.checkDestination(ctx, name, a.destinations[name], a))
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.syncs)) {
+		if away != "" && a.models[a.syncs[name].Model].Warehouse == "" {
+			findings = append(findings, api.Finding{Check: "sync " + name, Level: "warning", Detail: "not looked at: " + away})
+			continue
+		}
 		findings = append(findings, h.checkSync(ctx, name))
 	}
 	findings = append(findings, h.checkForwards(ctx)...)
@@ -147,14 +174,43 @@ func (h *Hub) checkDamage() api.Finding {
 	}
 }
 
+// answerWithin is how long doctor waits for the warehouse to say something.
+const answerWithin = 5 * time.Second
+
 func (h *Hub) checkWarehouse(ctx context.Context) api.Finding {
-	s := h.warehouseStage(ctx)
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	s, err := h.warehouseStage(ctx)
 	f := api.Finding{Check: "warehouse.open", Level: "ok", Detail: "it answers"}
 	if s.Detail != "" {
 		f.Level, f.Detail = "warning", s.Detail
 	}
 	if !s.Ready {
-		f.Level, f.Hint = "error", "events wait in the journal; nothing is lost"
+		f.Level, f.Hint = "error", waits(tidegate.FaultOf(err).Hint)
+	}
+	return f
+}
+
+// waits is a hint beside what is not lost for want of following it at once.
+func waits(hint string) string {
+	const safe = "events wait in the journal; nothing is lost, and it goes on by itself"
+	if hint == "" {
+		return safe
+	}
+	return hint + "; " + safe
+}
+
+// checkLoader says what /readyz says of the loader.
+func (h *Hub) checkLoader() api.Finding {
+	l := h.loader.Stats()
+	s := h.loaderStage(h.journal.Stats(), l)
+	f := api.Finding{Check: "loader", Level: "ok", Detail: "it has loaded everything"}
+	if s.LagEvents > 0 {
+		f.Detail = fmt.Sprintf("%d events wait, the oldest since %v", s.LagEvents, l.LagAge.Round(time.Second))
+	}
+	if !s.Ready {
+		f.Level, f.Detail = "error", f.Detail+"; the last load failed: "+s.Detail
+		f.Hint = waits(l.Fault.Hint)
 	}
 	return f
 }
@@ -233,6 +289,10 @@ func (h *Hub) checkSync(ctx context.Context, name string) api.Finding {
 	}
 	if err := opened.Close(); err != nil {
 		f.Level, f.Detail = "warning", err.Error()
+		return f
+	}
+	if why, _ := h.scheduler.Why(name); why.Fault != nil && !why.Running { // as /readyz says
+		f.Level, f.Detail, f.Hint = "warning", f.Detail+", but the last start failed: "+why.Fault.Code+": "+why.Fault.Message, why.Fault.Hint
 	}
 	return f
 }

@@ -56,7 +56,7 @@ func (h *Hub) openSyncs(p *project.Project) error {
 		return fmt.Errorf("building the runner: %w", err)
 	}
 	h.connections.learn(h.runner.Allow)
-	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, LastSuccess: h.lastSuccess, LastComplete: h.lastComplete, Tables: h.tablesOf, Now: h.o.Now, Log: h.o.Log})
+	h.scheduler = scheduler.New(scheduler.Options{Run: h.runDue, LastRun: h.lastRun, LastSuccess: h.lastSuccess, LastComplete: h.lastComplete, Tables: h.tablesOf, Hold: h.hold, Now: h.o.Now, Log: h.o.Log})
 	return nil
 }
 
@@ -189,6 +189,15 @@ func (h *Hub) runDue(ctx context.Context, name, trigger string) (err error) {
 			return err
 		}
 	}
+}
+
+// hold lets runs wait for a warehouse that is lent: that somebody works in it is no failure of theirs.
+func (h *Hub) hold(name string) string {
+	a := h.active.Load()
+	if a.models[a.syncs[name].Model].Warehouse != "" {
+		return "" // it reads another
+	}
+	return h.held()
 }
 
 func (h *Hub) lastRun(ctx context.Context, name string) (time.Time, error) {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -269,7 +271,7 @@ func (c *command) execCommand() *cobra.Command {
 			}
 			use := func(ctx context.Context, path string) error { return c.runChild(ctx, args, path) }
 			if client != nil {
-				return client.Lend(cmd.Context(), use)
+				return client.Lend(cmd.Context(), borrower(args[0]), use)
 			}
 			p, err := c.localProject()
 			if err != nil {
@@ -278,6 +280,13 @@ func (c *command) execCommand() *cobra.Command {
 			return c.env.Local.Lend(cmd.Context(), p, c.data, use)
 		},
 	}
+}
+
+// borrower is what the server tells others of who has the file: the program alone,
+// because arguments may hold secrets, and this process, which gives the file back when it ends.
+func borrower(program string) string {
+	name := []rune(filepath.Base(program))
+	return fmt.Sprintf("`%s` (tidegate exec, process %d)", string(name[:min(len(name), 40)]), os.Getpid())
 }
 
 func (c *command) runChild(ctx context.Context, args []string, path string) error {

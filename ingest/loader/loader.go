@@ -195,6 +195,7 @@ type Loader struct {
 	filling    filling // the transaction in the making, as far as it is prepared
 	spare      spare   // sheets to use again
 	pace       pace
+	grumble    grumble
 	careful    int64 // below this position a transaction has one part
 	scratch    []byte
 	poison     map[tidegate.Offset]string
@@ -260,6 +261,7 @@ func (l *Loader) Run(ctx context.Context) error {
 		case err == nil:
 			attempt = 0
 			l.fault(nil)
+			l.grumble.over(ctx, l.opts.Log, l.opts.Now())
 			continue
 		case ctx.Err() != nil:
 		case errors.Is(err, errUnreadable):
@@ -276,7 +278,7 @@ func (l *Loader) Run(ctx context.Context) error {
 		default:
 			attempt++
 			l.fault(err)
-			l.opts.Log.WarnContext(ctx, "loading failed and will be tried again", "error", err, "attempt", attempt)
+			l.grumble.about(ctx, l.opts.Log, l.opts.Now(), err, attempt)
 			l.reset()
 			l.rest(ctx, attempt)
 		}

@@ -12,7 +12,8 @@
 // Invariants: one run of a sync at a time; triggers that come while it runs
 // become one further run; a fire that was missed while the process was away is
 // caught up once, and so are loads; a paused sync runs by hand only, and catches up
-// once when it is resumed.
+// once when it is resumed; what is due while a run would have to wait (Options.Hold)
+// starts once afterwards, and is no failure.
 //
 // Cron times are wall-clock times of their zone. A time that a clock change
 // leaves out fires when the gap ends; a time that a clock change repeats fires

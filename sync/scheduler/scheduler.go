@@ -25,7 +25,7 @@ const (
 	brokenWait = 30 * time.Second
 )
 
-// Options are what a Scheduler works with; all but Log are required.
+// Options are what a Scheduler works with; all but Hold and Log are required.
 type Options struct {
 	// Run runs one sync and returns when the run has ended or is held. An error
 	// says that no run came about; runs that fail are no errors.
@@ -39,8 +39,11 @@ type Options struct {
 	// Tables returns the tables that the sync's model reads. It may ask the
 	// warehouse; an error is told by Why and asked again at the next load.
 	Tables func(ctx context.Context, sync string) ([]warehouse.Table, error)
-	Now    func() time.Time
-	Log    *slog.Logger
+	// Hold says what a run of the sync would have to wait for now, empty when nothing. What is due
+	// starts when Hold no longer says anything; Look tells that. It must not block.
+	Hold func(sync string) string
+	Now  func() time.Time
+	Log  *slog.Logger
 }
 
 // Scheduler starts runs when they are due.
@@ -265,6 +268,17 @@ func (s *Scheduler) After(name, trigger string, delay time.Duration) {
 	}
 }
 
+// Look makes the scheduler look for what is due without waiting for its next turn.
+func (s *Scheduler) Look() { s.nudge() }
+
+// hold is what a run of the sync would have to wait for now.
+func (s *Scheduler) hold(name string) string {
+	if s.o.Hold == nil {
+		return ""
+	}
+	return s.o.Hold(name)
+}
+
 func (s *Scheduler) nudge() {
 	select {
 	case s.wake <- struct{}{}:
@@ -334,6 +348,7 @@ func (s *Scheduler) startDue(ctx context.Context, runs *sync.WaitGroup) time.Dur
 		case e.pending == "" || e.running: // the end of a run nudges the loop
 		case now.Before(e.notYet):
 			until(e.notYet)
+		case s.hold(name) != "": // its end nudges the loop
 		default:
 			s.start(ctx, name, e, runs)
 		}

@@ -29,6 +29,7 @@ type hub struct {
 	tables  map[string][]warehouse.Table
 	current map[string]int
 	overlap bool
+	held    string
 
 	complete map[string]time.Time
 }
@@ -58,6 +59,12 @@ func (h *hub) run(ctx context.Context, name, trigger string) error {
 	return fail
 }
 
+func (h *hub) hold(why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = why
+}
+
 func (h *hub) started() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -76,7 +83,8 @@ func (h *hub) scheduler() *Scheduler {
 			}
 			return nil, errors.New("the model does not compile")
 		},
-		Now: time.Now,
+		Hold: func(string) string { h.mu.Lock(); defer h.mu.Unlock(); return h.held },
+		Now:  time.Now,
 	})
 }
 
@@ -319,5 +327,38 @@ func TestWhatARunLeftBehindIsTriedAgain(t *testing.T) {
 		}
 		pass(10 * time.Minute)
 		want(t, h, "a manual", "a retry") // the start by hand took the place of the planned one
+	})
+}
+
+// TestWhatIsDueWaitsWhileHeld: a run that would have to wait begins once afterwards, and nothing failed.
+func TestWhatIsDueWaitsWhileHeld(t *testing.T) {
+	h := newHub()
+	h.held = "the warehouse is lent"
+	play(t, h, []tidegate.Sync{every("a", "10m")}, func(s *Scheduler) {
+		pass(35 * time.Minute) // three fires
+		want(t, h)
+		st, _ := s.Why("a")
+		if st.Running || st.Fault != nil || st.Reason != "it waits: the warehouse is lent" {
+			t.Errorf("%+v", st)
+		}
+		h.hold("")
+		s.Look()
+		pass(time.Second)
+		want(t, h, "a schedule")
+	})
+}
+
+// TestWhyNamesWhatComesFirst: another try that is planned for later than the next fire is not what it waits for.
+func TestWhyNamesWhatComesFirst(t *testing.T) {
+	h := newHub()
+	play(t, h, []tidegate.Sync{every("a", "10m")}, func(s *Scheduler) {
+		s.After("a", tidegate.TriggerRetry, time.Hour)
+		if st, _ := s.Why("a"); st.Reason != "it waits for 2000-01-01T00:10:00Z" {
+			t.Errorf("%q", st.Reason)
+		}
+		s.After("a", tidegate.TriggerRetry, time.Minute)
+		if st, _ := s.Why("a"); st.Reason != "records of the last run are tried again at 2000-01-01T00:01:00Z" {
+			t.Errorf("%q", st.Reason)
+		}
 	})
 }

@@ -39,7 +39,11 @@ func (s *Scheduler) Why(name string) (_ Status, ok bool) {
 	st.Upcoming = e.plan.upcoming(st.Next)
 	now := s.o.Now()
 	if !e.running {
-		st.Reason = e.reason(now)
+		if st.Reason = e.reason(now); e.pending != "" && !now.Before(e.notYet) {
+			if held := s.hold(name); held != "" {
+				st.Reason = "it waits: " + held
+			}
+		}
 	}
 	if late := e.lateAt(); !late.IsZero() && !now.Before(late) {
 		st.LateSince = late
@@ -57,7 +61,7 @@ func (e *entry) reason(now time.Time) string {
 		return "it is paused: it runs by hand only"
 	case !e.settled.IsZero():
 		return "a table it reads was loaded; it starts within a second"
-	case !e.again.IsZero():
+	case !e.again.IsZero() && (e.next.IsZero() || e.again.Before(e.next)):
 		return fmt.Sprintf("records of the last run are tried again at %s", e.again.UTC().Format(time.RFC3339))
 	case e.sync.Schedule.AfterLoad && !e.next.IsZero():
 		return fmt.Sprintf("it waits for %s, or for a load of %s", e.next.UTC().Format(time.RFC3339), e.reads())

@@ -121,6 +121,7 @@ func yielded() error {
 		Action:  tidegate.Retry,
 		Code:    "warehouse.yielded",
 		Message: warehouse.ErrYielded.Error(),
+		Hint:    "it comes back when `tidegate exec` ends; `tidegate status` says who has it",
 		Err:     warehouse.ErrYielded,
 	}
 }

@@ -21,7 +21,7 @@ type rule struct {
 
 // rules are tried in order, so the longer state comes first; what none names is a Retry.
 var rules = []rule{
-	{"25006", tidegate.Halt, "sql.refused", "a query only reads; nothing was changed"},
+	{"25006", tidegate.Halt, "sql.refused", "a query only reads; where it is Tidegate that writes, the server or the role is read-only: see default_transaction_read_only and pg_is_in_recovery()"},
 	{"25P03", tidegate.Retry, "warehouse.connection", "the server ends idle transactions (idle_in_transaction_session_timeout); raise it for this role"},
 	{"28", tidegate.Halt, "auth.refused", "check user and password, and the server's pg_hba.conf for this address"},
 	{"3D000", tidegate.Halt, "warehouse.database", "correct the database's name, or create it"},

@@ -42,6 +42,7 @@ type Hub struct {
 	Deleted    []api.DeleteRequest
 	Paused     bool          // the sync crm, by hand
 	Lent       bool          // the file is out
+	LentBy     string        // and who has it
 	Returned   chan struct{} // told once the file is back
 }
 
@@ -294,9 +295,9 @@ func (h *Hub) PauseSync(_ context.Context, name string, pause bool) error {
 }
 
 // Lend implements api.Hub.
-func (h *Hub) Lend(ctx context.Context, use func(ctx context.Context, path string) error) error {
+func (h *Hub) Lend(ctx context.Context, by string, use func(ctx context.Context, path string) error) error {
 	h.Lock()
-	h.Lent = true
+	h.Lent, h.LentBy = true, by
 	h.Unlock()
 	err := use(ctx, "/data/warehouse.duckdb")
 	h.Lock()
