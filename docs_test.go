@@ -7,17 +7,37 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 var (
 	mentionedTest = regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]+\b`)
 	definedTest   = regexp.MustCompile(`(?m)^func (Test[A-Z][A-Za-z0-9]+)\(`)
 	link          = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading       = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	fenced        = regexp.MustCompile("(?s)```.*?```")
 	code          = regexp.MustCompile("(?s)```.*?```|`[^`\n]*`")
 )
 
+// anchors are the names that the headings of a page have in addresses.
+func anchors(text string) map[string]bool {
+	named := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+		named[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])] = true
+	}
+	return named
+}
+
 // TestDocsPointAtWhatIsThere: a promise in the documents names the test that proves it, and
-// a page the file that it leads to. Both get new names over the years.
+// a page the file and the heading that it leads to. Both get new names over the years.
 func TestDocsPointAtWhatIsThere(t *testing.T) {
 	t.Parallel()
 	defined := map[string]bool{}
@@ -60,11 +80,15 @@ func TestDocsPointAtWhatIsThere(t *testing.T) {
 			}
 		}
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {
-			target, _, _ := strings.Cut(m[1], "#")
-			if target == "" || strings.Contains(target, ":") {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, ":") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), target)); err != nil {
+			path := page
+			if target != "" {
+				path = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(path); err != nil || anchor != "" && !anchors(pages[path])[anchor] {
 				t.Errorf("%s leads to %s, which is not there", page, m[1])
 			}
 		}
