@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -29,6 +31,9 @@ func (c *command) client() (*api.Client, error) {
 			}
 		}
 		base = a.AdminURL
+	}
+	if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usage(fmt.Errorf("%q is no address of a server: write http://HOST:PORT after --server or into TIDEGATE_SERVER", base))
 	}
 	if token == "" {
 		var err error

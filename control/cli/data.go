@@ -122,6 +122,9 @@ func (c *command) queryCommand() *cobra.Command {
 		Use: "query SQL", Short: "Run one read-only statement in the warehouse", Args: cobra.ExactArgs(1),
 		Long: "Query runs one read-only statement through the running server or, when there is none, in the warehouse file itself; then it needs the project. With --json each row is one JSON object on a line of its own; with --out the rows go into a file of Parquet, CSV or NDJSON.",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(args[0]) == "" {
+				return usage(errors.New("the statement is empty"))
+			}
 			if limit <= 0 {
 				limit = tableRows
 				if c.json || file != "" {
