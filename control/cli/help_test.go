@@ -45,6 +45,17 @@ func TestReferenceKnowsEveryCommand(t *testing.T) {
 	}
 }
 
+// TestValuesAreShownAlike: a time that comes from this process and one that a server sent.
+func TestValuesAreShownAlike(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for want, v := range map[string]any{"2026-01-02T03:04:05Z": at, "NULL": nil, "a": "a", "1.5": 1.5, `["a"]`: []string{"a"}} {
+		if got := valueText(v); got != want {
+			t.Errorf("%v is shown as %s, want %s", v, got, want)
+		}
+	}
+}
+
 func testEnv() Env {
 	return Env{Getenv: func(string) string { return "" }, Now: time.Now}
 }

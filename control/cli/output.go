@@ -214,5 +214,5 @@ func valueText(v any) string {
 	if err != nil {
 		return fmt.Sprint(v)
 	}
-	return string(b)
+	return cellText(b) // a time is a text in JSON
 }

@@ -179,6 +179,10 @@ runs, the warehouse is opened by this command.`,
 				return c.printJSON(result)
 			}
 			name := result.Schema + "." + result.Table + "." + result.Column
+			if !result.Done && result.NewType == result.OldType {
+				c.say("%s is %s already, which holds what there is; name another type with --to.", name, result.OldType)
+				return nil
+			}
 			if !result.Done {
 				c.say("%s would become %s instead of %s; %s set aside. Do it with --yes.", name, result.NewType, result.OldType, plural(result.Values, "value"))
 				return nil

@@ -63,4 +63,9 @@ func TestWhatCannotBeWidened(t *testing.T) {
 	if want := (evolve.WidenResult{Schema: "web", Table: "e", Column: "n", OldType: "int", NewType: "json"}); err != nil || plan != want {
 		t.Errorf("%+v, %v", plan, err)
 	}
+	// Nothing was ever set aside of this source: no table says so, and no type is proposed.
+	plan, err = (evolve.Log{Schema: loader.BooksSchema}).Plan(t.Context(), wh, evolve.Request{Table: warehouse.Table{Schema: "web", Name: "e"}, Column: "s"})
+	if want := (evolve.WidenResult{Schema: "web", Table: "e", Column: "s", OldType: "string", NewType: "string"}); err != nil || plan != want {
+		t.Errorf("%+v, %v", plan, err)
+	}
 }

@@ -2,6 +2,7 @@ package evolve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tidegate/tidegate"
@@ -89,6 +90,10 @@ func propose(ctx context.Context, q Warehouse, t warehouse.Table, c tidegate.Col
 		return c.Type, err
 	}
 	var e evidence
+	// The first value that is set aside of a source makes the table.
+	if _, err := q.Describe(ctx, warehouse.Table{Schema: t.Schema, Name: shape.DiscardsTable}); errors.Is(err, warehouse.ErrNoTable) {
+		return c.Type, nil
+	}
 	err = warehouse.Each(ctx, q, string("SELECT DISTINCT value_type, CASE WHEN value_type IN ('int', 'float', 'number') THEN column_value ELSE '' END FROM "+from+
 		" WHERE table_name = "+d.Placeholder(1)+" AND column_name = "+d.Placeholder(2)+" AND reason IN "+bothReasons+
 		" LIMIT "+number(maxEvidence)), []any{t.Name, c.Name}, func(row tidegate.Row) error {
