@@ -176,7 +176,7 @@ func onlyDbt(p *project.Project, name string) (tidegate.DbtProject, error) {
 	f := &tidegate.Fault{Action: tidegate.Halt, Code: "project.dbt", Subject: "dbt " + name, Message: "the project has no such dbt project", Hint: config.DidYouMean(name, names)}
 	switch {
 	case len(p.Dbt) == 0:
-		f.Message, f.Hint = "the project names no dbt project", "add `dbt: [{target: PATH}]` to "+project.File
+		f.Subject, f.Message, f.Hint = "", "the project names no dbt project", "add `dbt: [{target: PATH}]` to "+project.File
 	case name == "":
 		f.Message, f.Hint = "the project has several dbt projects", "name one with --dbt: "+fmt.Sprint(names)
 	}

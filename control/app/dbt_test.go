@@ -323,6 +323,9 @@ func TestDbtFiles(t *testing.T) {
 		}
 		return out
 	}
+	if _, err := app.CheckDbt(t.Context(), &project.Project{}, o.Project, o.Now, app.DbtCheck{}); err == nil || !strings.HasPrefix(err.Error(), "project.dbt: the project names no dbt project") {
+		t.Errorf("without a dbt project: %v", err)
+	}
 	if got := check(""); len(got) != 0 {
 		t.Errorf("nothing has changed, and yet %v", got)
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate"
@@ -42,7 +43,7 @@ func TestLookBesideARun(t *testing.T) {
 			if w.held["[1]"] != `{"age":11,"email":"a@x.io"}` {
 				t.Errorf("the run delivered %v", w.held)
 			}
-			if _, err := w.l.Look(w.ctx, w.request(id), 10); tidegate.FaultOf(err).Code != "plan.stale" {
+			if _, err := w.l.Look(w.ctx, w.request(id), 10); tidegate.FaultOf(err).Code != "plan.stale" || !strings.Contains(tidegate.FaultOf(err).Hint, "cancel the run") {
 				t.Errorf("looking at a plan that has ended: %v", err)
 			}
 			want(t, w.run(), Summary{Read: 1, Changed: 1, Removed: 1, LedgerRows: 2})

@@ -110,7 +110,7 @@ func (l *Ledger) live(ctx context.Context, tx warehouse.Tx, runID string) (store
 }
 
 func (l *Ledger) gone(runID, why string) error {
-	return &tidegate.Fault{Action: tidegate.Halt, Code: "plan.stale", Subject: "run " + runID, Message: "the plan cannot be used any more: " + why, Hint: "run the sync again; it plans from what the destination holds now"}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "plan.stale", Subject: "run " + runID, Message: "the plan cannot be used any more: " + why, Hint: "cancel the run when it is held still, and run the sync again; it plans from what the destination holds now"}
 }
 
 // Intend makes durable that the ordinals first to last, both included, may
