@@ -66,7 +66,7 @@ func (c *command) eventsTailCommand() *cobra.Command {
 	tail.Flags().StringVar(&req.Filter, "filter", "", "a condition in CEL, such as 'event.properties.total > 100'")
 	tail.Flags().StringVar(&from, "from", "", "the first offset, PARTITION:POSITION")
 	tail.Flags().StringVar(&since, "since", "", "the first arrival: a time (RFC 3339) or how long ago (10m)")
-	tail.Flags().BoolVar(&req.Refused, "refused", false, "refused events only")
+	tail.Flags().BoolVar(&req.Refused, "refused", false, "refused events only, which are kept but not loaded; 'events dead' lists all dead letters")
 	tail.Flags().BoolVar(&once, "once", false, "stop at the journal's end")
 	tail.Flags().IntVar(&req.Limit, "limit", 0, "at most so many events")
 	return tail
