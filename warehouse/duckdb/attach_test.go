@@ -96,6 +96,8 @@ func TestOtherFiles(t *testing.T) {
 			if closed := rows.Close(); err == nil && closed == nil {
 				t.Errorf("%s was answered", sql)
 			}
+		} else if f := tidegate.FaultOf(err); strings.Contains(f.Message, "Permission Error") && !strings.Contains(f.Hint, "read_dirs") {
+			t.Errorf("%s: the hint %q does not say how files are allowed", sql, f.Hint)
 		}
 	}
 	if _, err := wh.Exec(t.Context(), "INSERT INTO old.crm.customers VALUES (8)"); err == nil {

@@ -41,7 +41,7 @@ var rules = []rule{
 	{"Syntax Error", tidegate.Halt, "sql.syntax", "correct the statement at the marked position"},
 	{"Binder Error", tidegate.Halt, "sql.binding", "correct the name or the type at the marked position"},
 	{"Catalog Error", tidegate.Halt, "sql.unknown", "correct the name, or create what it names"},
-	{"Permission Error", tidegate.Halt, "sql.refused", "queries read the tables of the warehouse only, no files and no other database"},
+	{"Permission Error", tidegate.Halt, "sql.refused", "queries read the tables of the warehouse; read_dirs and attach in its config name files that they may read beside them"},
 	{"Constraint Error", tidegate.Reject, "warehouse.constraint", "the row breaks a constraint of the table"},
 	{"Conversion Error", tidegate.Halt, "sql.value", "use TRY_CAST, or correct the value that cannot be converted"},
 	{"Out of Range Error", tidegate.Halt, "sql.value", "a number leaves the range of its type; cast it to a wider one"},
