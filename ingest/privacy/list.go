@@ -168,7 +168,8 @@ func Redact(ev *tidegate.Event) []byte {
 }
 
 // ParsePeople reads lines of a file: `user_id,ID`, `anonymous_id,ID`, or an ID alone,
-// which is a user id. Empty lines and those that begin with # are skipped.
+// which is a user id. Empty lines and those that begin with # are skipped. A line with
+// a comma has to say its kind: one that was misspelt would be an id that nobody has.
 func ParsePeople(text string) ([]Person, error) {
 	var all []Person
 	for n, line := range strings.Split(text, "\n") {
@@ -177,9 +178,10 @@ func ParsePeople(text string) ([]Person, error) {
 			continue
 		}
 		p := Person{Kind: UserID, ID: line}
-		for _, kind := range []Kind{UserID, AnonymousID} {
-			if id, ok := strings.CutPrefix(line, string(kind)+","); ok {
-				p = Person{Kind: kind, ID: strings.TrimSpace(id)}
+		if kind, id, ok := strings.Cut(line, ","); ok {
+			p = Person{Kind: Kind(strings.TrimSpace(kind)), ID: strings.TrimSpace(id)}
+			if p.Kind != UserID && p.Kind != AnonymousID {
+				return nil, fmt.Errorf("line %d: %.60q is neither %s nor %s; write %s,ID for an id with a comma in it", n+1, kind, UserID, AnonymousID, UserID)
 			}
 		}
 		if p.ID == "" || len(p.ID) > 1024 {

@@ -70,6 +70,9 @@ func TestParsePeople(t *testing.T) {
 	if _, err := ParsePeople("u1\nuser_id,\n"); err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("an empty id: %v", err)
 	}
+	if _, err := ParsePeople("u1\nuserid,u2\n"); err == nil || !strings.Contains(err.Error(), `line 2: "userid" is neither`) {
+		t.Errorf("a misspelt kind: %v", err)
+	}
 }
 
 func TestKindsOfPersonalData(t *testing.T) {
