@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -320,13 +321,18 @@ func served(err error) error {
 
 func listen(addr, name string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, &tidegate.Fault{
-			Action: tidegate.Halt, Code: "listen.failed", Subject: name + " address " + addr, Message: err.Error(),
-			Hint: "stop what listens there, or choose another address with --" + name + "-addr", Err: err,
-		}
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	flag := "--" + name + "-addr"
+	hint := "give an address of this machine as HOST:PORT with " + flag
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "stop what listens there, or choose another address with " + flag
+	case errors.Is(err, os.ErrPermission):
+		hint = "a port below 1024 needs a right of its own (CAP_NET_BIND_SERVICE); choose a higher one with " + flag
+	}
+	return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "listen.failed", Subject: name + " address " + addr, Message: err.Error(), Hint: hint, Err: err}
 }
 
 func first(list ...string) string {
