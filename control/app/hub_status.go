@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -210,7 +211,9 @@ func (h *Hub) checkLoader() api.Finding {
 	}
 	if !s.Ready {
 		f.Level, f.Detail = "error", f.Detail+"; the last load failed: "+s.Detail
-		f.Hint = waits(l.Fault.Hint)
+		if f.Hint = waits(l.Fault.Hint); strings.HasPrefix(l.Fault.Code, "journal.") {
+			f.Hint = l.Fault.Hint // nothing goes on before somebody acts
+		}
 	}
 	return f
 }
