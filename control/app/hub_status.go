@@ -123,10 +123,10 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	open := h.checkWarehouse(ctx)
 	findings = append(findings, open, h.checkLoader())
 	away := ""
-	switch {
-	case open.Level == "error":
+	switch open.Level {
+	case "error":
 		away = "the warehouse does not answer" // nor would it for what asks it next, and each waits for its time-out
-	case open.Level == "warning":
+	case "warning":
 		away = "the warehouse is lent"
 	}
 	if away == "" {
