@@ -156,6 +156,13 @@ type Migrated struct {
 	Copied int64  `json:"copied" doc:"Rows that this migration copied; the others were there."`
 }
 
+// Rejoined is where the loader of a warehouse goes on in the journal.
+type Rejoined struct {
+	Before tidegate.Offset `json:"before" doc:"Its place until now, which the journal does not have."`
+	After  tidegate.Offset `json:"after" doc:"The oldest event that the journal keeps."`
+	Events int64           `json:"events" doc:"How many events the journal keeps."`
+}
+
 // Finding is one thing that Doctor looked at.
 type Finding struct {
 	Check  string `json:"check" doc:"What was examined: journal.fsync, warehouse.open, destination crm."`

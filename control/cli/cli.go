@@ -71,6 +71,8 @@ type Local struct {
 	// Migrate copies events, books and ledgers from one warehouse of p to another while no
 	// server runs on dataDir; told is called after each table.
 	Migrate func(ctx context.Context, p *project.Project, dataDir, from, to string, told func(api.Migrated)) error
+	// Rejoin lets the loader of p's warehouse go on in the journal of dataDir, or says that it would, while no server runs there.
+	Rejoin func(ctx context.Context, p *project.Project, dataDir string, do bool) (api.Rejoined, error)
 	// CheckWarehouse tries what loading and syncing need of each warehouse of p.
 	CheckWarehouse func(ctx context.Context, p *project.Project, dataDir string) []api.Finding
 	// Secrets calls use with the secrets of dataDir while no server runs on it.

@@ -113,6 +113,9 @@ func local() cli.Local {
 		Doctor: func(context.Context, *project.Project, string) []api.Finding {
 			return []api.Finding{{Check: "disk.space", Level: "error", Detail: "1 MB left", Hint: "make room"}}
 		},
+		Rejoin: func(_ context.Context, _ *project.Project, _ string, _ bool) (api.Rejoined, error) {
+			return api.Rejoined{Before: tidegate.Offset{Position: 78500}, After: tidegate.Offset{Position: 7}, Events: 3}, nil
+		},
 		Dbt: func(_ context.Context, p *project.Project, dir, _ string) ([]api.DbtStatus, error) {
 			return []api.DbtStatus{{Name: p.Dbt[0].Name, Fault: "nothing in " + dir, Problems: []config.Problem{{File: "m.yml", Path: "meta.tidegate", Message: "is wrong"}}}}, nil
 		},

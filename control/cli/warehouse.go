@@ -27,7 +27,44 @@ that grants it. A warehouse that is a file must not be in use by a server.`,
 			return c.showFindings(c.env.Local.CheckWarehouse(cmd.Context(), p, c.data))
 		},
 	})
-	cmd.AddCommand(c.migrateCommand())
+	cmd.AddCommand(c.migrateCommand(), c.rejoinCommand())
+	return cmd
+}
+
+func (c *command) rejoinCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "rejoin", Short: "Let loading go on after the warehouse or the journal was lost", Args: cobra.NoArgs,
+		Long: `The loader's place in the journal is kept in the warehouse. When the warehouse
+was lost or put back from a backup, or the journal's folder was lost, the
+journal does not have that place, and loading stops with journal.trimmed or
+journal.ahead. Bring back what was lost if you can.
+
+Otherwise rejoin makes the loader go on at the oldest event that the journal
+keeps: what the warehouse has already is left out by its ids; what neither of
+the two has is lost. Stop the server first. Without --yes it says what it would do.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := c.localProject()
+			if err != nil {
+				return err
+			}
+			done, err := c.env.Local.Rejoin(cmd.Context(), p, c.data, yes)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(map[string]any{"done": yes, "before": done.Before, "after": done.After, "events": done.Events})
+			}
+			c.say("The loader's place is %s; the journal keeps %s from %s on.", done.Before, plural(done.Events, "event"), done.After)
+			if yes {
+				c.say("It goes on there when the server starts.")
+			} else {
+				c.say("With --yes it goes on there.")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	return cmd
 }
 

@@ -71,6 +71,9 @@ func New(version string, now func() time.Time) cli.Local {
 		Migrate: func(ctx context.Context, p *project.Project, data, from, to string, told func(api.Migrated)) error {
 			return app.Migrate(ctx, p, data, from, to, now, told)
 		},
+		Rejoin: func(ctx context.Context, p *project.Project, data string, do bool) (api.Rejoined, error) {
+			return app.Rejoin(ctx, p, data, now, do)
+		},
 		CheckWarehouse: func(ctx context.Context, p *project.Project, data string) []api.Finding {
 			return app.CheckWarehouses(ctx, p, data, now)
 		},

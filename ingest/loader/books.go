@@ -2,11 +2,13 @@ package loader
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/warehouse"
@@ -90,7 +92,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if _, err := wh.Ensure(ctx, l.own(cursorName), cursorSchema()); err != nil {
 		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
-	position, found, err := l.readCursor(ctx)
+	position, found, err := readCursor(ctx, l.opts.Warehouse, l.dialect, l.own(cursorName))
 	if err != nil {
 		return err
 	}
@@ -120,7 +122,7 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 		}
 	}
 	if err := l.opts.Reader.Seek(position); err != nil {
-		return fmt.Errorf("going to offset %s of the journal: %w", position, err)
+		return fmt.Errorf("going to offset %s of the journal: %w", position, l.parted(err))
 	}
 	l.position, l.reading, l.open = position, position, true
 	l.forgetTables()
@@ -130,8 +132,24 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	return nil
 }
 
-func (l *Loader) readCursor(ctx context.Context) (at tidegate.Offset, found bool, err error) {
-	err = warehouse.Each(ctx, l.opts.Warehouse, string("SELECT next_position FROM "+l.table(l.own(cursorName))+" WHERE "+partition(l.dialect)+" = 0"), nil, func(row tidegate.Row) error {
+// parted tells, of a place that the journal does not have, what brings the two together again.
+func (l *Loader) parted(err error) error {
+	f := tidegate.FaultOf(err)
+	if l.opts.Books != BooksSchema || !errors.Is(err, journal.ErrTrimmed) && !errors.Is(err, journal.ErrAhead) {
+		return err
+	}
+	told := *f
+	told.Message = "warehouse and journal do not belong together: " + f.Message
+	told.Hint = "one of them was lost or put back: bring it back as it was if you can, otherwise stop the server and see `tidegate warehouse rejoin`"
+	return &told
+}
+
+func readCursor(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, table warehouse.Table) (at tidegate.Offset, found bool, err error) {
+	name, err := d.Table(table.Schema, table.Name)
+	if err != nil {
+		return at, false, fmt.Errorf("reading the cursor: %w", err)
+	}
+	err = warehouse.Each(ctx, wh, string("SELECT next_position FROM "+name+" WHERE "+partition(d)+" = 0"), nil, func(row tidegate.Row) error {
 		at.Position, found = asInt(row[0]), true
 		return nil
 	})
@@ -296,6 +314,19 @@ func (l *Loader) runCheckpoint(ctx context.Context) error {
 }
 
 var errNoCursor = &tidegate.Fault{Action: tidegate.Halt, Code: "load.no_cursor", Subject: "warehouse", Message: "no loader ever worked here, so there is no cursor to set"}
+
+// Cursor returns where the loader of a warehouse goes on.
+func Cursor(ctx context.Context, wh Warehouse) (tidegate.Offset, error) {
+	dialect, ok := sqltext.Find(wh.Dialect())
+	if !ok {
+		return tidegate.Offset{}, fmt.Errorf("reading the cursor: no SQL dialect called %q", wh.Dialect())
+	}
+	at, found, err := readCursor(ctx, wh, dialect, cursorTable)
+	if err == nil && !found {
+		err = errNoCursor
+	}
+	return at, err
+}
 
 // SetCursor makes the loader of a warehouse go on at next. It is the repair for a
 // warehouse and a journal that no longer belong together (the loader stops with
