@@ -229,6 +229,9 @@ func (s *scanner) contextMembers(i, depth int, found *context) int {
 // later "batch" takes the place of an earlier one.
 func (s *scanner) items(i, depth int, d *Document) int {
 	d.Events = d.Events[:0]
+	if !s.enter(i, depth) {
+		return -1
+	}
 	i = s.space(i + 1)
 	if s.at(i) == ']' {
 		return i + 1

@@ -61,6 +61,7 @@ func TestScanFinds(t *testing.T) {
 		{"the last of a repeated name counts", `{"userId":"a","userId":"b"}`, found{UserID: `"b"`, Depth: 1}},
 		{"the last batch counts", `{"batch":[{},{}],"batch":[1]}`, found{Batch: `[1]`, Items: []item{{Raw: `1`}}, Depth: 3}},
 		{"a later batch that is no list", `{"batch":[{},{}],"batch":null}`, found{Batch: `null`, Depth: 3}},
+		{"a list of no events lies in the request", `{"batch":[],"batch":null}`, found{Batch: `null`, Depth: 2}},
 		{"names match exactly", `{"USERID":"evil","userid":"evil","userId ":"evil"}`, found{Depth: 1}},
 		{"escaped names are the same names", `{"user\u0049d":"a","b\u0061tch":[{"t\u0079pe":"x"}]}`, found{UserID: `"a"`, Batch: `[{"t\u0079pe":"x"}]`, Items: []item{{Raw: `{"t\u0079pe":"x"}`, Type: `"x"`, Depth: 1}}, Depth: 3}},
 		{"names are unescaped once", `{"\\type":1,"\\\\":2,"\\u0074ype":3}`, found{Depth: 1}},
