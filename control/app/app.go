@@ -122,8 +122,8 @@ func Serve(ctx context.Context, o Options) error {
 // Start opens everything and returns when the hub is ready. It goes on until
 // ctx ends; the caller then calls Wait.
 func Start(ctx context.Context, o Options) (_ *App, err error) {
-	if err := os.MkdirAll(o.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
+	if err := makeData(o.Data); err != nil {
+		return nil, err
 	}
 	a := &App{o: o}
 	ctx, a.stopAll = context.WithCancelCause(ctx)
@@ -203,7 +203,7 @@ func (a *App) definitions(ctx context.Context, w *store.Workspace) (*project.Pro
 
 func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	a.journal, err = journal.Open(ctx, journal.Options{
-		Dir: filepath.Join(a.o.Data, "journal"), FS: a.o.FS, Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
+		Dir: filepath.Join(a.o.Data, journalDir), FS: a.o.FS, Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
 		Retain: retention(p),
 		Fatal: func(err error) {
 			failed := &DiskError{Err: err}
@@ -211,8 +211,11 @@ func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 			a.stopAll(failed)
 		},
 	})
+	if refused(err) {
+		return notOurs(a.o.Data, err)
+	}
 	if err != nil {
-		return fmt.Errorf("opening the journal: %w", err)
+		return err
 	}
 	a.Hub.books = newBooks(a.journal)
 	a.Hub.events.throttled.now = a.o.Now

@@ -23,7 +23,7 @@ func Rejoin(ctx context.Context, p *project.Project, data string, now func() tim
 	defer func() { err = errors.Join(err, opened.close()) }()
 	log := slog.New(slog.DiscardHandler)
 	j, err := journal.Open(ctx, journal.Options{
-		Dir: filepath.Join(data, "journal"), Log: log, Now: now, Retain: retention(p),
+		Dir: filepath.Join(data, journalDir), Log: log, Now: now, Retain: retention(p),
 		Fatal: func(error) {}, // nothing is appended here
 	})
 	if err != nil {

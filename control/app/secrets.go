@@ -21,9 +21,6 @@ import (
 	"github.com/tidegate/tidegate/internal/config"
 )
 
-// storeFile is the control store, in the data folder.
-const storeFile = "control.db"
-
 // secretPatience bounds one look at the store by who has no context of its own.
 const secretPatience = 10 * time.Second
 
@@ -63,8 +60,8 @@ func fileSecrets(data string, now func() time.Time) secrets {
 // WithSecrets calls use with the secrets of a data folder that no server uses; the folder and
 // its store are made when they are missing.
 func WithSecrets(ctx context.Context, data string, now func() time.Time, use func(*vault.Vault) error) error {
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return &tidegate.Fault{Action: tidegate.Halt, Code: "data.not_writable", Subject: "data folder " + data, Message: err.Error(), Hint: "name another folder with --data", Err: err}
+	if err := makeData(data); err != nil {
+		return err
 	}
 	s, err := store.Open(ctx, store.Options{Path: filepath.Join(data, storeFile), Log: slog.New(slog.DiscardHandler), Now: now})
 	if err != nil {

@@ -17,8 +17,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
 	"time"
 
 	"modernc.org/sqlite"
@@ -45,12 +47,15 @@ type Store struct {
 
 const readers = 4
 
-// Open opens the file, verifies it and brings it to this binary's schema. A
-// damaged file, or one written by a newer version, is a Halt that names the
-// file; nothing is written to it.
+// Open opens the file, verifies it and brings it to this binary's schema. A file that is
+// damaged, was written by a newer version or may not be written is a Halt that names
+// the file; nothing is written to it.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{now: o.Now, path: o.Path}
-	var err error
+	err := s.touch()
+	if err != nil {
+		return nil, s.classify("opening", err)
+	}
 	if s.write, err = openPool(o.Path, 1, "_txlock=immediate"); err != nil {
 		return nil, err
 	}
@@ -61,6 +66,28 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, s.write.Close())
 	}
 	return s, nil
+}
+
+// touch makes the file where there is none, because SQLite would let everybody read it, and
+// opens it and what SQLite keeps beside it as a write will: SQLite reads what may not be
+// written without a word.
+func (s *Store) touch() error {
+	for _, file := range []struct {
+		suffix string
+		create int
+	}{{"", os.O_CREATE}, {"-wal", 0}, {"-shm", 0}} {
+		f, err := os.OpenFile(s.path+file.suffix, os.O_RDWR|file.create, 0o600)
+		if errors.Is(err, fs.ErrNotExist) && file.create == 0 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openPool opens the file. What is deleted is overwritten, so that the file keeps
@@ -117,6 +144,10 @@ func (s *Store) classify(act string, err error) error {
 	if errors.As(err, &f) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return s.notWritable(err)
+	}
 	var se *sqlite.Error
 	if errors.As(err, &se) {
 		switch se.Code() & 0xff {
@@ -125,10 +156,17 @@ func (s *Store) classify(act string, err error) error {
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 			return &tidegate.Fault{Action: tidegate.Retry, Code: "store.unavailable", Subject: s.path, Message: se.Error(), Hint: "look at the disk that holds the file", Err: err}
 		case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
-			return &tidegate.Fault{Action: tidegate.Halt, Code: "store.not_writable", Subject: s.path, Message: se.Error(), Hint: "check that the folder exists and that this user may write to it", Err: err}
+			return s.notWritable(err)
 		}
 	}
 	return fmt.Errorf("%s the control store: %w", act, err)
+}
+
+func (s *Store) notWritable(err error) error {
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "store.not_writable", Subject: s.path, Message: err.Error(),
+		Hint: fmt.Sprintf("the folder must exist, and this user (%d) must be allowed to write to it, to the file and to its -wal and -shm", os.Geteuid()), Err: err,
+	}
 }
 
 // Close waits for running calls and closes the file.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -56,6 +57,16 @@ func all(tb testing.TB, q interface {
 			tb.Fatalf("%s: %v", sql, err)
 		}
 		rows = append(rows, append(tidegate.Row{}, row...))
+	}
+}
+
+// TestANewFileIsNobodyElses: people's data is not for everybody who is on the machine.
+func TestANewFileIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "w.duckdb")
+	openAt(t, path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
 	}
 }
 

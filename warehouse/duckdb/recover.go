@@ -95,7 +95,17 @@ func (w *Warehouse) tryOpen(ctx context.Context) (*instance, error) {
 			}
 		}
 	}
-	return openInstance(ctx, w.opts, false)
+	if exists(path) {
+		return openInstance(ctx, w.opts, false)
+	}
+	db, err := openInstance(ctx, w.opts, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil { // the engine lets everybody read it
+		return nil, errors.Join(fmt.Errorf("opening the warehouse: %w", err), db.close())
+	}
+	return db, nil
 }
 
 // errAborted is a probe that died of the file instead of answering.
