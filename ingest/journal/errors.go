@@ -12,15 +12,16 @@ import (
 // What callers tell apart with errors.Is. Each travels inside a
 // *tidegate.Fault that says what is to be done.
 var (
-	ErrFull     = errors.New("the journal's disk is full")                     // Throttle; nothing of the call is kept
-	ErrClosed   = errors.New("the journal is closed")                          // Throttle; the process is going down
-	ErrFailed   = errors.New("the journal's disk failed")                      // Halt; nothing is known of the call until the next start
-	ErrTooLarge = errors.New("the payload is larger than a frame may be")      // Reject
-	ErrTrimmed  = errors.New("the offset is no longer kept")                   // Halt; the oldest kept offset is in the hint
-	ErrAhead    = errors.New("the offset lies beyond the end of the journal")  // Halt; reader and journal are not of one history
-	ErrCursor   = errors.New("the reader's cursor file is damaged")            // Halt
-	ErrLocked   = errors.New("another process has the journal open")           // Halt
-	errBusyName = errors.New("the reader is open already; it takes one owner") // a bug of the caller
+	ErrFull     = errors.New("the journal's disk is full")                      // Throttle; nothing of the call is kept
+	ErrClosed   = errors.New("the journal is closed")                           // Throttle; the process is going down
+	ErrFailed   = errors.New("the journal's disk failed")                       // Halt; nothing is known of the call until the next start
+	ErrTooLarge = errors.New("the payload is larger than a frame may be")       // Reject
+	ErrTrimmed  = errors.New("the offset is no longer kept")                    // Halt; the oldest kept offset is in the hint
+	ErrAhead    = errors.New("the offset lies beyond the end of the journal")   // Halt; reader and journal are not of one history
+	ErrReplaced = errors.New("the journal is not the one that the place is of") // Halt; positions mean other events now
+	ErrCursor   = errors.New("the reader's cursor file is damaged")             // Halt
+	ErrLocked   = errors.New("another process has the journal open")            // Halt
+	errBusyName = errors.New("the reader is open already; it takes one owner")  // a bug of the caller
 )
 
 // fullAfter is how long a client should wait before it asks a full journal
@@ -85,6 +86,15 @@ func faultAhead(asked, end int64) error {
 		Message: "the journal ends before this offset, at " + tidegate.Offset{Position: end}.String(),
 		Hint:    "the reader's state belongs to another or a newer journal: bring back the journal's directory, or rebuild the reader's state from the oldest offset kept",
 		Err:     ErrAhead,
+	}
+}
+
+func faultReplaced(asked int64, why string) error {
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "journal.replaced", Subject: tidegate.Offset{Position: asked}.String(),
+		Message: "the place " + why,
+		Hint:    "the journal's directory was lost or put back: bring it back as it was, or rebuild the reader's state from the oldest offset kept",
+		Err:     ErrReplaced,
 	}
 }
 

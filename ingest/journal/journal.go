@@ -5,6 +5,7 @@
 // # Files
 //
 //	LOCK                       held by the one process that has the journal open
+//	identity                   a random name, made with the journal; see Identity below
 //	00000000000000000000.seg   a segment, named by the position of its first event
 //	spare-0.seg                a file prepared to become a segment: recycled, or written with zeros
 //	cursors/NAME               how far a reader has come
@@ -14,6 +15,17 @@
 // writer left unfinished, and the first append begins a new segment.
 //
 //	spare ──header synced, renamed, directory synced──▶ active ──index and trailer synced──▶ sealed ──all readers passed──▶ spare or gone
+//
+// # Identity
+//
+// Positions alone do not say which event they mean: a journal that was lost and
+// made anew gives them out once more, and so does one that was put back from a
+// backup. Whoever keeps a place outside of the folder keeps its Mark with it, and
+// asks Fits before he goes on there. The name is durable before the first frame. A
+// journal of an earlier version gets one when it is opened, as does one whose file
+// is gone or damaged, which a power cut does not do: the worst that follows is that
+// a reader stops and asks, and then reads again what is kept. Only on a disk
+// without room a journal goes without a name until the next Open, and marks nothing.
 //
 // # Group commit
 //
@@ -64,6 +76,8 @@ type Journal struct {
 	fs      *countedFS
 	reserve int64
 	lock    io.Closer
+
+	identity identity // set by Open
 
 	room    *semaphore.Weighted // bytes that the filling group still takes
 	wake    chan struct{}       // something was appended; holds one

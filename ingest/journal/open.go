@@ -93,6 +93,9 @@ func (j *Journal) recover(ctx context.Context) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := j.identify(ctx, len(bases) == 0 && len(j.cursors) == 0 && len(j.damage.list) == 0); err != nil {
+		return nil, err
+	}
 	if j.retain.For <= 0 {
 		if err := j.dropPassed(&bases); err != nil {
 			return nil, err
@@ -338,7 +341,7 @@ func (j *Journal) noteGap(before *piece, base int64) error {
 // settleEnd decides the next position. It lies behind everything that any
 // reader has passed: a position that was read is never given again.
 func (j *Journal) settleEnd(w *writer) error {
-	end := j.durable // more than 0 if the last segment was set aside
+	end := max(j.durable, j.identity.begin) // durable is more than 0 if the last segment was set aside
 	var last *piece
 	if n := len(j.segments); n > 0 {
 		last = j.segments[n-1]

@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -51,6 +54,13 @@ type Options struct {
 	// Fatal must not call the journal.
 	Fatal func(error)
 
+	// Begin, if not nil, is asked for the first position of a journal where there is none:
+	// above all that places kept elsewhere speak of, so that none of them means another
+	// event than it meant.
+	Begin func(context.Context) (int64, error)
+	// Random is where a new journal's identity comes from; crypto/rand when nil.
+	Random io.Reader
+
 	// NoSync leaves out every fsync. It exists for test rigs that prove that
 	// they would notice.
 	NoSync bool
@@ -65,6 +75,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Now == nil {
 		return o, errors.New("opening a journal: Now is nil")
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS()

@@ -316,6 +316,12 @@ func (r *Reader) Seek(offset tidegate.Offset) error {
 	return err
 }
 
+// Mark is Journal.Mark.
+func (r *Reader) Mark(next tidegate.Offset) string { return r.j.Mark(next) }
+
+// Fits is Journal.Fits.
+func (r *Reader) Fits(mark string) error { return r.j.Fits(mark) }
+
 // SeekTime goes to the first frame appended at t or later, to the end of the
 // journal if there is none yet.
 func (r *Reader) SeekTime(t time.Time) error {
