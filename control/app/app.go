@@ -204,7 +204,7 @@ func (a *App) definitions(ctx context.Context, w *store.Workspace) (*project.Pro
 func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	a.journal, err = journal.Open(ctx, journal.Options{
 		Dir: filepath.Join(a.o.Data, journalDir), FS: a.o.FS, Log: a.o.Log, Now: a.o.Now, ReserveBytes: journal.ReserveDefault,
-		Retain: retention(p),
+		Retain: retention(p), Begin: begins(a.store),
 		Fatal: func(err error) {
 			failed := &DiskError{Err: err}
 			a.fatal.Store(failed)
@@ -221,6 +221,20 @@ func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 	a.Hub.events.throttled.now = a.o.Now
 	a.Hub.forwards.begin = a.journal.Durable()
 	return nil
+}
+
+// begins says where a journal begins that takes the place of one that was lost: far above
+// every place in the journal that the store remembers. Positions that were given out are
+// not given out again, or letters, erased people and counts would speak of other events.
+func begins(s *store.Store) func(context.Context) (int64, error) {
+	const far = 10_000_000_000 // and such a one is told by its looks
+	return func(ctx context.Context) (int64, error) {
+		known, err := s.In(tidegate.DefaultWorkspace).JournalEnd(ctx)
+		if err != nil || known == 0 {
+			return 0, err
+		}
+		return ((known+far/10)/far + 1) * far, nil // what came since the store was told is less than a tenth
+	}
 }
 
 func (a *App) serveIngest(p *project.Project, l net.Listener) error {

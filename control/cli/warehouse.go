@@ -36,9 +36,10 @@ func (c *command) rejoinCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rejoin", Short: "Let loading go on after the warehouse or the journal was lost", Args: cobra.NoArgs,
 		Long: `The loader's place in the journal is kept in the warehouse. When the warehouse
-was lost or put back from a backup, or the journal's folder was lost, the
-journal does not have that place, and loading stops with journal.trimmed or
-journal.ahead. Bring back what was lost if you can.
+was lost or put back from a backup, or the journal's folder was, the journal
+does not have that place, or other events there, and loading stops with
+journal.trimmed, journal.ahead or journal.replaced. Bring back what was lost if
+you can.
 
 Otherwise rejoin makes the loader go on at the oldest event that the journal
 keeps: what the warehouse has already is left out by its ids; what neither of

@@ -27,6 +27,16 @@ func (w *Workspace) TellerPlace(ctx context.Context) (next int64, found bool, er
 	return next, err == nil, w.s.classify("reading counts from", err)
 }
 
+// JournalEnd returns the end of the journal as far as places that are kept here tell; 0
+// when none is.
+func (w *Workspace) JournalEnd(ctx context.Context) (end int64, err error) {
+	err = w.s.read.QueryRowContext(ctx, `SELECT max(
+		coalesce((SELECT max(next) FROM teller WHERE workspace = ?1), 0),
+		coalesce((SELECT max(position) + 1 FROM forward_letters WHERE workspace = ?1), 0),
+		coalesce((SELECT max(below) FROM suppressions WHERE workspace = ?1), 0))`, w.id).Scan(&end)
+	return end, w.s.classify("reading places in the journal from", err)
+}
+
 // AddAccepted implements teller.Books.
 func (w *Workspace) AddAccepted(ctx context.Context, next int64, counts map[teller.Key]int64) error {
 	return w.tx(ctx, "writing counts to", func(tx *sql.Tx) error {

@@ -17,6 +17,9 @@ func TestCountsAndTheirPlaceGoTogether(t *testing.T) {
 	t.Parallel()
 	w := open(t, filepath.Join(t.TempDir(), "control.db"), newClock()).In("default")
 	hour := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	if end, err := w.JournalEnd(t.Context()); end != 0 || err != nil {
+		t.Errorf("a place in the journal before any was kept: %d, %v", end, err)
+	}
 	if _, found, err := w.TellerPlace(t.Context()); found || err != nil {
 		t.Errorf("a place before anything was counted: %v, %v", found, err)
 	}
@@ -30,6 +33,9 @@ func TestCountsAndTheirPlaceGoTogether(t *testing.T) {
 	}
 	if next, found, err := w.TellerPlace(t.Context()); next != 9 || !found || err != nil {
 		t.Errorf("the place is %d, %v, %v", next, found, err)
+	}
+	if end, err := w.JournalEnd(t.Context()); end != 9 || err != nil {
+		t.Errorf("the journal came to %d as far as is known here, %v", end, err)
 	}
 	got, err := w.Accepted(t.Context(), "", hour, hour.Add(2*time.Hour))
 	want := map[teller.Key]int64{{Source: "web", Hour: hour}: 6, {Source: "app", Hour: hour.Add(time.Hour)}: 3}

@@ -57,7 +57,7 @@ func schemaOf(pairs ...any) tidegate.Schema {
 }
 
 func cursorSchema() tidegate.Schema {
-	return schemaOf("partition", tidegate.Int, "next_position", tidegate.Int, "load_id", tidegate.String, "updated_at", tidegate.Timestamp)
+	return schemaOf("partition", tidegate.Int, "next_position", tidegate.Int, "load_id", tidegate.String, "updated_at", tidegate.Timestamp, "journal", tidegate.String)
 }
 
 func countsSchema() tidegate.Schema {
@@ -92,16 +92,17 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if _, err := wh.Ensure(ctx, l.own(cursorName), cursorSchema()); err != nil {
 		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
-	position, found, err := readCursor(ctx, l.opts.Warehouse, l.dialect, l.own(cursorName))
+	position, mark, found, err := readCursor(ctx, l.opts.Warehouse, l.dialect, l.own(cursorName), "journal")
 	if err != nil {
 		return err
 	}
+	begin := l.opts.Reader.Mark(l.opts.Begin)
 	if !found && l.dialect.Units() {
 		now := l.opts.Now().UTC()
-		err = putCursor(ctx, wh, l.own(cursorName), fmt.Sprintf("the beginning at %d", now.UnixMicro()), l.opts.Begin.Position, "", now)
+		err = putCursor(ctx, wh, l.own(cursorName), fmt.Sprintf("the beginning at %d", now.UnixMicro()), l.opts.Begin.Position, "", begin, now)
 	} else if !found {
-		_, err = wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" ("+partition(l.dialect)+", next_position, load_id, updated_at) VALUES ("+l.marks(4)+")"),
-			int64(0), l.opts.Begin.Position, "", l.opts.Now().UTC())
+		_, err = wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" ("+partition(l.dialect)+", next_position, load_id, updated_at, journal) VALUES ("+l.marks(5)+")"),
+			int64(0), l.opts.Begin.Position, "", l.opts.Now().UTC(), begin)
 	}
 	if err != nil {
 		return fmt.Errorf("setting the cursor for the first time: %w", err)
@@ -121,8 +122,16 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 			l.perSource[t.Schema]++
 		}
 	}
-	if err := l.opts.Reader.Seek(position); err != nil {
+	if err = l.opts.Reader.Fits(mark); err == nil {
+		err = l.opts.Reader.Seek(position)
+	}
+	if err != nil {
 		return fmt.Errorf("going to offset %s of the journal: %w", position, l.parted(err))
+	}
+	if found && mark == "" {
+		if err := l.adopt(ctx, position); err != nil {
+			return err
+		}
 	}
 	l.position, l.reading, l.open = position, position, true
 	l.forgetTables()
@@ -132,10 +141,29 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	return nil
 }
 
+// adopt makes the cursor that an earlier version left one of this journal.
+func (l *Loader) adopt(ctx context.Context, at tidegate.Offset) error {
+	mark := l.opts.Reader.Mark(at)
+	if mark == "" {
+		return nil
+	}
+	var err error
+	if l.dialect.Units() {
+		err = setCursorInUnit(ctx, l.opts.Warehouse, l.dialect, l.own(cursorName), at, mark)
+	} else {
+		p := l.dialect.Placeholder
+		_, err = l.opts.Warehouse.Exec(ctx, string("UPDATE "+l.table(l.own(cursorName))+" SET journal = "+p(1)+" WHERE "+partition(l.dialect)+" = 0 AND next_position = "+p(2)), mark, at.Position)
+	}
+	if err != nil {
+		return fmt.Errorf("noting which journal the cursor is of: %w", err)
+	}
+	return nil
+}
+
 // parted tells, of a place that the journal does not have, what brings the two together again.
 func (l *Loader) parted(err error) error {
 	f := tidegate.FaultOf(err)
-	if l.opts.Books != BooksSchema || !errors.Is(err, journal.ErrTrimmed) && !errors.Is(err, journal.ErrAhead) {
+	if l.opts.Books != BooksSchema || !errors.Is(err, journal.ErrTrimmed) && !errors.Is(err, journal.ErrAhead) && !errors.Is(err, journal.ErrReplaced) {
 		return err
 	}
 	told := *f
@@ -144,19 +172,22 @@ func (l *Loader) parted(err error) error {
 	return &told
 }
 
-func readCursor(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, table warehouse.Table) (at tidegate.Offset, found bool, err error) {
+// readCursor reads the cursor and its mark, which is the text of the column of or, where
+// there is none yet, an expression.
+func readCursor(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, table warehouse.Table, of sqltext.Text) (at tidegate.Offset, mark string, found bool, err error) {
 	name, err := d.Table(table.Schema, table.Name)
 	if err != nil {
-		return at, false, fmt.Errorf("reading the cursor: %w", err)
+		return at, "", false, fmt.Errorf("reading the cursor: %w", err)
 	}
-	err = warehouse.Each(ctx, wh, string("SELECT next_position FROM "+name+" WHERE "+partition(d)+" = 0"), nil, func(row tidegate.Row) error {
+	err = warehouse.Each(ctx, wh, string("SELECT next_position, "+of+" FROM "+name+" WHERE "+partition(d)+" = 0"), nil, func(row tidegate.Row) error {
 		at.Position, found = asInt(row[0]), true
+		mark, _ = row[1].(string) // NULL where an older version loaded
 		return nil
 	})
 	if err != nil {
-		return at, false, fmt.Errorf("reading the cursor: %w", err)
+		return at, "", false, fmt.Errorf("reading the cursor: %w", err)
 	}
-	return at, found, nil
+	return at, mark, found, nil
 }
 
 // partition is the cursor's column of that name, which is a keyword to some engines.
@@ -185,7 +216,7 @@ func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.
 	}
 	p := l.dialect.Placeholder
 	moved, err := tx.Exec(ctx, string("UPDATE "+l.table(l.own(cursorName))+" SET next_position = "+p(1)+", load_id = "+p(2)+", updated_at = "+p(3)+
-		" WHERE "+partition(l.dialect)+" = 0 AND next_position = "+p(4)), ld.next.Position, ld.id, ld.at, from.Position)
+		", journal = "+p(4)+" WHERE "+partition(l.dialect)+" = 0 AND next_position = "+p(5)), ld.next.Position, ld.id, ld.at, l.opts.Reader.Mark(ld.next), from.Position)
 	if err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
 	}
@@ -315,45 +346,70 @@ func (l *Loader) runCheckpoint(ctx context.Context) error {
 
 var errNoCursor = &tidegate.Fault{Action: tidegate.Halt, Code: "load.no_cursor", Subject: "warehouse", Message: "no loader ever worked here, so there is no cursor to set"}
 
-// Cursor returns where the loader of a warehouse goes on.
-func Cursor(ctx context.Context, wh Warehouse) (tidegate.Offset, error) {
+// Cursor returns where the loader of a warehouse goes on, and the mark that the journal
+// gave that place: empty when an older version loaded.
+func Cursor(ctx context.Context, wh Warehouse) (at tidegate.Offset, mark string, err error) {
 	dialect, ok := sqltext.Find(wh.Dialect())
 	if !ok {
-		return tidegate.Offset{}, fmt.Errorf("reading the cursor: no SQL dialect called %q", wh.Dialect())
+		return at, "", fmt.Errorf("reading the cursor: no SQL dialect called %q", wh.Dialect())
 	}
-	at, found, err := readCursor(ctx, wh, dialect, cursorTable)
+	schema, err := describeCursor(ctx, wh)
+	if err != nil {
+		return at, "", fmt.Errorf("reading the cursor: %w", err)
+	}
+	of := sqltext.Text("journal")
+	if schema.Index("journal") < 0 {
+		of = "''"
+	}
+	at, mark, found, err := readCursor(ctx, wh, dialect, cursorTable, of)
 	if err == nil && !found {
 		err = errNoCursor
 	}
-	return at, err
+	return at, mark, err
 }
 
-// SetCursor makes the loader of a warehouse go on at next. It is the repair for a
+func describeCursor(ctx context.Context, wh Warehouse) (tidegate.Schema, error) {
+	schema, err := wh.Describe(ctx, cursorTable)
+	if errors.Is(err, warehouse.ErrNoTable) {
+		return nil, errNoCursor
+	}
+	return schema, err
+}
+
+// SetCursor makes the loader of a warehouse go on at next, a place of the journal that
+// made the mark. It is the repair for a
 // warehouse and a journal that no longer belong together (the loader stops with
 // the journal's fault and waits, Invariant 8): events that the warehouse has
 // already are left out by their ids, those below next that it lacks stay out. No
 // loader may be running.
-func SetCursor(ctx context.Context, wh Warehouse, next tidegate.Offset) error {
+func SetCursor(ctx context.Context, wh Warehouse, next tidegate.Offset, mark string) error {
 	dialect, ok := sqltext.Find(wh.Dialect())
 	if !ok {
 		return fmt.Errorf("setting the cursor: no SQL dialect called %q", wh.Dialect())
 	}
-	if dialect.Units() {
-		if err := setCursorInUnit(ctx, wh, dialect, next); err != nil {
-			return fmt.Errorf("setting the cursor: %w", err)
-		}
-		return nil
+	schema, err := describeCursor(ctx, wh)
+	if err == nil && schema.Index("journal") < 0 {
+		_, err = wh.Ensure(ctx, cursorTable, cursorSchema())
 	}
-	name, err := dialect.Table(cursorTable.Schema, cursorTable.Name)
-	if err != nil {
-		return fmt.Errorf("setting the cursor: %w", err)
-	}
-	n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+dialect.Placeholder(1)+" WHERE "+partition(dialect)+" = 0"), next.Position)
-	if err == nil && n == 0 {
-		err = errNoCursor
+	if err == nil && dialect.Units() {
+		err = setCursorInUnit(ctx, wh, dialect, cursorTable, next, mark)
+	} else if err == nil {
+		err = setCursor(ctx, wh, dialect, next, mark)
 	}
 	if err != nil {
 		return fmt.Errorf("setting the cursor: %w", err)
 	}
 	return nil
+}
+
+func setCursor(ctx context.Context, wh Warehouse, d sqltext.Dialect, next tidegate.Offset, mark string) error {
+	name, err := d.Table(cursorTable.Schema, cursorTable.Name)
+	if err != nil {
+		return err
+	}
+	n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+d.Placeholder(1)+", journal = "+d.Placeholder(2)+" WHERE "+partition(d)+" = 0"), next.Position, mark)
+	if err == nil && n == 0 {
+		err = errNoCursor
+	}
+	return err
 }

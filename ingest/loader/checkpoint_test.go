@@ -223,7 +223,7 @@ func TestAJournalThatBeginsLater(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	stop()
-	if err := SetCursor(t.Context(), wh, tidegate.Offset{Position: 5}); err != nil {
+	if err := SetCursor(t.Context(), wh, tidegate.Offset{Position: 5}, ""); err != nil {
 		t.Fatal(err)
 	}
 	loadAll(t, o, end)

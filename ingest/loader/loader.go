@@ -14,7 +14,9 @@
 //
 // Invariants: rows and the cursor that says how far the journal is loaded commit
 // in one transaction, so an event is loaded exactly once however the process
-// ends (Invariant 3). The cursor in the warehouse is the truth; the journal's own
+// ends (Invariant 3). Beside the cursor stands which journal it is a place of: in
+// another one, whose positions mean other events, nothing is loaded before somebody
+// decides (Invariant 8). The cursor in the warehouse is the truth; the journal's own
 // cursor only says what may be trimmed and moves after a verified checkpoint, so
 // that a lost write-ahead log is loaded again. One message id of one source is
 // one event for ever; of equals the first in the journal
@@ -59,6 +61,10 @@ type Reader interface {
 	TryNext() (journal.Entry, bool, error)
 	// Seek goes to the frame that holds offset.
 	Seek(offset tidegate.Offset) error
+	// Mark says of the place next which journal it is a place of.
+	Mark(next tidegate.Offset) string
+	// Fits returns an error when a mark is of another journal.
+	Fits(mark string) error
 	// Commit says that nothing below next is needed any more.
 	Commit(ctx context.Context, next tidegate.Offset) error
 }
@@ -221,7 +227,7 @@ func New(o Options) (*Loader, error) {
 		o.Shape.MaxName = dialect.MaxName()
 	}
 	l := &Loader{opts: o, dialect: dialect, advanced: make(chan struct{}), ahead: lookahead{news: make(chan struct{}, 1)}, poison: make(map[tidegate.Offset]string)}
-	l.stats.LagEvents = -1
+	l.stats.LagEvents, l.stats.Position = -1, o.Begin // nothing is below, whatever the cursor will say
 	l.filling.rows = make(map[*shape.Table]int)
 	l.pace.share = o.BusyShare
 	l.checkpoint.opts = &l.opts

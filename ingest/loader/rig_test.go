@@ -123,6 +123,10 @@ func (r *tapeReader) Seek(offset tidegate.Offset) error {
 	return nil
 }
 
+func (r *tapeReader) Mark(next tidegate.Offset) string { return "tape at " + next.String() }
+
+func (r *tapeReader) Fits(string) error { return nil }
+
 func (r *tapeReader) Commit(_ context.Context, next tidegate.Offset) error {
 	r.tape.mu.Lock()
 	defer r.tape.mu.Unlock()

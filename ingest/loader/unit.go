@@ -29,7 +29,7 @@ func (l *Loader) moveCursorInUnit(ctx context.Context, tx warehouse.Tx, from tid
 	if !found || at.Position != from.Position {
 		return fmt.Errorf("moving the cursor from %s: %w", from, errStale)
 	}
-	if err := putCursor(ctx, tx, l.own(cursorName), ld.once, ld.next.Position, ld.id, ld.at); err != nil {
+	if err := putCursor(ctx, tx, l.own(cursorName), ld.once, ld.next.Position, ld.id, l.opts.Reader.Mark(ld.next), ld.at); err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
 	}
 	return nil
@@ -38,16 +38,16 @@ func (l *Loader) moveCursorInUnit(ctx context.Context, tx warehouse.Tx, from tid
 // putCursor sets the cursor by a load that replaces its row.
 func putCursor(ctx context.Context, into interface {
 	Load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader) (int64, error)
-}, table warehouse.Table, once string, position int64, id string, at time.Time,
+}, table warehouse.Table, once string, position int64, id, mark string, at time.Time,
 ) error {
 	_, err := into.Load(ctx, warehouse.Load{ID: "cursor of " + once, Table: table, Key: []string{"partition"}},
-		tidegate.Rows(cursorSchema(), tidegate.Row{int64(0), position, id, at}))
+		tidegate.Rows(cursorSchema(), tidegate.Row{int64(0), position, id, at, mark}))
 	return err
 }
 
-// setCursorInUnit is SetCursor for units.
-func setCursorInUnit(ctx context.Context, wh Warehouse, d sqltext.Dialect, next tidegate.Offset) error {
-	name, err := d.Table(cursorTable.Schema, cursorTable.Name)
+// setCursorInUnit is setCursor for units, of any loader.
+func setCursorInUnit(ctx context.Context, wh Warehouse, d sqltext.Dialect, table warehouse.Table, next tidegate.Offset, mark string) error {
+	name, err := d.Table(table.Schema, table.Name)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func setCursorInUnit(ctx context.Context, wh Warehouse, d sqltext.Dialect, next 
 	}
 	id, _ := was[0].(string)
 	at, _ := was[1].(time.Time)
-	return putCursor(ctx, wh, cursorTable, fmt.Sprintf("%s set to %d", id, next.Position), next.Position, id, at)
+	return putCursor(ctx, wh, table, fmt.Sprintf("%s set to %d of %s", id, next.Position, mark), next.Position, id, mark, at)
 }
 
 // countInUnit is count for units: the sums are made here.

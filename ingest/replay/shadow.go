@@ -166,6 +166,12 @@ func (r *shadowReader) wants(ev *tidegate.Event) bool {
 // Seek implements loader.Reader.
 func (r *shadowReader) Seek(offset tidegate.Offset) error { return r.reader.Seek(offset) }
 
+// Mark implements loader.Reader.
+func (r *shadowReader) Mark(next tidegate.Offset) string { return r.reader.Mark(next) }
+
+// Fits implements loader.Reader.
+func (r *shadowReader) Fits(mark string) error { return r.reader.Fits(mark) }
+
 // Commit implements loader.Reader. The journal is not the shadow's to trim.
 func (r *shadowReader) Commit(context.Context, tidegate.Offset) error { return nil }
 

@@ -104,6 +104,19 @@ func (tp *Tape) Seek(offset tidegate.Offset) error {
 	return nil
 }
 
+const ofTape = "a tape"
+
+// Mark says that a place is of a tape.
+func (tp *Tape) Mark(tidegate.Offset) string { return ofTape }
+
+// Fits refuses what no tape has marked.
+func (tp *Tape) Fits(mark string) error {
+	if mark != "" && mark != ofTape {
+		return fmt.Errorf("the warehouse gives the mark %q back as %q", ofTape, mark)
+	}
+	return nil
+}
+
 // Commit is told how far nothing is needed any more.
 func (tp *Tape) Commit(context.Context, tidegate.Offset) error { return nil }
 
