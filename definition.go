@@ -449,18 +449,20 @@ type DbtCloud struct {
 	WebhookSecret string `json:"webhook_secret,omitempty" secret:"true"`
 }
 
-// Alert tells somebody when a sync needs them.
+// Alert tells somebody when a sync, a source or the hub needs them.
 type Alert struct {
 	// Name is how `tidegate alerts` calls it.
 	Name string `json:"name" pattern:"^[a-z][a-z0-9_]{0,62}$"`
-	// Syncs are the syncs it watches, and forwards as `forward NAME`; all of both when empty.
+	// Syncs are the syncs it watches, and forwards as `forward NAME`; when empty all of both, the sources and the hub itself.
 	Syncs []string `json:"syncs,omitempty"`
 	// On lists what raises it; everything when empty.
-	On []string `json:"on,omitempty" enum:"failed,partial,held,late,deviation,gap"`
+	On []string `json:"on,omitempty" enum:"failed,partial,held,late,deviation,gap,loading,journal"`
 	// PartialPercent is how much of a run must be left behind for `partial`: any when 0.
 	PartialPercent float64 `json:"partial_percent,omitempty"`
 	// DeviationPercent is how far the number of rows may differ from the last runs' median for `deviation`: 50 when 0.
 	DeviationPercent float64 `json:"deviation_percent,omitempty"`
+	// LoadingAfter is how long events may wait to be loaded before `loading`: `10m` when empty.
+	LoadingAfter string `json:"loading_after,omitempty" format:"duration"`
 	// Exactly one of the following says where it goes.
 
 	// Webhook posts a JSON document.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/retry"
 )
 
@@ -51,7 +52,8 @@ type Standing struct {
 	Sync string
 	// LateSince is when it became late, zero while it is not.
 	LateSince time.Time
-	// Fault is why no run of it can start, or why a forward does not deliver; nil when all is well.
+	// Fault is why no run of it can start, why a forward does not deliver or what is wrong with a
+	// part of the hub; nil when all is well.
 	Fault *tidegate.RunFault
 	// Forward says that it is a forward ("forward NAME"), which has no runs; Dead counts its dead letters.
 	Forward bool
@@ -60,6 +62,10 @@ type Standing struct {
 	// accounted for, empty when all is.
 	Source bool
 	Gap    string
+	// Part says that it is a part of the hub ("the loader"), and is the condition that it can be
+	// in; Fault is then what is wrong since Since.
+	Part  Condition
+	Since time.Time
 }
 
 // Notice is one message: everything that an alert has to tell now.
@@ -113,6 +119,7 @@ type Engine struct {
 	ended  map[string]tidegate.Run // by sync, not yet judged; a newer run replaces an older
 	states map[key]State
 	loaded bool
+	behind map[key]bool         // what the store says of these states is not what is so
 	next   map[string]time.Time // by alert: no message before
 	failed map[string]int       // by alert: messages refused in a row
 }
@@ -123,7 +130,7 @@ func New(o Options) *Engine {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Engine{
-		o: o, wake: make(chan struct{}, 1), ended: map[string]tidegate.Run{}, states: map[key]State{},
+		o: o, wake: make(chan struct{}, 1), ended: map[string]tidegate.Run{}, states: map[key]State{}, behind: map[key]bool{},
 		next: map[string]time.Time{}, failed: map[string]int{},
 	}
 }
@@ -196,9 +203,12 @@ func (e *Engine) Test(ctx context.Context, name string) error {
 func (e *Engine) Run(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
+	var told grumble.Log
 	for {
-		if err := e.round(ctx); err != nil && ctx.Err() == nil {
-			e.o.Log.Warn("looking after alerts failed and is tried again", "error", err)
+		if err := e.round(ctx); err == nil {
+			told.Over(ctx, e.o.Log, e.o.Now(), "alerts are looked after again")
+		} else if ctx.Err() == nil {
+			told.About(ctx, e.o.Log, e.o.Now(), "looking after alerts failed and is tried again", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -219,7 +229,7 @@ func (e *Engine) round(ctx context.Context) error {
 	e.ended = map[string]tidegate.Run{}
 	e.mu.Unlock()
 	var errs []error
-	errs = append(errs, e.forget(ctx, alerts, syncs))
+	errs = append(errs, e.catchUp(ctx), e.forget(ctx, alerts, syncs))
 	for _, run := range ended {
 		errs = append(errs, e.judge(ctx, alerts, run))
 	}
@@ -262,6 +272,11 @@ func (e *Engine) forget(ctx context.Context, alerts []tidegate.Alert, syncs map[
 func (e *Engine) judge(ctx context.Context, alerts []tidegate.Alert, run tidegate.Run) error {
 	history, err := e.o.History(ctx, run.Sync, historyRuns+1)
 	if err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if _, newer := e.ended[run.Sync]; !newer {
+			e.ended[run.Sync] = run // for the next round
+		}
 		return fmt.Errorf("reading earlier runs of sync %s: %w", run.Sync, err)
 	}
 	var errs []error
@@ -291,6 +306,10 @@ func (e *Engine) stand(ctx context.Context, alerts []tidegate.Alert) error {
 			late = verdict{Late, true, "no run has succeeded in time; it is late since " + st.LateSince.UTC().Format(time.RFC3339), "`tidegate sync status " + st.Sync + "` says why it is not running"}
 		}
 		for _, a := range alerts {
+			if st.Part != "" {
+				errs = append(errs, e.apply(ctx, a, st.Sync, "", part(a, st, e.o.Now())))
+				continue
+			}
 			if st.Source {
 				gap := verdict{condition: Gap}
 				if st.Gap != "" {
@@ -350,23 +369,48 @@ func (e *Engine) apply(ctx context.Context, a tidegate.Alert, sync, run string, 
 	return e.put(ctx, s)
 }
 
+// put makes s what is so. A store that cannot be written, whose disk may be why somebody
+// is to be told, delays no message: it is written when it can be.
 func (e *Engine) put(ctx context.Context, s State) error {
-	if err := e.o.States.PutAlertState(ctx, s); err != nil {
-		return fmt.Errorf("storing alert %s of sync %s: %w", s.Alert, s.Sync, err)
-	}
 	e.mu.Lock()
 	e.states[s.key()] = s
 	e.mu.Unlock()
-	return nil
+	return e.store(ctx, s.key())
 }
 
 func (e *Engine) drop(ctx context.Context, s State) error {
-	if err := e.o.States.DeleteAlertState(ctx, s.Alert, s.Sync, s.Condition); err != nil {
-		return fmt.Errorf("dropping alert %s of sync %s: %w", s.Alert, s.Sync, err)
-	}
 	e.mu.Lock()
 	delete(e.states, s.key())
 	e.mu.Unlock()
+	return e.store(ctx, s.key())
+}
+
+// store stores one state as it is now, or that it is no more.
+func (e *Engine) store(ctx context.Context, k key) error {
+	e.mu.Lock()
+	s, is := e.states[k]
+	e.mu.Unlock()
+	var err error
+	if is {
+		err = e.o.States.PutAlertState(ctx, s)
+	} else {
+		err = e.o.States.DeleteAlertState(ctx, k.alert, k.sync, k.condition)
+	}
+	if err != nil {
+		e.behind[k] = true
+		return fmt.Errorf("storing alert %s of %s: %w", k.alert, State{Sync: k.sync}.subject(), err)
+	}
+	delete(e.behind, k)
+	return nil
+}
+
+// catchUp stores what could not be stored; the first failure will do.
+func (e *Engine) catchUp(ctx context.Context) error {
+	for k := range e.behind {
+		if err := e.store(ctx, k); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

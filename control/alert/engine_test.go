@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -308,18 +309,79 @@ func TestWhatIsNoLongerWatchedIsForgotten(t *testing.T) {
 	})
 }
 
-func TestNothingIsToldThatIsNotStored(t *testing.T) {
+// TestAStoreThatCannotBeWrittenDelaysNothing: the full disk that somebody is to be told of is
+// often the store's own. A run says once how it ended.
+func TestAStoreThatCannotBeWrittenDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(tidegate.Alert{Name: "ops"})
 		b.play(t, func() {
 			b.setFail(errors.New("disk full"))
 			b.ends("a", tidegate.RunFailed)
-			pass(time.Minute)
-			b.want(t)
-			b.setFail(nil)
-			b.ends("a", tidegate.RunFailed)
-			pass(time.Minute)
+			pass(time.Hour)
 			b.want(t, "ops +a/failed")
+			if n := b.left(); n != 0 {
+				t.Fatalf("%d states are stored", n)
+			}
+			b.setFail(nil)
+			pass(time.Minute)
+			if n := b.left(); n != 1 {
+				t.Errorf("%d states are stored now", n)
+			}
+			b.ends("a", tidegate.RunSucceeded)
+			pass(time.Minute)
+			b.want(t, "ops +a/failed", "ops -a/failed")
+			if n := b.left(); n != 0 {
+				t.Errorf("%d states are left", n)
+			}
+		})
+	})
+}
+
+// TestATroubleOfTheEngineIsLoggedOnce: and so is its end.
+func TestATroubleOfTheEngineIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.engine.o.Log = slog.New(slog.NewTextHandler(&out, nil))
+		b.play(t, func() {
+			b.setFail(errors.New("disk full"))
+			b.ends("a", tidegate.RunFailed)
+			pass(time.Hour)
+			b.setFail(nil)
+			pass(time.Minute)
+		})
+		if n := strings.Count(out.String(), "\n"); n != 2 {
+			t.Errorf("%d lines:\n%s", n, out.String())
+		}
+	})
+}
+
+// TestPartsOfTheHub: what waits for long enough is told, once, and so is its end; an alert has
+// a patience of its own, and one about syncs is not about the hub.
+func TestPartsOfTheHub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(
+			tidegate.Alert{Name: "ops"}, tidegate.Alert{Name: "soon", LoadingAfter: "1m"}, tidegate.Alert{Name: "of_syncs", Syncs: []string{"a"}},
+			tidegate.Alert{Name: "only_journal", On: []string{"journal"}},
+		)
+		b.engine.Set(b.engine.alerts, []string{"a", "the loader", "the journal"})
+		away := &tidegate.RunFault{Code: "warehouse.connection", Message: "the server cannot be reached", Hint: "check host and port"}
+		b.play(t, func() {
+			loader := Standing{Sync: "the loader", Part: Loading, Since: time.Now(), Fault: away}
+			journal := Standing{Sync: "the journal", Part: Journal}
+			b.stand(loader, journal)
+			pass(5 * time.Minute)
+			b.want(t, "soon +the loader/loading")
+			pass(time.Hour)
+			b.want(t, "soon +the loader/loading", "ops +the loader/loading")
+			journal.Fault = &tidegate.RunFault{Code: "journal.full", Message: "the disk is full"}
+			b.stand(loader, journal)
+			pass(time.Minute)
+			b.want(t, "soon +the loader/loading", "ops +the loader/loading", "ops +the journal/journal", "soon +the journal/journal", "only_journal +the journal/journal")
+			b.stand(Standing{Sync: "the loader", Part: Loading}, Standing{Sync: "the journal", Part: Journal})
+			b.told = nil
+			pass(time.Hour)
+			b.want(t, "ops -the journal/journal -the loader/loading", "soon -the journal/journal -the loader/loading", "only_journal -the journal/journal")
 		})
 	})
 }

@@ -3,6 +3,7 @@ package alert
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tidegate/tidegate"
 )
@@ -18,6 +19,8 @@ const (
 	Late      Condition = "late"      // the last success is older than the sync's objective
 	Deviation Condition = "deviation" // the model returned unusually many or few rows
 	Gap       Condition = "gap"       // events or rows of a source are not accounted for
+	Loading   Condition = "loading"   // events wait too long to be loaded
+	Journal   Condition = "journal"   // the journal refuses events
 )
 
 const (
@@ -26,6 +29,9 @@ const (
 	minHistory  = 3
 
 	defaultDeviationPercent = 50
+
+	// DefaultLoadingAfter is how long events may wait to be loaded.
+	DefaultLoadingAfter = 10 * time.Minute
 )
 
 // verdict says of one condition whether it holds. A run that says nothing about
@@ -109,6 +115,21 @@ func deviation(a tidegate.Alert, run tidegate.Run, history []tidegate.Run) []ver
 		fmt.Sprintf("the model returned %d rows, and %d in the median of the last %d runs", read, median, len(rows)),
 		"look whether the model's tables are complete: `tidegate sync plan " + run.Sync + "`",
 	}}
+}
+
+// part judges a part of the hub, which has no runs: it holds once it has lasted for long enough.
+func part(a tidegate.Alert, st Standing, now time.Time) verdict {
+	patience := time.Duration(0)
+	if st.Part == Loading {
+		patience = DefaultLoadingAfter
+		if d, err := time.ParseDuration(a.LoadingAfter); err == nil { // project.Check has refused others
+			patience = d
+		}
+	}
+	if st.Fault == nil || now.Sub(st.Since) < patience {
+		return verdict{condition: st.Part}
+	}
+	return verdict{st.Part, true, st.Fault.Message, st.Fault.Hint}
 }
 
 // watches says whether a is about the condition of the sync.

@@ -120,8 +120,12 @@ func (c *Channels) pagerDuty(ctx context.Context, p tidegate.AlertPagerDuty, n N
 }
 
 func (s State) severity() string {
-	if s.Condition == Failed || s.Condition == Held {
+	switch s.Condition {
+	case Journal:
+		return "critical" // events are turned away
+	case Failed, Held, Loading:
 		return "error"
+	case Partial, Late, Deviation, Gap:
 	}
 	return "warning"
 }
@@ -190,11 +194,11 @@ func (s State) line() string {
 	}
 	return fmt.Sprintf("%s %s: %s", s.subject(), map[Condition]string{
 		Failed: "failed", Partial: "left records behind", Held: "is held for approval", Late: "is late", Deviation: "read an unusual number of rows",
-		Gap: "does not account for all of its events",
+		Gap: "does not account for all of its events", Loading: "is behind", Journal: "refuses events",
 	}[s.Condition], clip(s.Message, 500))
 }
 
-// subject is what the condition is of: "sync people", "forward clicks", "source web".
+// subject is what the condition is of: "sync people", "forward clicks", "source web", "the loader".
 func (s State) subject() string {
 	if strings.Contains(s.Sync, " ") { // no sync's name has a space
 		return s.Sync
@@ -212,6 +216,10 @@ func (c Condition) word() string {
 		return "reading an unusual number of rows"
 	case Gap:
 		return "short of events"
+	case Loading:
+		return "behind"
+	case Journal:
+		return "refusing events"
 	case Held, Late:
 	}
 	return string(c)

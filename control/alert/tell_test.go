@@ -76,6 +76,23 @@ func notice() Notice {
 	}
 }
 
+// TestPartsOfTheHubReadWell: what they are in, and that they no longer are.
+func TestPartsOfTheHubReadWell(t *testing.T) {
+	t.Parallel()
+	n := Notice{
+		Hub:      "hub-1",
+		Raised:   []State{{Sync: "the journal", Condition: Journal, Raised: true, Message: "events are answered 503", Hint: "free space"}},
+		Resolved: []State{{Sync: "the loader", Condition: Loading}, {Sync: "the journal", Condition: Journal}},
+	}
+	const want = "Needs attention on hub-1\n• the journal refuses events: events are answered 503\n   free space\nResolved on hub-1\n• the loader is no longer behind\n• the journal is no longer refusing events\n"
+	if got := n.text(plain); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := n.Raised[0].severity(); got != "critical" {
+		t.Errorf("the severity of refused events is %s", got)
+	}
+}
+
 func TestWebhookIsSigned(t *testing.T) {
 	t.Parallel()
 	in := newInbox(t)

@@ -1,15 +1,20 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/internal/egress"
 )
 
@@ -56,7 +61,77 @@ func (h *Hub) standing() []alert.Standing {
 		}
 		list = append(list, s)
 	}
-	return slices.Concat(list, h.standingForwards(), h.standingBooks())
+	return slices.Concat(list, h.standingForwards(), h.standingBooks(), []alert.Standing{h.standingLoader(), h.standingJournal()})
+}
+
+// How alerts call the parts of the hub: no name of a sync has a space.
+const (
+	loaderPart  = "the loader"
+	journalPart = "the journal"
+)
+
+// standingLoader tells since when events wait, or since when it was seen that nothing can be loaded.
+func (h *Hub) standingLoader() alert.Standing {
+	st := alert.Standing{Sync: loaderPart, Part: alert.Loading}
+	l := h.loader.Stats()
+	since, failing := h.unwell.loading(l, h.o.Now())
+	if !failing {
+		return st
+	}
+	f := h.checkLoader()
+	st.Since, st.Fault = since, &tidegate.RunFault{Message: f.Detail, Hint: cmp.Or(f.Hint, "`tidegate doctor` says more")}
+	return st
+}
+
+// standingJournal tells of events that were turned away a moment ago.
+func (h *Hub) standingJournal() alert.Standing {
+	st := alert.Standing{Sync: journalPart, Part: alert.Journal}
+	if f := h.checkSpace(); f.Level != "ok" {
+		st.Fault = &tidegate.RunFault{Message: f.Detail, Hint: f.Hint}
+	}
+	return st
+}
+
+// unwell remembers of the loader and the journal what their numbers of a moment do not tell.
+type unwell struct {
+	mu      sync.Mutex
+	failing time.Time // since when the loader was seen to fail; zero while it works
+	frames  int64     // refused by the journal when that was last looked at
+	refused time.Time // when they were last seen to have become more
+}
+
+// refusedFor is how long after the last event that was turned away the journal counts as
+// well again: a disk that is almost full takes one and refuses the next.
+const refusedFor = 5 * time.Minute
+
+// loading says since when events wait or loading fails; ok is false while all is well.
+func (u *unwell) loading(l loader.Stats, now time.Time) (since time.Time, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case l.Fault == nil:
+		u.failing = time.Time{}
+	case u.failing.IsZero():
+		u.failing = now
+	}
+	since = u.failing
+	if oldest := now.Add(-l.LagAge); l.LagEvents > 0 && l.LagAge > 0 && (since.IsZero() || oldest.Before(since)) {
+		since = oldest
+	}
+	return since, !since.IsZero()
+}
+
+// refusing returns when events were last seen to be turned away; zero when that is long ago.
+func (u *unwell) refusing(j journal.Stats, now time.Time) time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if j.Refused > u.frames || j.Full {
+		u.frames, u.refused = j.Refused, now
+	}
+	if now.Sub(u.refused) > refusedFor {
+		return time.Time{}
+	}
+	return u.refused
 }
 
 func (h *Hub) setAlerts(p *project.Project) {
@@ -70,7 +145,7 @@ func (h *Hub) setAlerts(p *project.Project) {
 	for _, s := range p.Sources {
 		names = append(names, sourcePrefix+s.Name)
 	}
-	h.alerts.Set(p.Alerts, names)
+	h.alerts.Set(p.Alerts, append(names, loaderPart, journalPart))
 }
 
 // Alerts lists what alerts are raised, or resolved and not yet told.

@@ -55,7 +55,7 @@ func (h *Hub) openEvents(ctx context.Context, j *journal.Journal, committed tide
 		return fmt.Errorf("finding where to begin counting: %w", err)
 	}
 	w := h.runs.In(tidegate.DefaultWorkspace)
-	h.events.teller = teller.New(teller.Options{Reader: reader, Books: w, Log: h.o.Log})
+	h.events.teller = teller.New(teller.Options{Reader: reader, Books: w, Log: h.o.Log, Now: h.o.Now})
 	if err := h.events.teller.Open(ctx, begin); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/control/store"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/ingest/forward"
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/sync/mapping"
 	"github.com/tidegate/tidegate/sync/runner"
 )
@@ -139,11 +140,14 @@ func (h *Hub) forwardStates(ctx context.Context) (map[string]store.ForwardState,
 
 // runForwards keeps the forwards of the active project at work until ctx ends.
 func (h *Hub) runForwards(ctx context.Context) error {
+	told := grumble.Log{}
 	again := time.NewTicker(30 * time.Second) // what could not be started is tried again
 	defer again.Stop()
 	for {
-		if err := h.reconcileForwards(ctx); err != nil && ctx.Err() == nil {
-			h.o.Log.Error("starting forwards failed and is tried again", "error", err)
+		if err := h.reconcileForwards(ctx); err == nil {
+			told.Over(ctx, h.o.Log, h.o.Now(), "all forwards are started")
+		} else if ctx.Err() == nil {
+			told.About(ctx, h.o.Log, h.o.Now(), "starting forwards failed and is tried again", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -54,6 +54,7 @@ type Hub struct {
 	files       *file.Loader
 	ledgers     localLedgers
 	alerts      *alert.Engine
+	unwell      unwell
 	forwards    forwards
 	quotas      runner.Quotas // shared by syncs and forwards
 	redis       *redis.Client // nil without shared quotas

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/alert"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/ingest/journal"
@@ -49,7 +50,7 @@ func (h *Hub) journalStage(j journal.Stats) api.Stage {
 	s := api.Stage{Name: "journal", Ready: !j.Full}
 	switch {
 	case j.Full:
-		s.Detail = "its disk is full: events are answered 503 until space returns"
+		s.Detail = "events are answered 503: " + tidegate.FaultOf(j.Refusal).Message
 	case len(j.Damage) > 0:
 		s.Detail = fmt.Sprintf("%d damaged ranges were set aside; see tidegate doctor", len(j.Damage))
 	}
@@ -156,8 +157,16 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 
 func (h *Hub) checkSpace() api.Finding {
 	j := h.journal.Stats()
-	if j.Full {
-		return api.Finding{Check: "journal.space", Level: "error", Detail: "the disk is full: events are answered 503", Hint: "free space or enlarge the disk; it goes on by itself"}
+	at := h.unwell.refusing(j, h.o.Now())
+	switch {
+	case j.Full:
+		f := tidegate.FaultOf(j.Refusal)
+		return api.Finding{Check: "journal.space", Level: "error", Detail: "events are answered 503: " + f.Message, Hint: f.Hint + "; it goes on by itself"}
+	case !at.IsZero():
+		return api.Finding{
+			Check: "journal.space", Level: "warning", Detail: "events were answered 503, last about " + at.UTC().Format(time.TimeOnly) + " UTC",
+			Hint: "it takes events again; look at the space of the disk, and what else writes to it",
+		}
 	}
 	return api.Finding{Check: "journal.space", Level: "ok", Detail: fmt.Sprintf("%.1f MiB in segments: %d", float64(j.Bytes)/(1<<20), j.Segments)}
 }
@@ -207,7 +216,16 @@ func (h *Hub) checkLoader() api.Finding {
 	s := h.loaderStage(h.journal.Stats(), l)
 	f := api.Finding{Check: "loader", Level: "ok", Detail: "it has loaded everything"}
 	if s.LagEvents > 0 {
-		f.Detail = fmt.Sprintf("%d events wait, the oldest since %v", s.LagEvents, l.LagAge.Round(time.Second))
+		f.Detail = fmt.Sprintf("%d events wait", s.LagEvents)
+		if l.LagAge > 0 { // known from the first that it has read
+			f.Detail += fmt.Sprintf(", the oldest for %v", l.LagAge.Round(time.Second))
+		}
+	}
+	if l.LagAge >= alert.DefaultLoadingAfter && s.LagEvents > 0 {
+		f.Level, f.Hint = "warning", "while this grows, events come faster than the warehouse takes them; while it shrinks, a backlog is being loaded"
+	}
+	if s.Ready && s.Detail != "" {
+		f.Detail, f.Hint = f.Detail+"; "+s.Detail, waits("it goes on when that program ends")
 	}
 	if !s.Ready {
 		f.Level, f.Detail = "error", f.Detail+"; the last load failed: "+s.Detail

@@ -19,6 +19,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/live"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
 	"github.com/tidegate/tidegate/ingest/replay"
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/retry"
 )
 
@@ -310,13 +311,15 @@ func (h *Hub) CancelReplay(ctx context.Context, id string) (api.Replay, error) {
 
 // runReplays carries replays out, one at a time, until ctx ends.
 func (h *Hub) runReplays(ctx context.Context) error {
+	told := grumble.Log{}
 	for {
 		open, err := h.control().OpenJobs(ctx, replayKind)
 		if err != nil && ctx.Err() == nil {
-			h.o.Log.Warn("looking for replays failed and is tried again", "error", err)
+			told.About(ctx, h.o.Log, h.o.Now(), "looking for replays failed and is tried again", err)
 			_ = retry.Wait(ctx, 10*time.Second) // ctx is looked at below
 			continue
 		}
+		told.Over(ctx, h.o.Log, h.o.Now(), "replays are looked for again")
 		if len(open) > 0 && ctx.Err() == nil {
 			h.runReplay(ctx, open[0])
 			continue

@@ -7,6 +7,7 @@ import (
 	"net/mail"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/config"
@@ -51,6 +52,14 @@ func (c *checker) alert(it item[tidegate.Alert]) {
 		if !slices.Contains(known, s) {
 			c.add(it.problem(fmt.Sprintf("syncs[%d]", i), fmt.Sprintf("there is no sync %q", s), config.DidYouMean(s, known)))
 		}
+	}
+	for i, on := range a.On {
+		if len(a.Syncs) > 0 && slices.Contains([]string{"gap", "loading", "journal"}, on) {
+			c.add(it.problem(fmt.Sprintf("on[%d]", i), fmt.Sprintf("%q is of no sync, and the alert watches only syncs", on), "give it to an alert without `syncs`"))
+		}
+	}
+	if d, err := time.ParseDuration(a.LoadingAfter); err == nil && d < time.Minute {
+		c.add(it.problem("loading_after", "the shortest time is one minute", "what waits is looked at every few seconds"))
 	}
 	for field, percent := range map[string]float64{"partial_percent": a.PartialPercent, "deviation_percent": a.DeviationPercent} {
 		if percent < 0 {

@@ -96,6 +96,7 @@ type Journal struct {
 	closed   bool
 	failed   error
 	full     bool
+	refusal  error    // why, while full
 	segments []*piece // by base; the last one may be growing
 	durable  int64
 	changed  chan struct{} // closed when durable moves or the journal ends; nil while nobody waits

@@ -17,7 +17,8 @@ type Stats struct {
 	Segments int
 	Bytes    int64 // of frames kept, without space claimed in advance
 	Spare    int   // segments prepared for later
-	Full     bool  // the last group was refused for want of space
+	Full     bool  // the last group was refused, for the reason Refusal
+	Refusal  error
 
 	Frames  int64 // appended
 	Events  int64 // appended
@@ -75,7 +76,7 @@ func (j *Journal) snapshot() (Stats, []lagging) {
 	defer j.mu.Unlock()
 	s := Stats{
 		Oldest: tidegate.Offset{Position: j.oldest()}, Durable: tidegate.Offset{Position: j.durable},
-		Segments: len(j.segments), Spare: spares, Full: j.full,
+		Segments: len(j.segments), Spare: spares, Full: j.full, Refusal: j.refusal,
 		Frames: j.counts.frames, Events: j.counts.events, Groups: j.counts.groups,
 		Syncs: j.fs.syncs.Load(), Refused: j.counts.refused,
 		TornBytes: j.counts.tornBytes, Damage: slices.Clone(j.damage.list),

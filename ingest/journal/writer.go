@@ -105,7 +105,7 @@ func (w *writer) commit(g *group) {
 	case err == nil:
 	case errors.Is(err, errRefused):
 		g.err = faultRefused(dir, err)
-		w.refuse(g, err)
+		w.refuse(g)
 	default:
 		g.err = faultFailed(dir, err)
 		w.fail(err)
@@ -174,7 +174,7 @@ func (w *writer) publish(g *group, seal segment.Seal, index segment.Index) {
 	j.counts.frames += g.frames
 	j.counts.events += g.events
 	if j.full {
-		j.full = false
+		j.full, j.refusal = false, nil
 		j.o.Log.Info("the journal accepts events again", "dir", j.o.Dir)
 	}
 	j.announce()
@@ -193,14 +193,15 @@ func (w *writer) rewind(cause error) error {
 	return errors.Join(errRefused, cause)
 }
 
-func (w *writer) refuse(g *group, cause error) {
+func (w *writer) refuse(g *group) {
 	j := w.j
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.counts.refused += g.frames
+	j.refusal = g.err
 	if !j.full {
 		j.full = true
-		j.o.Log.Warn("the journal refuses events", "dir", j.o.Dir, "error", cause)
+		j.o.Log.Warn("the journal refuses events", "dir", j.o.Dir, "error", g.err)
 	}
 }
 

@@ -48,6 +48,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/judge"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -201,7 +202,7 @@ type Loader struct {
 	filling    filling // the transaction in the making, as far as it is prepared
 	spare      spare   // sheets to use again
 	pace       pace
-	grumble    grumble
+	grumble    grumble.Log
 	careful    int64 // below this position a transaction has one part
 	scratch    []byte
 	poison     map[tidegate.Offset]string
@@ -230,6 +231,7 @@ func New(o Options) (*Loader, error) {
 	l.stats.LagEvents, l.stats.Position = -1, o.Begin // nothing is below, whatever the cursor will say
 	l.filling.rows = make(map[*shape.Table]int)
 	l.pace.share = o.BusyShare
+	l.grumble.Every = time.Minute
 	l.checkpoint.opts = &l.opts
 	l.reset()
 	return l, nil
@@ -267,7 +269,7 @@ func (l *Loader) Run(ctx context.Context) error {
 		case err == nil:
 			attempt = 0
 			l.fault(nil)
-			l.grumble.over(ctx, l.opts.Log, l.opts.Now())
+			l.grumble.Over(ctx, l.opts.Log, l.opts.Now(), "loading goes on")
 			continue
 		case ctx.Err() != nil:
 		case errors.Is(err, errUnreadable):
@@ -284,7 +286,7 @@ func (l *Loader) Run(ctx context.Context) error {
 		default:
 			attempt++
 			l.fault(err)
-			l.grumble.about(ctx, l.opts.Log, l.opts.Now(), err, attempt)
+			l.grumble.About(ctx, l.opts.Log, l.opts.Now(), "loading failed and will be tried again", err, "attempt", attempt)
 			l.reset()
 			l.rest(ctx, attempt)
 		}

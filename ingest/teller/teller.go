@@ -26,6 +26,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/envelope"
 	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/retry"
 )
 
@@ -59,6 +60,7 @@ type Options struct {
 	Reader Reader
 	Books  Books
 	Log    *slog.Logger
+	Now    func() time.Time
 	// Every is how often counts are stored: 5 seconds when 0.
 	Every time.Duration
 }
@@ -115,7 +117,7 @@ func (t *Teller) Open(ctx context.Context, begin tidegate.Offset) error {
 // Run counts until ctx ends, then stores what it has. It returns an error only when
 // the journal cannot be read.
 func (t *Teller) Run(ctx context.Context) error {
-	failures := 0
+	failures, told := 0, grumble.Log{}
 	for ctx.Err() == nil {
 		if err := t.round(ctx); err != nil {
 			return err
@@ -123,10 +125,11 @@ func (t *Teller) Run(ctx context.Context) error {
 		err := t.store(context.WithoutCancel(ctx))
 		if err == nil {
 			failures = 0
+			told.Over(ctx, t.o.Log, t.o.Now(), "the counts of accepted events are stored again")
 			continue
 		}
 		failures++
-		t.o.Log.Warn("storing the counts of accepted events failed and is tried again", "error", err)
+		told.About(ctx, t.o.Log, t.o.Now(), "storing the counts of accepted events failed and is tried again", err)
 		_ = retry.Wait(ctx, min(time.Duration(failures)*time.Second, 30*time.Second)) // ctx is looked at next
 	}
 	return nil

@@ -86,7 +86,7 @@ func TestEveryEventIsCountedOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		teller := New(Options{Reader: reader, Books: books, Log: slog.New(slog.DiscardHandler), Every: time.Millisecond})
+		teller := New(Options{Reader: reader, Books: books, Log: slog.New(slog.DiscardHandler), Now: time.Now, Every: time.Millisecond})
 		if err := teller.Open(t.Context(), begin); err != nil {
 			t.Fatal(err)
 		}
