@@ -389,7 +389,7 @@ func (h *Hub) checkHours(ctx context.Context) api.Finding {
 	}
 	hint := "`tidegate events reconcile` shows all of it; rows that somebody deleted by hand are missing too (docs/replay.md: how they come back)"
 	if worst < 0 {
-		hint = "`tidegate events reconcile` shows all of it; more is there than was counted, as when control.db was lost or put back: then nothing is missing, and the gap is over in 48 hours"
+		hint = "`tidegate events reconcile` shows all of it; more is there than was counted, as when control.db was lost or put back, or when `tidegate warehouse rejoin` had events read again: then nothing is missing, and the gap is over in 48 hours"
 	}
 	return api.Finding{Check: "books.hourly", Level: "error", Detail: "the books of the last 48 hours have a gap: " + first, Hint: hint}
 }

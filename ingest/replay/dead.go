@@ -273,7 +273,7 @@ func (r *Replayer) bodies(what What, found []DeadLetter, counts *Totals) (items 
 		if err != nil {
 			return nil, last, err
 		}
-		if !kept {
+		if kept = kept && live.FactsOf(&ev).ID == letter.MessageID; !kept { // of a journal that was lost another event may be there
 			ev = rebuilt(letter, offset)
 		}
 		if r.o.Hidden != nil && r.o.Hidden.Out(&ev) {

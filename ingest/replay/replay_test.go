@@ -354,6 +354,33 @@ type trimmed struct{ *journal.Journal }
 
 func (trimmed) OpenAt(tidegate.Offset) (*journal.Reader, error) { return nil, journal.ErrTrimmed }
 
+// replaced is a journal that reads from another one.
+type replaced struct {
+	*journal.Journal
+	by *journal.Journal
+}
+
+func (r replaced) OpenAt(at tidegate.Offset) (*journal.Reader, error) { return r.by.OpenAt(at) }
+
+// Another journal has another event where the dead letter's was.
+func TestDeadLettersAreNoEventsOfAnotherJournal(t *testing.T) {
+	t.Parallel()
+	r, other := start(t), start(t)
+	r.send(sold("dead1", "u1", `"note":"a"`))
+	other.send(sold("m1", "u2", `"total":1,"note":"b"`))
+	r.rules.set(false, 0)
+	o := r.replayer().o
+	o.Journal = replaced{r.journal, other.journal}
+	var counts Totals
+	err := New(o).Live(t.Context(), What{Range: Range{To: r.journal.Durable()}, Dead: true, Sources: []string{"web"}}, tidegate.Offset{}, &counts, func(tidegate.Offset) error { return nil })
+	if err != nil || counts.Rebuilt != 1 || counts.Resolved != 1 {
+		t.Fatalf("counts %+v, %v", counts, err)
+	}
+	if got := r.rows("SELECT id, user_id, note FROM web.sold"); len(got) != 1 || strings.ReplaceAll(got[0], " ", "") != "dead1u1a" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestHiddenPeopleAreNotReplayed(t *testing.T) {
 	t.Parallel()
 	r := start(t)
