@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
@@ -88,6 +89,12 @@ func TestEventTablesAreThoseOfDuckDB(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRejoins(t *testing.T) {
+	t.Parallel()
+	cfg := config(server(t))
+	loadertest.Rejoins(t, func() loader.Warehouse { return open(t, cfg) })
 }
 
 func TestWidens(t *testing.T) {

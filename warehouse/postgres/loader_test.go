@@ -5,10 +5,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/evolve"
 	"github.com/tidegate/tidegate/ingest/loader/loadertest"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
 )
+
+func TestRejoins(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	loadertest.Rejoins(t, func() loader.Warehouse { return open(t, cfg) })
+}
 
 func TestWidens(t *testing.T) {
 	t.Parallel()

@@ -127,6 +127,60 @@ func Load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int) {
 	load(t, tp, w, maxEvents, "")
 }
 
+// Rejoins proves that the cursor's mark is kept, adopted where an earlier version left none,
+// and set by the repair. open opens the same warehouse, which is empty, again and again.
+func Rejoins(t *testing.T, open func() loader.Warehouse) {
+	t.Helper()
+	list := Events(40)
+	lives := func(use func(loader.Warehouse)) {
+		t.Helper()
+		w := open()
+		defer func() {
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		use(w)
+	}
+	cursor := func(w loader.Warehouse, position int64, mark string) {
+		t.Helper()
+		if at, marked, err := loader.Cursor(t.Context(), w); err != nil || at.Position != position || marked != mark {
+			t.Errorf("the cursor is %s, marked %q, want %d and %q: %v", at, marked, position, mark, err)
+		}
+	}
+	lives(func(w loader.Warehouse) {
+		Load(t, NewTape(list, 10), w, 20)
+		cursor(w, 40, ofTape)
+		if _, err := w.Exec(t.Context(), "ALTER TABLE _tidegate.cursor DROP COLUMN journal"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var want map[string][]string
+	lives(func(w loader.Warehouse) {
+		cursor(w, 40, "") // as an earlier version left it
+		Load(t, NewTape(list, 10), w, 20)
+		cursor(w, 40, ofTape)
+		want = Everything(t, w)
+		if err := loader.SetCursor(t.Context(), w, tidegate.Offset{Position: 10}, "another tape"); err != nil {
+			t.Fatal(err)
+		}
+		cursor(w, 10, "another tape")
+		if err := loader.SetCursor(t.Context(), w, tidegate.Offset{Position: 10}, ofTape); err != nil {
+			t.Fatal(err)
+		}
+	})
+	lives(func(w loader.Warehouse) {
+		cursor(w, 10, ofTape)
+		Load(t, NewTape(list, 10), w, 20)
+		cursor(w, 40, ofTape)
+		for name, rows := range Everything(t, w) {
+			if len(rows) != len(want[name]) && !strings.Contains(name, "dead_letters") { // those have no ids to go by
+				t.Errorf("%s has %d rows, and had %d before events were read again", name, len(rows), len(want[name]))
+			}
+		}
+	})
+}
+
 func load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int, books string) {
 	t.Helper()
 	l, err := loader.New(loader.Options{
