@@ -36,9 +36,12 @@ func newBooks(j *journal.Journal) *books {
 // open adds what the warehouse counted before this process and what waited at
 // its start beyond the loader's place.
 func (b *books) open(ctx context.Context, wh warehouse.Warehouse, committed tidegate.Offset) error {
-	counts, from, err := loaded(ctx, wh, committed)
+	counts, from, mark, err := loaded(ctx, wh, committed)
 	if err != nil {
 		return fmt.Errorf("counting what waits: %w", err)
+	}
+	if b.journal.Fits(mark) != nil { // then nothing of this journal is loaded, wherever that place is in it
+		from = b.journal.Stats().Oldest
 	}
 	before := map[string]int64{}
 	for _, c := range counts {
@@ -53,31 +56,36 @@ func (b *books) open(ctx context.Context, wh warehouse.Warehouse, committed tide
 	return nil
 }
 
-// loaded reads the counts and the cursor that belong to them; an empty
+// loaded reads the counts and the cursor that belong to them, with its mark; an empty
 // warehouse has neither, and then the loader begins where the journal says.
-func loaded(ctx context.Context, wh warehouse.Warehouse, from tidegate.Offset) ([]loader.Counts, tidegate.Offset, error) {
-	_, err := wh.Describe(ctx, warehouse.Table{Schema: "_tidegate", Name: "cursor"})
+func loaded(ctx context.Context, wh warehouse.Warehouse, from tidegate.Offset) (counts []loader.Counts, _ tidegate.Offset, mark string, err error) {
+	schema, err := wh.Describe(ctx, warehouse.Table{Schema: "_tidegate", Name: "cursor"})
 	if errors.Is(err, warehouse.ErrNoTable) {
-		return nil, from, nil
+		return nil, from, "", nil
 	} else if err != nil {
-		return nil, from, err
+		return nil, from, "", err
 	}
-	rows, err := wh.Query(ctx, "SELECT next_position FROM _tidegate.cursor AS c WHERE c.partition = 0")
+	of := "journal"
+	if schema.Index(of) < 0 {
+		of = "''" // no loader of this version was here yet
+	}
+	rows, err := wh.Query(ctx, "SELECT next_position, "+of+" FROM _tidegate.cursor AS c WHERE c.partition = 0")
 	if err != nil {
-		return nil, from, err
+		return nil, from, "", err
 	}
 	row, err := rows.Next(ctx)
 	if position, ok := at(row); ok {
 		from.Position = position
+		mark, _ = row[1].(string)
 	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	if err = errors.Join(err, rows.Close()); err != nil {
-		return nil, from, err
+		return nil, from, "", err
 	}
-	counts, err := loader.ReadCounts(ctx, wh)
-	return counts, from, err
+	counts, err = loader.ReadCounts(ctx, wh)
+	return counts, from, mark, err
 }
 
 func at(row tidegate.Row) (int64, bool) {

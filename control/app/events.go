@@ -50,7 +50,7 @@ func (h *Hub) openEvents(ctx context.Context, j *journal.Journal, committed tide
 	if err != nil {
 		return fmt.Errorf("opening the teller's cursor: %w", err)
 	}
-	_, begin, err := loaded(ctx, h.warehouse, committed)
+	_, begin, _, err := loaded(ctx, h.warehouse, committed)
 	if err != nil {
 		return fmt.Errorf("finding where to begin counting: %w", err)
 	}

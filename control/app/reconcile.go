@@ -93,7 +93,7 @@ func (h *Hub) snapshot(ctx context.Context, p api.ReconcilePeriod) (snap snapsho
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	view := within{h.warehouse, tx}
-	if _, snap.at, err = loaded(ctx, view, h.loader.Stats().Position); err != nil {
+	if _, snap.at, _, err = loaded(ctx, view, h.loader.Stats().Position); err != nil {
 		return snap, err
 	}
 	period := loader.Period{From: p.From, To: p.To, Source: p.Source}

@@ -77,7 +77,7 @@ func TestAJournalLostAndRegrownIsNotPassedOver(t *testing.T) {
 			if detail := s.Stages[1].Detail; !strings.Contains(detail, "journal.replaced") {
 				t.Errorf("life %d: the loader says %q", life, detail)
 			}
-			if len(s.Sources) != 1 || s.Sources[0].Loaded != 3 {
+			if len(s.Sources) != 1 || s.Sources[0].Loaded != 3 || s.Sources[0].Waiting != 5 {
 				t.Errorf("life %d: %+v", life, s.Sources)
 			}
 		})
