@@ -55,6 +55,7 @@ type Hub struct {
 	ledgers     localLedgers
 	alerts      *alert.Engine
 	unwell      unwell
+	asking      asking
 	forwards    forwards
 	quotas      runner.Quotas // shared by syncs and forwards
 	redis       *redis.Client // nil without shared quotas
@@ -208,6 +209,7 @@ func (h *Hub) stop() {
 // close closes what open opened; calling it twice is fine.
 func (h *Hub) close() error {
 	h.closeOnce.Do(func() {
+		h.asking.running.Wait()
 		if h.warehouse != nil {
 			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.further.close(), h.judge.close(), h.warehouse.Close())
 		}

@@ -21,11 +21,14 @@ import (
 
 // Ready says how far behind each stage is.
 func (h *Hub) Ready(ctx context.Context) api.Readiness {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askedFor)
 	defer cancel()
 	j, l := h.journal.Stats(), h.loader.Stats()
-	asked, _ := h.warehouseStage(ctx)
-	stages := []api.Stage{h.journalStage(j), h.loaderStage(j, l), asked}
+	asked, ok := h.asking.ask(ctx, h.askWarehouse)
+	if !ok {
+		asked.stage = api.Stage{Name: "warehouse", Detail: notInTime}
+	}
+	stages := []api.Stage{h.journalStage(j), h.loaderStage(j, l), asked.stage}
 	for _, name := range slices.Sorted(maps.Keys(h.active.Load().syncs)) {
 		if st, ok := h.scheduler.Why(name); ok {
 			stage := api.Stage{Name: "sync " + name, Ready: st.Fault == nil, Detail: st.Reason}
@@ -40,11 +43,26 @@ func (h *Hub) Ready(ctx context.Context) api.Readiness {
 	for _, s := range stages[:3] { // a sync that cannot run does not make the hub unready
 		r.Ready = r.Ready && s.Ready
 	}
-	if counts, err := h.accounts(ctx); err == nil {
-		r.Sources = counts
+	if asked.counts != nil {
+		r.Sources = asked.counts
 	}
 	return r
 }
+
+// askWarehouse asks the warehouse what /readyz wants to know of it.
+func (h *Hub) askWarehouse(ctx context.Context) answer {
+	stage, err := h.warehouseStage(ctx)
+	if err != nil {
+		return answer{stage: stage}
+	}
+	counts, err := h.accounts(ctx)
+	if err != nil {
+		return answer{stage: stage} // the loader tells of it
+	}
+	return answer{stage, counts}
+}
+
+const notInTime = "it does not answer in time"
 
 func (h *Hub) journalStage(j journal.Stats) api.Stage {
 	s := api.Stage{Name: "journal", Ready: !j.Full}
@@ -81,7 +99,7 @@ func (h *Hub) warehouseStage(ctx context.Context) (api.Stage, error) {
 	case errors.Is(err, warehouse.ErrYielded):
 		s.Detail = cmp.Or(h.held(), warehouse.ErrYielded.Error()) + "; events wait in the journal"
 	case err != nil && ctx.Err() != nil:
-		s.Ready, s.Detail = false, "it does not answer in time: "+tidegate.FaultOf(err).Error()
+		s.Ready, s.Detail = false, notInTime
 	case err != nil:
 		s.Ready, s.Detail = false, err.Error()
 	}
