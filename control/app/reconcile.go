@@ -93,8 +93,12 @@ func (h *Hub) snapshot(ctx context.Context, p api.ReconcilePeriod) (snap snapsho
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	view := within{h.warehouse, tx}
-	if _, snap.at, _, err = loaded(ctx, view, h.loader.Stats().Position); err != nil {
+	_, at, mark, err := loaded(ctx, view, h.loader.Stats().Position)
+	if err != nil {
 		return snap, err
+	}
+	if snap.at = at; h.journal.Fits(mark) != nil { // all of this journal waits
+		snap.at = h.journal.Stats().Oldest
 	}
 	period := loader.Period{From: p.From, To: p.To, Source: p.Source}
 	d, ok := sqltext.Find(h.warehouse.Dialect())

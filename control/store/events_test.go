@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/ingest/forward"
 	"github.com/tidegate/tidegate/ingest/privacy"
 	"github.com/tidegate/tidegate/ingest/teller"
 )
@@ -36,6 +37,18 @@ func TestCountsAndTheirPlaceGoTogether(t *testing.T) {
 	}
 	if end, err := w.JournalEnd(t.Context()); end != 9 || err != nil {
 		t.Errorf("the journal came to %d as far as is known here, %v", end, err)
+	}
+	if _, err := w.AddSuppressions(t.Context(), []privacy.Entry{{Person: privacy.Person{Kind: privacy.UserID, ID: "u"}, Below: 30}}); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := w.JournalEnd(t.Context()); end != 30 || err != nil {
+		t.Errorf("with an erased person the journal came to %d, %v", end, err)
+	}
+	if err := w.Letters("f").Put(t.Context(), []forward.Letter{{Position: 40, Event: []byte("{}")}}); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := w.JournalEnd(t.Context()); end != 41 || err != nil {
+		t.Errorf("with a letter the journal came to %d, %v", end, err)
 	}
 	got, err := w.Accepted(t.Context(), "", hour, hour.Add(2*time.Hour))
 	want := map[teller.Key]int64{{Source: "web", Hour: hour}: 6, {Source: "app", Hour: hour.Add(time.Hour)}: 3}
