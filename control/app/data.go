@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,10 @@ import (
 	"syscall"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/ingest/journal"
+	"github.com/tidegate/tidegate/internal/vfs"
 )
 
 // The names of what a data folder holds.
@@ -46,4 +51,38 @@ func notOurs(data string, err error) error {
 		Action: tidegate.Halt, Code: "data.not_writable", Subject: "data folder " + data, Message: err.Error(),
 		Hint: fmt.Sprintf("this user (%d) must be allowed to read and write the folder and all that it holds: `chown -R %d %s`, or start tidegate as its owner, or name another folder with --data", os.Geteuid(), os.Geteuid(), data), Err: err,
 	}
+}
+
+// checkStore says what doctor finds out about the control store that no server has open.
+func checkStore(ctx context.Context, data string) api.Finding {
+	f := api.Finding{Check: "control.db", Level: "ok", Detail: "every page verifies"}
+	err := store.Check(ctx, filepath.Join(data, storeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		f.Detail = "there is none yet"
+	} else if err != nil {
+		fault := tidegate.FaultOf(err)
+		f.Level, f.Detail, f.Hint = "error", fault.Error(), fault.Hint
+	}
+	return f
+}
+
+// checkJournal says what doctor finds out about the journal that no server has open.
+func checkJournal(ctx context.Context, data string) api.Finding {
+	f := api.Finding{Check: "journal", Level: "ok"}
+	found, err := journal.Inspect(ctx, vfs.OS(), filepath.Join(data, journalDir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.Detail = "there is none yet"
+	case err != nil:
+		f.Level, f.Detail, f.Hint = "error", err.Error(), "look at the disk, and whether this user may read the folder"
+	case len(found.Problems) > 0:
+		f.Level, f.Detail = "error", fmt.Sprintf("%d places do not verify, the first: %s", len(found.Problems), found.Problems[0])
+		f.Hint = "keep a copy of the folder and look at the disk; `tidegate serve` sets damaged ranges aside in journal/quarantine and goes on with the rest"
+	case len(found.SetAside) > 0:
+		f.Level, f.Detail = "warning", fmt.Sprintf("every frame verifies; %d ranges that did not were set aside before, the first in %s", len(found.SetAside), found.SetAside[0])
+		f.Hint = "the events in them are lost to us: look at the disk, keep the files"
+	default:
+		f.Detail = fmt.Sprintf("every frame verifies: %d events in %d segments", found.Events, found.Segments)
+	}
+	return f
 }

@@ -138,7 +138,7 @@ func DoctorFiles(ctx context.Context, p *project.Project, data string, now func(
 	if _, err := os.Stat(data); err != nil {
 		return append(findings, api.Finding{Check: "data folder", Level: "warning", Detail: err.Error(), Hint: "the first `tidegate serve` makes it"})
 	}
-	findings = append(findings, fsyncFinding(data, now))
+	findings = append(findings, fsyncFinding(data, now), checkStore(ctx, data), checkJournal(ctx, data))
 	wh, err := openWarehouse(ctx, fileSecrets(data, now), data, p.Warehouse, slog.New(slog.DiscardHandler), now)
 	if err != nil {
 		f := tidegate.FaultOf(err)

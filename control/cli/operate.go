@@ -47,7 +47,7 @@ func (c *command) statusCommand() *cobra.Command {
 func (c *command) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Examine the hub and say what to mend", Args: cobra.NoArgs,
-		Long: "Doctor examines the running server or, when there is none, the project and the data folder.",
+		Long: "Doctor examines the running server or, when there is none, the project and the data folder: its control.db and every frame of its journal, which may take a while.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := c.running(cmd.Context())
 			if err != nil {

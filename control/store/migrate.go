@@ -58,11 +58,7 @@ func migrate(ctx context.Context, db *sql.DB, now func() time.Time) (applied int
 		return 0, err
 	}
 	if len(done) > len(list) {
-		return 0, &tidegate.Fault{
-			Action: tidegate.Halt, Code: "store.newer",
-			Message: fmt.Sprintf("the control store has version %d, this binary knows %d", len(done), len(list)),
-			Hint:    "start the version of tidegate that wrote it, or a newer one",
-		}
+		return 0, faultNewer(len(done), len(list))
 	}
 	for i, m := range list {
 		if i < len(done) {
@@ -81,6 +77,14 @@ func migrate(ctx context.Context, db *sql.DB, now func() time.Time) (applied int
 		applied++
 	}
 	return applied, nil
+}
+
+func faultNewer(has, knows int) error {
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "store.newer",
+		Message: fmt.Sprintf("the control store has version %d, this binary knows %d", has, knows),
+		Hint:    "start the version of tidegate that wrote it, or a newer one",
+	}
 }
 
 func appliedSums(ctx context.Context, db *sql.DB) (sums []string, err error) {

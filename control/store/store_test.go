@@ -263,6 +263,9 @@ func TestDamagedFileIsAClearFault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if f := wantFault(t, store.Check(t.Context(), path), "store.corrupt"); f.Subject != path || f.Hint == "" {
+				t.Errorf("checking: %+v", f)
+			}
 			s, err := store.Open(t.Context(), store.Options{Path: path, Log: slog.New(slog.DiscardHandler), Now: newClock().now})
 			if err == nil {
 				t.Fatal(errors.Join(errors.New("a damaged file was opened"), s.Close()))
@@ -292,4 +295,5 @@ func TestNewerStoreIsRefused(t *testing.T) {
 	}
 	_, err := store.Open(t.Context(), store.Options{Path: path, Log: slog.New(slog.DiscardHandler), Now: c.now})
 	wantFault(t, err, "store.newer")
+	wantFault(t, store.Check(t.Context(), path), "store.newer") // which is still in the log: the store is open
 }
