@@ -138,6 +138,12 @@ func TestStreamTokensReadTheirStreamOnly(t *testing.T) {
 	if _, text := r.fetch(t, "/v1/streams", token, nil); !strings.Contains(text, "orders") || strings.Contains(text, "other") {
 		t.Errorf("it lists %s", text)
 	}
+	if _, err := r.admin.CreateToken(t.Context(), api.NewToken{Name: "reader", Role: "stream:ordres"}); err == nil || !strings.Contains(tidegate.FaultOf(err).Hint, "orders") {
+		t.Errorf("a token for a stream that there is not: %v", err)
+	}
+	if _, err := r.admin.CreateToken(t.Context(), api.NewToken{Name: "reader", Role: "stream:orders"}); err != nil {
+		t.Error(err)
+	}
 	if _, err := r.keeper.Issue(t.Context(), "test", "x", auth.Role("streams:orders"), time.Time{}); err == nil {
 		t.Error("a role that is none is taken")
 	}

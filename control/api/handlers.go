@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -384,8 +386,29 @@ func (s *server) createToken(ctx context.Context, in *struct{ Body NewToken }) (
 		}
 		expires = s.o.Now().Add(d)
 	}
+	if name, one := strings.CutPrefix(in.Body.Role, "stream:"); one {
+		if err := s.knownStream(ctx, name); err != nil {
+			return nil, err
+		}
+	}
 	token, err := s.o.Keeper.Issue(ctx, who(ctx).Name, in.Body.Name, auth.Role(in.Body.Role), expires)
 	return answer(IssuedToken{Token: token}, err)
+}
+
+// knownStream refuses a token that would read nothing.
+func (s *server) knownStream(ctx context.Context, name string) error {
+	all, err := s.o.Hub.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	known := make([]string, len(all))
+	for i, st := range all {
+		known[i] = st.Name
+	}
+	if slices.Contains(known, name) {
+		return nil
+	}
+	return newProblem(http.StatusUnprocessableEntity, "token.invalid", fmt.Sprintf("there is no stream %q", name), cmp.Or(config.DidYouMean(name, known), "define it under `streams` first"))
 }
 
 func (s *server) revokeToken(ctx context.Context, in *struct {
