@@ -18,9 +18,10 @@ import (
 const (
 	// batchRows and batchBytes end a record batch of a plan.
 	batchRows  = 8192
-	batchBytes = 16 << 20
-	// batchesAhead is how many batches wait to be stored while the next is made.
-	batchesAhead = 2
+	batchBytes = 4 << 20
+	// batchesAhead is how many batches wait to be stored while the next is made: about as many as the engine
+	// compresses at a time, a group of 122,880 rows, and takes none meanwhile.
+	batchesAhead = 15
 	// pagedRows and pagedBytes end a page: rows that are mapped before they are counted and put into a batch.
 	pagedRows  = 512
 	pagedBytes = 4 << 20

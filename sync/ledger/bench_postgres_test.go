@@ -24,8 +24,8 @@ func BenchmarkPlanPostgres(b *testing.B) {
 	w.exec("CREATE TABLE snapshot AS SELECT * FROM people")
 	seedOrFill(b, w, rows)
 	w.exec("VACUUM ANALYZE")
-	for _, c := range planCases()[:2] {
-		b.Run(fmt.Sprintf("rows=%d/changed=%s", rows, c.name), func(b *testing.B) {
+	for _, c := range []planCase{{name: "0%", where: "false"}, {name: "1%", where: "id % 100 = 3", changed: 1}} {
+		b.Run(c.bench(rows), func(b *testing.B) {
 			var m measured
 			for range b.N {
 				w.exec("UPDATE people SET age = age + 1 WHERE " + c.where)
@@ -35,7 +35,7 @@ func BenchmarkPlanPostgres(b *testing.B) {
 				start := time.Now()
 				s, err := w.l.Plan(w.ctx, req)
 				m.Plan += time.Since(start).Seconds()
-				if err != nil || s.Read != int64(rows) || s.Changed != int64(rows*c.percent/100) || s.Added+s.Removed+s.BadKeys != 0 {
+				if err != nil || s.Read != int64(rows) || s.Changed != int64(rows*c.changed/100) || s.Added+s.Removed+s.BadKeys != 0 {
 					b.Fatal(err, s)
 				}
 				if s.Changed > 0 {

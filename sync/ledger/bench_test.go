@@ -32,15 +32,54 @@ import (
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
 
-// planCase is one share of changed rows.
+// planCase is what happens to a share of the rows.
 type planCase struct {
-	name, where string
-	percent     int
+	name, where             string // which rows change
+	changed, added, removed int    // percent
 }
 
 func planCases() []planCase {
-	return []planCase{{"0%", "false", 0}, {"1%", "id % 100 = 3", 1}, {"100%", "true", 100}}
+	return []planCase{
+		{name: "0%", where: "false"}, {name: "1%", where: "hash(id) % 100 = 3", changed: 1}, {name: "100%", where: "true", changed: 100},
+		{name: "added", added: 1}, {name: "removed", removed: 1},
+	}
 }
+
+// bench is the benchmark's name of c.
+func (c planCase) bench(rows int) string {
+	switch {
+	case c.added > 0:
+		return fmt.Sprintf("rows=%d/added=%d%%", rows, c.added)
+	case c.removed > 0:
+		return fmt.Sprintf("rows=%d/removed=%d%%", rows, c.removed)
+	}
+	return fmt.Sprintf("rows=%d/changed=%s", rows, c.name)
+}
+
+// happen does to the model what the case says.
+func (c planCase) happen(w *world, rows int) {
+	switch {
+	case c.added > 0:
+		w.exec(fmt.Sprintf("INSERT INTO people SELECT * FROM (%s) AS more", somePeople(w.now.UnixMicro(), int64(rows*c.added/100))))
+	case c.removed > 0:
+		w.exec(fmt.Sprintf("DELETE FROM people WHERE id IN (SELECT id FROM people USING SAMPLE %d ROWS)", rows*c.removed/100))
+	default:
+		w.exec("UPDATE people SET age = age + 1 WHERE " + c.where)
+	}
+}
+
+// somePeople is n rows of the model, from a number on.
+func somePeople(from, n int64) string {
+	id := "i"
+	if textKeys() {
+		id = "'cus_' || left(md5(CAST(i AS VARCHAR)), 14)"
+	}
+	return "SELECT " + id + ` AS id, 'user' || i || '@example.com' AS email, 'First' || (i % 1000) AS fn, 'Last' || (i % 5000) AS ln,
+		(i % 100)::INTEGER AS age, (i % 100000000 * 1.25)::DECIMAL(18,2) AS ltv, TIMESTAMP '2024-01-01' + to_seconds(i % 1000000) AS seen, 'plan' || (i % 5) AS plan ` +
+		fmt.Sprintf("FROM range(%d, %d) AS t(i)", from, from+n)
+}
+
+func textKeys() bool { return os.Getenv("TIDEGATE_BENCH_KEYS") == "text" }
 
 // measured is what one process found for one case.
 type measured struct {
@@ -52,15 +91,15 @@ type measured struct {
 }
 
 // BenchmarkPlan plans over a model of 8 columns with 0 %, 1 % and 100 % of its rows
-// changed, the ledger in place. Beside it, on the same rows: EXCEPT in both
+// changed, 1 % added or 1 % removed, the ledger in place. Beside it, on the same rows: EXCEPT in both
 // directions as one would write it by hand, the copy of the table that this
 // needs for its next time, and one lookup a row in PostgreSQL, as an application such as
 // Multiwoven does it, and in SQLite, which asks no server (20,000 rows of each, taken to all). Each case runs in a process of its own,
 // so that its peak of memory is its own; it is measured when the process does it the
 // second time, as a hub that runs for long does, and cold-s is the first time, ledger and
 // plan together. TIDEGATE_BENCH_ROWS sets the rows (1 M), TIDEGATE_BENCH_CASES the cases
-// (0%,1%,100%), TIDEGATE_BENCH_SHUFFLED gives the model another order than the ledger and
-// the copy have, TIDEGATE_BENCH_MEMORY limits the engine, TIDEGATE_BENCH_TRACE prints the
+// (0%,1%,100%,added,removed), TIDEGATE_BENCH_KEYS=text makes the key a text of 18 characters, without lookups,
+// TIDEGATE_BENCH_SHUFFLED gives the model another order than the ledger and the copy have, TIDEGATE_BENCH_MEMORY limits the engine, TIDEGATE_BENCH_TRACE prints the
 // time of every statement, TIDEGATE_BENCH_ALONE leaves out what is measured beside.
 func BenchmarkPlan(b *testing.B) {
 	rows := benchRows(b)
@@ -73,7 +112,7 @@ func BenchmarkPlan(b *testing.B) {
 		if cases != "" && !strings.Contains(","+cases+",", ","+c.name+",") {
 			continue
 		}
-		b.Run(fmt.Sprintf("rows=%d/changed=%s", rows, c.name), func(b *testing.B) {
+		b.Run(c.bench(rows), func(b *testing.B) {
 			var sum measured
 			for range b.N {
 				m := planInChild(b, dir, c.name, rows)
@@ -94,10 +133,12 @@ func BenchmarkPlan(b *testing.B) {
 				b.ReportMetric(sum.Lookup*float64(rows)/1e6/n, "lookup-s")
 				b.ReportMetric(sum.Lookup*float64(rows)/1e6/ours, "x-lookup")
 			}
-			b.ReportMetric(sum.InProcess*float64(rows)/1e6/n, "lookup-sqlite-s")
+			if sum.InProcess > 0 {
+				b.ReportMetric(sum.InProcess*float64(rows)/1e6/n, "lookup-sqlite-s")
+				b.ReportMetric(sum.InProcess*float64(rows)/1e6/ours, "x-lookup-sqlite")
+			}
 			b.ReportMetric(sum.Except/ours, "x-except")
 			b.ReportMetric((sum.Except+sum.Snapshot)/ours, "x-except+copy")
-			b.ReportMetric(sum.InProcess*float64(rows)/1e6/ours, "x-lookup-sqlite")
 		})
 	}
 }
@@ -187,13 +228,11 @@ func TestBenchChild(t *testing.T) {
 	if name == "seed" {
 		order := ""
 		if os.Getenv("TIDEGATE_BENCH_SHUFFLED") != "" {
-			order = " ORDER BY hash(range)"
+			order = " ORDER BY hash(i)"
 		}
-		const people = `CREATE TABLE %s AS SELECT range AS id, 'user' || range || '@example.com' AS email, 'First' || (range %% 1000) AS fn, 'Last' || (range %% 5000) AS ln,
-			(range %% 100)::INTEGER AS age, (range * 1.25)::DECIMAL(18,2) AS ltv, TIMESTAMP '2024-01-01' + to_seconds(range %% 1000000) AS seen, 'plan' || (range %% 5) AS plan FROM range(%d)%s`
-		w.exec(fmt.Sprintf(people, "people", rows, order))
+		w.exec("CREATE TABLE people AS " + somePeople(0, int64(rows)) + order)
 		if !alone() {
-			w.exec(fmt.Sprintf(people, "snapshot", rows, ""))
+			w.exec("CREATE TABLE snapshot AS " + somePeople(0, int64(rows)))
 		}
 		seedOrFill(t, w, rows)
 		w.exec("CHECKPOINT")
@@ -212,8 +251,13 @@ func TestBenchChild(t *testing.T) {
 func measure(t *testing.T, w *world, c planCase, rows int) (m measured) {
 	t.Helper()
 	w.runs, w.now = w.runs+int(time.Now().Unix()), time.Now()
-	w.exec("UPDATE people SET age = age + 1 WHERE " + c.where)
+	before := peopleOf(t, w)
+	c.happen(w, rows)
+	after := peopleOf(t, w)
 	w.exec("CHECKPOINT")
+	if c.removed > 0 {
+		w.mode = tidegate.Mirror
+	}
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		t.Log("the peak of memory is that of the whole process:", err)
 	}
@@ -225,11 +269,12 @@ func measure(t *testing.T, w *world, c planCase, rows int) (m measured) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Changed != int64(rows*c.percent/100) || s.Read != int64(rows) || s.Added+s.Removed+s.BadKeys != 0 {
+	added := int64(rows * c.added / 100)
+	if s.Read != after || s.Added != added || s.Removed != before+added-after || s.BadKeys != 0 || !about(s.Changed, int64(rows*c.changed/100)) || !about(s.Removed, int64(rows*c.removed/100)) {
 		t.Fatalf("%+v", s)
 	}
-	if s.Changed > 0 {
-		settle(t, w, id, s.Changed)
+	if n := s.Changed + s.Added + s.Removed; n > 0 {
+		settle(t, w, id, n)
 	}
 	start = time.Now()
 	w.finish(id)
@@ -244,9 +289,26 @@ func measure(t *testing.T, w *world, c planCase, rows int) (m measured) {
 	start = time.Now()
 	w.exec("CREATE OR REPLACE TABLE snapshot AS SELECT * FROM people")
 	m.Snapshot = time.Since(start).Seconds()
-	m.Lookup, m.InProcess = inServer(t, w, rows), inSQLite(t, w, rows)
+	if !textKeys() && c.added+c.removed == 0 {
+		m.Lookup, m.InProcess = inServer(t, w, rows), inSQLite(t, w, rows)
+	}
 	return m
 }
+
+// peopleOf is how many rows the model has.
+func peopleOf(t *testing.T, w *world) (n int64) {
+	t.Helper()
+	err := w.l.read(w.ctx, func(ctx context.Context, tx warehouse.Tx) error {
+		return one(ctx, tx, "SELECT count(*) FROM people", nil, &n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// about says whether n is what a share picked by hash, or a sample, gives.
+func about(n, expected int64) bool { return 10*n >= 9*expected && 10*n <= 11*expected }
 
 // peak is the greatest resident size of the process in MiB, where Linux tells it.
 func peak(t *testing.T) float64 {
@@ -441,6 +503,10 @@ func fillLedger(tb testing.TB, w *world) {
 		if err != nil {
 			return err
 		}
+		key := sqltext.Text("'[' || c0 || ']'")
+		if textKeys() {
+			key = `'["' || c0 || '"]'`
+		}
 		const payload sqltext.Text = `'{"age":' || c4 || ',"email":"' || c1 || '","fn":"' || c2 || '","ln":"' || c3 || '","ltv":"' || c5 || '","plan":"' || c7 || '","seen":"' || CAST(c6 AS VARCHAR) || '"}'`
 		from := "(SELECT " + c.hash + " AS h, " + c.check + " AS k, m.* FROM (" + c.rows + ") AS m) AS f"
 		if w.l.sql.d.Name() == "postgres" { // where the hash of a key costs much
@@ -451,7 +517,7 @@ func fillLedger(tb testing.TB, w *world) {
 		}
 		for _, sql := range []sqltext.Text{
 			"INSERT INTO " + c.ledger + " SELECT h, k, fingerprint, true FROM " + from,
-			"INSERT INTO " + w.l.sql.of("records") + " SELECT h, k, '[' || c0 || ']', " + payload + `, fingerprint | 1, '"' || c1 || '"', 'd' || c0, 'seed', now() FROM ` + from,
+			"INSERT INTO " + w.l.sql.of("records") + " SELECT h, k, " + key + ", " + payload + `, fingerprint | 1, '"' || c1 || '"', 'd' || c0, 'seed', now() FROM ` + from,
 			"UPDATE " + w.l.sql.of("fence") + " SET generation = 1",
 			sqltext.Text(w.l.sql.seal()),
 		} {

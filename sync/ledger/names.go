@@ -80,9 +80,20 @@ func times(names ...string) tidegate.Schema { return columns(tidegate.Timestamp,
 func columns(kind tidegate.Kind, names []string) tidegate.Schema {
 	s := make(tidegate.Schema, 0, len(names))
 	for _, n := range names {
-		s = append(s, column(n, kind))
+		c := column(n, kind)
+		c.Cardinality = cardinality[n]
+		s = append(s, c)
 	}
 	return s
+}
+
+// cardinality is how values repeat in the columns of which a run writes many: what
+// belongs to a key is its own, what says how it went comes from a list.
+var cardinality = map[string]tidegate.Cardinality{
+	"key": tidegate.UniqueValues, "payload": tidegate.UniqueValues, "before": tidegate.UniqueValues, "after": tidegate.UniqueValues,
+	"identifier": tidegate.UniqueValues, "destination_id": tidegate.UniqueValues, "idempotency_key": tidegate.UniqueValues,
+	"run_id": tidegate.FewValues, "op": tidegate.FewValues, "state": tidegate.FewValues, "disposition": tidegate.FewValues,
+	"fault_action": tidegate.FewValues, "fault_code": tidegate.FewValues, "fault_hint": tidegate.FewValues, "cluster": tidegate.FewValues,
 }
 
 // faultColumns are how a fault lies in a table.

@@ -51,6 +51,8 @@ func openInstance(ctx context.Context, o Options, readOnly bool) (*instance, err
 		"autoload_known_extensions":    "false",
 		"allow_community_extensions":   "false",
 		"preserve_insertion_order":     "false", // large loads and results need far less memory
+		// Five would wait in memory for the end of the statement, where one thread at a time compresses them.
+		"write_buffer_row_group_count": "1",
 		"duckdb_api":                   "tidegate",
 	}
 	for k, v := range settings {
