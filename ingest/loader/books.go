@@ -92,23 +92,9 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	if _, err := wh.Ensure(ctx, l.own(cursorName), cursorSchema()); err != nil {
 		return fmt.Errorf("making sure of the cursor's table: %w", err)
 	}
-	position, mark, found, err := readCursor(ctx, l.opts.Warehouse, l.dialect, l.own(cursorName), "journal")
+	position, mark, found, err := l.cursor(ctx)
 	if err != nil {
 		return err
-	}
-	begin := l.opts.Reader.Mark(l.opts.Begin)
-	if !found && l.dialect.Units() {
-		now := l.opts.Now().UTC()
-		err = putCursor(ctx, wh, l.own(cursorName), fmt.Sprintf("the beginning at %d", now.UnixMicro()), l.opts.Begin.Position, "", begin, now)
-	} else if !found {
-		_, err = wh.Exec(ctx, string("INSERT INTO "+l.table(l.own(cursorName))+" ("+partition(l.dialect)+", next_position, load_id, updated_at, journal) VALUES ("+l.marks(5)+")"),
-			int64(0), l.opts.Begin.Position, "", l.opts.Now().UTC(), begin)
-	}
-	if err != nil {
-		return fmt.Errorf("setting the cursor for the first time: %w", err)
-	}
-	if !found {
-		position = l.opts.Begin
 	}
 	if err := l.buildFilter(ctx); err != nil {
 		return err
@@ -139,6 +125,50 @@ func (l *Loader) openWarehouse(ctx context.Context) error {
 	l.checkpoint.loaded(l.opts.Now(), 0, false)
 	l.advance(func(*Stats) {})
 	return nil
+}
+
+// cursor returns the cursor and its mark, and sets it in a new warehouse, where there was none.
+//
+// Another loader may be setting its own at the same moment, may have moved it on since this
+// one found none, or be about to commit that. So of several rows all are brought to where
+// the furthest is, and written in any case: one of two writers of a row fails, and reads the
+// cursor again. From then on whoever sees one of them sees all, and they move together. (To
+// remove the others would not do: DuckDB lets one writer delete a row that another changes.)
+func (l *Loader) cursor(ctx context.Context) (at tidegate.Offset, mark string, found bool, err error) {
+	wh, table, name, p := l.opts.Warehouse, l.own(cursorName), l.table(l.own(cursorName)), l.dialect.Placeholder
+	at, mark, rows, err := readCursor(ctx, wh, l.dialect, table, "journal")
+	if err != nil {
+		return at, mark, false, err
+	}
+	if found = rows > 0; !found {
+		now, begin := l.opts.Now().UTC(), l.opts.Reader.Mark(l.opts.Begin)
+		if l.dialect.Units() {
+			err = putCursor(ctx, wh, table, fmt.Sprintf("the beginning at %d", now.UnixMicro()), l.opts.Begin.Position, "", begin, now)
+		} else {
+			_, err = wh.Exec(ctx, string("INSERT INTO "+name+" ("+partition(l.dialect)+", next_position, load_id, updated_at, journal) VALUES ("+l.marks(5)+")"),
+				int64(0), l.opts.Begin.Position, "", now, begin)
+		}
+		if err != nil {
+			return at, mark, false, fmt.Errorf("setting the cursor for the first time: %w", err)
+		}
+		if at, mark, rows, err = readCursor(ctx, wh, l.dialect, table, "journal"); err != nil {
+			return at, mark, false, err
+		}
+	}
+	if rows > 1 && !l.dialect.Units() {
+		var of any // NULL where an older version loaded
+		if mark != "" {
+			of = mark
+		}
+		n, err := wh.Exec(ctx, string("UPDATE "+name+" SET next_position = "+p(1)+", journal = "+p(2)+" WHERE "+partition(l.dialect)+" = 0 AND next_position <= "+p(3)), at.Position, of, at.Position)
+		if err == nil && n != rows {
+			err = errStale
+		}
+		if err != nil {
+			return at, mark, false, fmt.Errorf("bringing the cursors of several loaders together: %w", err)
+		}
+	}
+	return at, mark, found, nil
 }
 
 // adopt makes the cursor that an earlier version left one of this journal.
@@ -173,21 +203,24 @@ func (l *Loader) parted(err error) error {
 }
 
 // readCursor reads the cursor and its mark, which is the text of the column of or, where
-// there is none yet, an expression.
-func readCursor(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, table warehouse.Table, of sqltext.Text) (at tidegate.Offset, mark string, found bool, err error) {
+// there is none yet, an expression. Of several rows (see cursor) the furthest counts.
+func readCursor(ctx context.Context, wh warehouse.Warehouse, d sqltext.Dialect, table warehouse.Table, of sqltext.Text) (at tidegate.Offset, mark string, rows int64, err error) {
 	name, err := d.Table(table.Schema, table.Name)
 	if err != nil {
-		return at, "", false, fmt.Errorf("reading the cursor: %w", err)
+		return at, "", 0, fmt.Errorf("reading the cursor: %w", err)
 	}
 	err = warehouse.Each(ctx, wh, string("SELECT next_position, "+of+" FROM "+name+" WHERE "+partition(d)+" = 0"), nil, func(row tidegate.Row) error {
-		at.Position, found = asInt(row[0]), true
-		mark, _ = row[1].(string) // NULL where an older version loaded
+		if position := asInt(row[0]); rows == 0 || position > at.Position {
+			at.Position = position
+			mark, _ = row[1].(string) // NULL where an older version loaded
+		}
+		rows++
 		return nil
 	})
 	if err != nil {
-		return at, "", false, fmt.Errorf("reading the cursor: %w", err)
+		return at, "", 0, fmt.Errorf("reading the cursor: %w", err)
 	}
-	return at, mark, found, nil
+	return at, mark, rows, nil
 }
 
 // partition is the cursor's column of that name, which is a keyword to some engines.
@@ -220,9 +253,7 @@ func (l *Loader) moveCursor(ctx context.Context, tx warehouse.Tx, from tidegate.
 	if err != nil {
 		return fmt.Errorf("moving the cursor: %w", err)
 	}
-	// Two loaders that started at the same moment may each have set a first row; both
-	// rows then move together.
-	if moved < 1 {
+	if moved < 1 { // two loaders that started at the same moment may each have set a row, see cursor
 		return fmt.Errorf("moving the cursor from %s: %w", from, errStale)
 	}
 	return nil
@@ -361,8 +392,8 @@ func Cursor(ctx context.Context, wh Warehouse) (at tidegate.Offset, mark string,
 	if schema.Index("journal") < 0 {
 		of = "''"
 	}
-	at, mark, found, err := readCursor(ctx, wh, dialect, cursorTable, of)
-	if err == nil && !found {
+	at, mark, rows, err := readCursor(ctx, wh, dialect, cursorTable, of)
+	if err == nil && rows == 0 {
 		err = errNoCursor
 	}
 	return at, mark, err
