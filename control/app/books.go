@@ -69,7 +69,7 @@ func loaded(ctx context.Context, wh warehouse.Warehouse, from tidegate.Offset) (
 	if schema.Index(of) < 0 {
 		of = "''" // no loader of this version was here yet
 	}
-	rows, err := wh.Query(ctx, "SELECT next_position, "+of+" FROM _tidegate.cursor AS c WHERE c.partition = 0")
+	rows, err := wh.Query(ctx, "SELECT next_position, "+of+" FROM _tidegate.cursor AS c WHERE c.partition = 0 ORDER BY 1 DESC")
 	if err != nil {
 		return nil, from, "", err
 	}

@@ -47,7 +47,7 @@ func openWarehouse(ctx context.Context, known secrets, data string, w project.Wa
 	}
 	opened, err := kind.Open(ctx, cfg, warehouse.Env{Dir: data, Log: log, Now: now, Probe: probe})
 	if err != nil {
-		return nil, fmt.Errorf("opening the warehouse: %w", err)
+		return nil, err // each says "opening the warehouse" itself
 	}
 	wh, ok := opened.(loader.Warehouse)
 	if !ok {

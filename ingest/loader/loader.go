@@ -203,6 +203,7 @@ type Loader struct {
 	spare      spare   // sheets to use again
 	pace       pace
 	grumble    grumble.Log
+	lossTold   time.Time
 	careful    int64 // below this position a transaction has one part
 	scratch    []byte
 	poison     map[tidegate.Offset]string
@@ -297,7 +298,10 @@ func (l *Loader) Run(ctx context.Context) error {
 // step does one thing: open, load a batch or checkpoint.
 func (l *Loader) step(ctx context.Context) error {
 	if l.takeRecovered() {
-		l.opts.Log.WarnContext(ctx, "the warehouse lost loads; they are loaded again from the journal")
+		if now := l.opts.Now(); now.Sub(l.lossTold) >= time.Minute { // on a full disk it does with every load
+			l.lossTold = now
+			l.opts.Log.WarnContext(ctx, "the warehouse lost loads; they are loaded again from the journal")
+		}
 		l.reset()
 	}
 	if l.receive() {

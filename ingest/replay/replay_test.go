@@ -438,6 +438,21 @@ func TestShadowShowsWhatOtherRulesDo(t *testing.T) {
 	}
 	r.balanced()
 
+	// Copies that replays made are left out of it, as they are of what is told beforehand.
+	r.live(what)
+	o.Schema, o.Range, counts = "later", r.everything().Range, Totals{}
+	told, err := r.replayer().Count(t.Context(), What{Range: o.Range, Sources: []string{"web"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Shadow(t.Context(), o, &counts, func(tidegate.Offset) {}); err != nil {
+		t.Fatal(err)
+	}
+	if counts.Wanted != told.Wanted || counts.Read != told.Read || told.Read == told.Wanted {
+		t.Errorf("%+v were told, and %+v done", told, counts)
+	}
+	o.Range = what.Range
+
 	// With a filter it is not told what is missing.
 	filter, err := live.Compile(live.Match{User: "u1"})
 	if err != nil {

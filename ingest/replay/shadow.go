@@ -148,7 +148,7 @@ func (r *shadowReader) wants(ev *tidegate.Event) bool {
 		return false
 	}
 	r.counts.Read++
-	if ev.Source != r.o.Source || tidegate.Withheld(ev.Refusal) || r.o.Only != nil && !r.o.Only[at] {
+	if ev.Source != r.o.Source || tidegate.Withheld(ev.Refusal) || ev.Replayed || r.o.Only != nil && !r.o.Only[at] {
 		return false
 	}
 	if r.o.Hidden != nil && r.o.Hidden.Out(ev) {

@@ -40,8 +40,11 @@ type planCase struct {
 
 func planCases() []planCase {
 	return []planCase{
-		{name: "0%", where: "false"}, {name: "1%", where: "hash(id) % 100 = 3", changed: 1}, {name: "100%", where: "true", changed: 100},
-		{name: "added", added: 1}, {name: "removed", removed: 1},
+		{name: "0%", where: "false"},
+		{name: "1%", where: "hash(id) % 100 = 3", changed: 1},
+		{name: "100%", where: "true", changed: 100},
+		{name: "added", added: 1},
+		{name: "removed", removed: 1},
 	}
 }
 

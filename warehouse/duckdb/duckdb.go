@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/turns"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -88,6 +89,8 @@ type Warehouse struct {
 	db     *instance
 	inside int           // calls, readers and transactions that use db
 	left   chan struct{} // closed when inside falls to 0; nil when nobody waits
+	// failing is what was logged of the engine.
+	failing grumble.Log
 
 	ensuring keyedMutex
 	loading  reservations
@@ -116,6 +119,7 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 		dialect:   sqltext.DuckDB(),
 		recovered: make(chan struct{}, 1),
 		stop:      make(chan struct{}),
+		failing:   grumble.Log{Every: time.Minute}, // on a full disk it fails with every load
 	}
 	if w.lock, err = lockFile(opts.Path); err != nil {
 		return nil, err
@@ -185,7 +189,7 @@ func (w *Warehouse) leave(err error) {
 	}
 	if w.state == stateOpen && broken(err) {
 		w.state = stateBroken
-		w.opts.Log.Error("the warehouse engine failed and is opened again", "error", err)
+		w.failing.About(context.Background(), w.opts.Log, w.opts.Now(), "the warehouse engine failed and is opened again", err)
 		left := w.leaving()
 		w.owned.Go(func() { w.reopen(left) })
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/turns"
 )
 
@@ -252,15 +253,17 @@ func (w *Warehouse) reopen(left <-chan struct{}) {
 		case <-ended:
 		}
 	}()
+	opening := grumble.Log{Every: time.Minute}
 	for wait := firstReopen; ; wait = min(2*wait, lastReopen) {
 		db, _, err := w.open(ctx)
 		if err == nil {
 			// Rows whose load had returned are in the log, and the engine reads the log
 			// as far as it can without saying how far that was: so it counts as lost.
+			opening.Over(ctx, w.opts.Log, w.opts.Now(), "the warehouse is open again")
 			w.opened(db, true)
 			return
 		}
-		w.opts.Log.Warn("the warehouse cannot be opened and is tried again", "error", err, "wait_ms", wait.Milliseconds())
+		opening.About(ctx, w.opts.Log, w.opts.Now(), "the warehouse cannot be opened and is tried again", err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-w.stop:
