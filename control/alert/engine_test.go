@@ -125,6 +125,13 @@ func (b *bed) play(t *testing.T, act func()) {
 	}
 }
 
+// forget forgets what was told.
+func (b *bed) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = nil
+}
+
 func (b *bed) stand(list ...Standing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -379,7 +386,7 @@ func TestPartsOfTheHub(t *testing.T) {
 			pass(time.Minute)
 			b.want(t, "soon +the loader/loading", "ops +the loader/loading", "ops +the journal/journal", "soon +the journal/journal", "only_journal +the journal/journal")
 			b.stand(Standing{Sync: "the loader", Part: Loading}, Standing{Sync: "the journal", Part: Journal})
-			b.told = nil
+			b.forget()
 			pass(time.Hour)
 			b.want(t, "ops -the journal/journal -the loader/loading", "soon -the journal/journal -the loader/loading", "only_journal -the journal/journal")
 		})

@@ -82,7 +82,7 @@ func checkJournal(ctx context.Context, data string) api.Finding {
 		f.Level, f.Detail = "warning", fmt.Sprintf("every frame verifies; %d ranges that did not were set aside before, the first in %s", len(found.SetAside), found.SetAside[0])
 		f.Hint = "the events in them are lost to us: look at the disk, keep the files"
 	default:
-		f.Detail = fmt.Sprintf("every frame verifies: %d events in %d segments", found.Events, found.Segments)
+		f.Detail = fmt.Sprintf("every frame verifies; events: %d, segments: %d", found.Events, found.Segments)
 	}
 	return f
 }
