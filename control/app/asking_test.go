@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,9 +15,9 @@ import (
 func TestAnEngineThatHangsHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a asking
-		asked := 0
+		var asked atomic.Int64
 		hangs := func(ctx context.Context) answer {
-			asked++
+			asked.Add(1)
 			<-ctx.Done()
 			time.Sleep(5 * time.Second) // a cancellation that nobody answers
 			return answer{}
@@ -29,8 +30,8 @@ func TestAnEngineThatHangsHoldsNobodyUp(t *testing.T) {
 			}
 			cancel()
 		}
-		if asked != 1 {
-			t.Errorf("it was asked %d times", asked)
+		if n := asked.Load(); n != 1 {
+			t.Errorf("it was asked %d times", n)
 		}
 		a.running.Wait()
 		well := answer{stage: api.Stage{Name: "warehouse", Ready: true}}

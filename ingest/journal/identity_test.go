@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tidegate/tidegate/internal/vfs"
@@ -22,10 +23,11 @@ func TestTheIdentityOutlivesPowerCuts(t *testing.T) {
 			o, changes := options(t, mem), 0
 			o.Begin = func(context.Context) (int64, error) { return 1000, nil }
 			var left *vfs.Mem
-			acknowledged, when := false, false
+			var acknowledged atomic.Bool
+			when := false
 			o.FS = &tapFS{FS: mem, before: func() {
 				if changes++; changes == n {
-					left, when = mem.CrashClone(rng), acknowledged
+					left, when = mem.CrashClone(rng), acknowledged.Load()
 					if seed == 0 {
 						left = mem.KillClone()
 					}
@@ -33,7 +35,7 @@ func TestTheIdentityOutlivesPowerCuts(t *testing.T) {
 			}}
 			j := open(t, o)
 			appendN(t, j, 1, 10)
-			acknowledged = true
+			acknowledged.Store(true)
 			first, tap := j.identity, o.FS.(*tapFS)
 			reader(t, j, "late")
 			tap.set(nil)
