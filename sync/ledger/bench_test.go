@@ -65,7 +65,7 @@ func (c planCase) happen(w *world, rows int) {
 	case c.added > 0:
 		w.exec(fmt.Sprintf("INSERT INTO people SELECT * FROM (%s) AS more", somePeople(w.now.UnixMicro(), int64(rows*c.added/100))))
 	case c.removed > 0:
-		w.exec(fmt.Sprintf("DELETE FROM people WHERE id IN (SELECT id FROM people USING SAMPLE %d ROWS)", rows*c.removed/100))
+		w.exec(fmt.Sprintf("DELETE FROM people WHERE hash(id) %% %d = %d", 100/c.removed, w.runs%(100/c.removed))) // others each time
 	default:
 		w.exec("UPDATE people SET age = age + 1 WHERE " + c.where)
 	}
