@@ -535,11 +535,12 @@ func fillLedger(tb testing.TB, w *world) {
 	}
 }
 
-// settle records every change of a plan as delivered, at once.
+// settle records every change of a plan as delivered, at once, each as a record of its own: what two
+// keys share is not deleted with one of them.
 func settle(tb testing.TB, w *world, id string, changes int64) {
 	tb.Helper()
 	if err := w.l.Intend(w.ctx, id, 1, 0, changes-1); err != nil {
 		tb.Fatal(err)
 	}
-	w.exec("INSERT INTO _tidegate.crm__results (run_id, ordinal, disposition, destination_id, recorded_at) SELECT '" + id + "', ordinal, 'delivered', 'd' || ordinal, now() FROM _tidegate.crm__" + id + "__plan WHERE ordinal >= 0")
+	w.exec("INSERT INTO _tidegate.crm__results (run_id, ordinal, disposition, destination_id, recorded_at) SELECT '" + id + "', ordinal, 'delivered', '" + id + "/' || ordinal, now() FROM _tidegate.crm__" + id + "__plan WHERE ordinal >= 0")
 }
