@@ -451,7 +451,25 @@ func TestShadowShowsWhatOtherRulesDo(t *testing.T) {
 	if counts.Wanted != told.Wanted || counts.Read != told.Read || told.Read == told.Wanted {
 		t.Errorf("%+v were told, and %+v done", told, counts)
 	}
-	o.Range = what.Range
+	// A dead letter is taken, though it is the copy that died when it was replayed.
+	o.Schema, o.Only, counts = "letters", map[int64]bool{}, Totals{}
+	copies := 0
+	for _, text := range r.rows("SELECT journal_offset FROM web.tidegate_dead_letters") {
+		offset, err := parseOffset(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Only[offset.Position] = true; offset.Position >= what.Range.To.Position {
+			copies++
+		}
+	}
+	if err := Shadow(t.Context(), o, &counts, func(tidegate.Offset) {}); err != nil {
+		t.Fatal(err)
+	}
+	if copies == 0 || counts.Wanted != int64(len(o.Only)) {
+		t.Errorf("of %d dead letters, %d of them copies, %+v", len(o.Only), copies, counts)
+	}
+	o.Only, o.Range = nil, what.Range
 
 	// With a filter it is not told what is missing.
 	filter, err := live.Compile(live.Match{User: "u1"})
