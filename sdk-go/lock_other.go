@@ -4,11 +4,11 @@ package analytics
 
 import (
 	"errors"
-	"os"
+	"io"
 )
 
 // lockFolder refuses: nothing here frees a lock when its process is killed, and
 // a folder that two processes use would lose messages.
-func lockFolder(string) (*os.File, error) {
+func lockFolder(string) (io.Closer, error) {
 	return nil, errors.New("this system has no file locks that end with their process: leave SpoolDir empty")
 }

@@ -3,14 +3,15 @@ package analytics
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
 
-// lockFolder makes this process the only one to use the folder, until the file
-// is closed or the process ends in whatever way. An open file cannot be removed
+// lockFolder makes this process the only one to use the folder, until the
+// closer is closed or the process ends in whatever way. An open file cannot be removed
 // on Windows, so a file that can be removed has no owner.
-func lockFolder(path string) (*os.File, error) {
+func lockFolder(path string) (io.Closer, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("locking %s: %w (%v)", path, errSpoolBusy, err)
 	}

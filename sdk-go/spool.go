@@ -3,6 +3,7 @@ package analytics
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ type spool struct {
 	limit   int64
 	context []byte
 	log     *slog.Logger
-	lock    *os.File
+	lock    io.Closer
 
 	mu       sync.Mutex
 	segments []*segment // oldest first; the last one of this process is written to

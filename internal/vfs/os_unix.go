@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -70,7 +71,17 @@ func (osFS) Lock(name string) (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("locking %s: %w", name, err)
 	}
-	return f, nil
+	return osLock{f}, nil
+}
+
+// osLock is a file that is locked.
+type osLock struct{ *os.File }
+
+// Close unlocks before it closes: a child that is being started has a copy of the
+// descriptor until it runs its own program, and closing ours alone would leave the
+// lock with that copy.
+func (l osLock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }
 
 func (f osFile) Size() (int64, error) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // both runs a test on the machine's file system and on the one in memory: what
@@ -152,6 +153,22 @@ func TestLock(t *testing.T) {
 		must(t, err)
 		must(t, l.Close())
 	})
+}
+
+// TestLockThatAChildInherits: between its fork and its own program a child has a copy
+// of every descriptor; the lock does not wait for it.
+func TestLockThatAChildInherits(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "LOCK")
+	l, err := OS().Lock(name)
+	must(t, err)
+	inherited, err := unix.Dup(int(l.(osLock).Fd()))
+	must(t, err)
+	defer func() { must(t, unix.Close(inherited)) }()
+	must(t, l.Close())
+	l, err = OS().Lock(name)
+	must(t, err)
+	must(t, l.Close())
 }
 
 func TestSpace(t *testing.T) {

@@ -3,15 +3,20 @@ package duckdb
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/turns"
+	"github.com/tidegate/tidegate/internal/vfs"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
 )
@@ -77,7 +82,7 @@ const (
 type Warehouse struct {
 	opts      Options
 	dialect   sqltext.Dialect
-	lock      *fileLock
+	lock      io.Closer
 	recovered chan struct{}
 	stop      chan struct{}  // closed by Close
 	owned     sync.WaitGroup // the reopening goroutine and Yield
@@ -126,7 +131,7 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	}
 	db, lost, err := w.open(ctx)
 	if err != nil {
-		return nil, errors.Join(err, w.lock.release())
+		return nil, errors.Join(err, w.lock.Close())
 	}
 	w.opened(db, lost)
 	return w, nil
@@ -156,9 +161,33 @@ func (w *Warehouse) Close() error {
 		if db != nil {
 			w.closeErr = db.close()
 		}
-		w.closeErr = errors.Join(w.closeErr, w.lock.release())
+		w.closeErr = errors.Join(w.closeErr, w.lock.Close())
 	})
 	return w.closeErr
+}
+
+// lockFile keeps the file from being opened twice. The engine's own lock does so
+// between processes only: two instances inside one process would both believe that
+// the file is theirs.
+func lockFile(path string) (io.Closer, error) {
+	disk := vfs.OS()
+	if err := disk.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("locking the warehouse: %w", err)
+	}
+	lock, err := disk.Lock(path + ".lock")
+	if errors.Is(err, vfs.ErrLocked) {
+		err = &tidegate.Fault{
+			Action:  tidegate.Retry,
+			Code:    "warehouse.locked",
+			Subject: "file " + filepath.Base(path),
+			Message: "the warehouse is open already",
+			Hint:    "end the other server, or give this one another data folder",
+			Err:     err,
+		}
+	} else if err != nil {
+		err = fmt.Errorf("opening the warehouse: %w", err)
+	}
+	return lock, err
 }
 
 // enter lends the engine to one call; the caller leaves once.
