@@ -133,7 +133,7 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 		return errors.Join(err, wh.Close())
 	}
 	options := loader.Options{
-		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, Begin: j.Begin(), OnLoad: h.scheduler.Notify, Shape: shape.Options{RulesOf: h.sources.rulesOf}, Judge: &h.judge, OnFates: h.events.ring.Put,
+		Reader: reader, Warehouse: wh, Log: h.o.Log, Now: h.o.Now, Head: j.Durable, AppendedAt: j.AppendedAt, Begin: j.Begin(), OnLoad: h.scheduler.Notify, Shape: shape.Options{RulesOf: h.sources.rulesOf}, Judge: &h.judge, OnFates: h.events.ring.Put,
 	}
 	if every, err := time.ParseDuration(p.Settings.CheckpointEvery); err == nil {
 		options.CheckpointEvery, options.CheckpointAfterDDL = every, min(every, 15*time.Second)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -406,5 +407,30 @@ func TestOpenAtTimeTails(t *testing.T) {
 	appendN(t, j, 1, 10)
 	if e, err := r.Next(t.Context()); err != nil || e.First != at(3) {
 		t.Errorf("got %s, %v", e.First, err)
+	}
+}
+
+// TestAppendedAt is when what stands at an offset came.
+func TestAppendedAt(t *testing.T) {
+	t.Parallel()
+	o := options(t, vfs.NewMem(1))
+	begin := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	var seconds atomic.Int64
+	o.Now = func() time.Time { return begin.Add(time.Duration(seconds.Load()) * time.Second) }
+	j := open(t, o)
+	if got := j.AppendedAt(at(0)); !got.IsZero() {
+		t.Errorf("in an empty journal: %v", got)
+	}
+	for range 3 {
+		appendN(t, j, 1, 10)
+		seconds.Add(60)
+	}
+	for position, minutes := range []int{0, 1, 2} {
+		if got := j.AppendedAt(at(int64(position))); !got.Equal(begin.Add(time.Duration(minutes) * time.Minute)) {
+			t.Errorf("of offset %d: %v", position, got)
+		}
+	}
+	if got := j.AppendedAt(j.Durable()); !got.IsZero() {
+		t.Errorf("behind the last frame: %v", got)
 	}
 }

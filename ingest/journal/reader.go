@@ -103,6 +103,24 @@ func (j *Journal) OpenAtTime(t time.Time) (*Reader, error) {
 	return r, nil
 }
 
+// AppendedAt returns when the first frame that is kept at offset or behind was appended, the
+// zero time when there is none or it cannot be read.
+func (j *Journal) AppendedAt(offset tidegate.Offset) time.Time {
+	j.mu.Lock()
+	offset.Position = max(offset.Position, j.oldest())
+	j.mu.Unlock()
+	r, err := j.OpenAt(offset)
+	if err != nil {
+		return time.Time{}
+	}
+	defer r.Close() //nolint:errcheck // it only read
+	e, ok, err := r.TryNext()
+	if err != nil || !ok {
+		return time.Time{}
+	}
+	return e.AppendedAt
+}
+
 // Next returns the next frame and waits until there is one.
 func (r *Reader) Next(ctx context.Context) (Entry, error) {
 	for {

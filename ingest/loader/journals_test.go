@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -45,23 +46,47 @@ func inJournal(t *testing.T, fs vfs.FS, wh Warehouse, prefix string, events int,
 }
 
 // refused runs a loader until it says that the journal is not the one of the cursor, which
-// is before it loads.
-func refused(t *testing.T, o Options) {
+// is before it loads. It returns what the loader says of itself then.
+func refused(t *testing.T, o Options) Stats {
 	t.Helper()
+	failed := make(faults, 1)
+	o.Log = slog.New(failed)
 	l, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stop := run(t, l)
 	defer stop()
-	var fault *tidegate.RunFault
-	for end := time.Now().Add(20 * time.Second); fault == nil && l.Stats().Batches == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		fault = l.Stats().Fault
+	select {
+	case <-failed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the loader loads, or waits")
 	}
-	if fault == nil || fault.Code != "journal.replaced" || !strings.Contains(fault.Hint, "tidegate warehouse rejoin") {
-		t.Errorf("the loader says %+v, having loaded %d batches", fault, l.Stats().Batches)
+	s := l.Stats()
+	if s.Fault == nil || s.Fault.Code != "journal.replaced" || !strings.Contains(s.Fault.Hint, "tidegate warehouse rejoin") || s.Batches > 0 {
+		t.Errorf("the loader says %+v, having loaded %d batches", s.Fault, s.Batches)
 	}
+	return s
 }
+
+// faults is a log that tells of the first failure.
+type faults chan struct{}
+
+func (faults) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f faults) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "loading failed") {
+		select {
+		case f <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (f faults) WithAttrs([]slog.Attr) slog.Handler { return f }
+
+func (f faults) WithGroup(string) slog.Handler { return f }
 
 func counted(t *testing.T, wh duck, want string) {
 	t.Helper()
@@ -115,6 +140,27 @@ func TestARegrownJournalIsNotLoaded(t *testing.T) {
 		}
 	})
 	counted(t, wh, "w=a n=2, w=b n=3, w=c n=9, w=d n=20, w=e n=1")
+}
+
+// TestWhatWaitsHasAnAge: also before the first batch, while nothing can be read.
+func TestWhatWaitsHasAnAge(t *testing.T) {
+	t.Parallel()
+	wh := tempDuck(t)
+	inJournal(t, vfs.NewMem(1), wh, "a", 2, func(o Options, j *journal.Journal) { loadAll(t, o, j.Durable()) })
+	inJournal(t, vfs.NewMem(2), wh, "b", 3, func(o Options, j *journal.Journal) {
+		o.Head, o.AppendedAt = j.Durable, j.AppendedAt
+		o.Now = func() time.Time { return time.Now().Add(time.Hour) }
+		if s := refused(t, o); s.LagEvents != 3 || s.LagAge < time.Hour || s.LagAge > 2*time.Hour {
+			t.Errorf("3 events wait for an hour, the loader says %d for %v", s.LagEvents, s.LagAge)
+		}
+		// What an earlier process saw loaded does not wait.
+		if err := o.Reader.Commit(t.Context(), tidegate.Offset{Position: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if s := refused(t, o); s.LagEvents != 1 || s.LagAge < time.Hour {
+			t.Errorf("1 event waits for an hour, the loader says %d for %v", s.LagEvents, s.LagAge)
+		}
+	})
 }
 
 // TestACursorOfAnEarlierVersionIsAdopted: it does not say which journal it is of, and is

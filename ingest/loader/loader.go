@@ -68,6 +68,8 @@ type Reader interface {
 	Fits(mark string) error
 	// Commit says that nothing below next is needed any more.
 	Commit(ctx context.Context, next tidegate.Offset) error
+	// Committed returns the last next that Commit was told, also by an earlier process.
+	Committed() tidegate.Offset
 }
 
 // Warehouse is a warehouse with transactions, which keep rows and cursor together.
@@ -86,6 +88,9 @@ type Options struct {
 
 	// Head returns the journal's end, for the lag in Stats; nil: no lag is told.
 	Head func() tidegate.Offset
+	// AppendedAt returns when the first event at offset or behind was appended, zero when there
+	// is none. Stats asks it about what waits and has not been read; nil: of that no age is told.
+	AppendedAt func(offset tidegate.Offset) time.Time
 	// OnLoad is called after every commit with the tables that got rows, sorted.
 	// The loader waits for it, so it should only pass the news on.
 	OnLoad func(tables []warehouse.Table)
@@ -155,8 +160,8 @@ func setDefault[T comparable](field *T, value T) {
 // Stats is what a Loader has done since it was made, and how far behind it is.
 type Stats struct {
 	Position   tidegate.Offset // everything below is queryable
-	LagEvents  int64           // events in the journal above Position; -1 when Options.Head is nil
-	LagAge     time.Duration   // since the oldest event of the batch at hand was appended; 0 when idle
+	LagEvents  int64           // events in the journal that may not be loaded; -1 when Options.Head is nil
+	LagAge     time.Duration   // since the oldest of them was appended; 0 when there is none
 	Loaded     int64           // events that became rows
 	Duplicate  int64           // events left out because their message id had been loaded
 	Dead       int64           // events that became dead letters
@@ -396,13 +401,20 @@ func (l *Loader) Wait(ctx context.Context, offset tidegate.Offset) error {
 // Stats returns the loader's state.
 func (l *Loader) Stats() Stats {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.stats
-	if l.opts.Head != nil {
-		s.LagEvents = max(0, l.opts.Head().Position-s.Position.Position)
+	s, oldest := l.stats, l.pending
+	l.mu.Unlock()
+	from := s.Position
+	if done := l.opts.Reader.Committed(); done.Partition == from.Partition && done.Position > from.Position {
+		from = done // the warehouse has not said yet how far it is loaded
 	}
-	if !l.pending.IsZero() {
-		s.LagAge = max(0, l.opts.Now().Sub(l.pending))
+	if l.opts.Head != nil {
+		s.LagEvents = max(0, l.opts.Head().Position-from.Position)
+	}
+	if oldest.IsZero() && s.LagEvents > 0 && l.opts.AppendedAt != nil {
+		oldest = l.opts.AppendedAt(from) // nothing is read while the warehouse cannot be opened
+	}
+	if !oldest.IsZero() {
+		s.LagAge = max(0, l.opts.Now().Sub(oldest))
 	}
 	return s
 }

@@ -134,6 +134,15 @@ func (r *tapeReader) Commit(_ context.Context, next tidegate.Offset) error {
 	return nil
 }
 
+func (r *tapeReader) Committed() tidegate.Offset {
+	r.tape.mu.Lock()
+	defer r.tape.mu.Unlock()
+	if n := len(r.tape.committed); n > 0 {
+		return r.tape.committed[n-1]
+	}
+	return tidegate.Offset{}
+}
+
 func openDuck(tb testing.TB, path string) duck {
 	tb.Helper()
 	wh, err := duckdb.Open(tb.Context(), duckdb.Options{Path: path, MemoryLimit: "1GB", Log: slog.New(slog.DiscardHandler), Now: time.Now})

@@ -175,6 +175,9 @@ func (r *shadowReader) Fits(mark string) error { return r.reader.Fits(mark) }
 // Commit implements loader.Reader. The journal is not the shadow's to trim.
 func (r *shadowReader) Commit(context.Context, tidegate.Offset) error { return nil }
 
+// Committed implements loader.Reader.
+func (r *shadowReader) Committed() tidegate.Offset { return tidegate.Offset{} }
+
 // renamed asks judges by the name that they know an event's source by.
 type renamed struct {
 	judge          judge.Judge

@@ -120,6 +120,9 @@ func (tp *Tape) Fits(mark string) error {
 // Commit is told how far nothing is needed any more.
 func (tp *Tape) Commit(context.Context, tidegate.Offset) error { return nil }
 
+// Committed returns the beginning: nothing of a tape goes.
+func (tp *Tape) Committed() tidegate.Offset { return tidegate.Offset{} }
+
 // Load loads all of tp into w, at most maxEvents at a time. It fails tb when that takes
 // longer than five minutes.
 func Load(t testing.TB, tp *Tape, w loader.Warehouse, maxEvents int) {
