@@ -211,7 +211,7 @@ func (a *App) openJournal(ctx context.Context, p *project.Project) (err error) {
 			a.stopAll(failed)
 		},
 	})
-	if refused(err) {
+	if vfs.Refused(err) {
 		return notOurs(a.o.Data, err)
 	}
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
@@ -33,24 +32,20 @@ func makeData(data string) error {
 		if err == nil {
 			err = errors.Join(f.Close(), os.Remove(f.Name()))
 		}
-		if refused(err) { // on a full disk it is served: what waits is loaded
+		if vfs.Refused(err) { // on a full disk it is served: what waits is loaded
 			return notOurs(data, err)
 		}
 	}
 	return nil
 }
 
-// refused says whether err is that this user may not do something to a file.
-func refused(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
-}
-
-// notOurs says what is to be done where this user is refused a file of the data folder.
+// notOurs says what is to be done where this user is refused a file of the data folder, or that cannot be made.
 func notOurs(data string, err error) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "data.not_writable", Subject: "data folder " + data, Message: err.Error(),
-		Hint: fmt.Sprintf("this user (%d) must be allowed to read and write the folder and all that it holds: `chown -R %d %s`, or start tidegate as its owner, or name another folder with --data", os.Geteuid(), os.Geteuid(), data), Err: err,
+	hint := "name another folder with --data"
+	if vfs.Refused(err) { // else there is a file of that name, or no space
+		hint = vfs.Mend(err, data) + "; or " + hint
 	}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "data.not_writable", Subject: "data folder " + data, Message: err.Error(), Hint: hint, Err: err}
 }
 
 // checkStore says what doctor finds out about the control store that no server has open.
@@ -73,8 +68,10 @@ func checkJournal(ctx context.Context, data string) api.Finding {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f.Detail = "there is none yet"
+	case vfs.Refused(err):
+		f.Level, f.Detail, f.Hint = "error", err.Error(), vfs.Mend(err, data)
 	case err != nil:
-		f.Level, f.Detail, f.Hint = "error", err.Error(), "look at the disk, and whether this user may read the folder"
+		f.Level, f.Detail, f.Hint = "error", err.Error(), "look at the disk that holds the data folder"
 	case len(found.Problems) > 0:
 		f.Level, f.Detail = "error", fmt.Sprintf("%d places do not verify, the first: %s", len(found.Problems), found.Problems[0])
 		f.Hint = "keep a copy of the folder and look at the disk; `tidegate serve` sets damaged ranges aside in journal/quarantine and goes on with the rest"

@@ -5,28 +5,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/control/app"
+	"github.com/tidegate/tidegate/control/project"
+	"github.com/tidegate/tidegate/internal/vfs/vfstest"
 )
-
-// asNobody runs do with the rights of nobody in particular: root may write everything.
-func asNobody(do func()) {
-	if os.Geteuid() != 0 {
-		do()
-		return
-	}
-	const nobody = 65534
-	runtime.LockOSThread() // the rights are those of the thread
-	defer runtime.UnlockOSThread()
-	_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
-	defer func() { _, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, 0, 0, 0) }()
-	do()
-}
 
 // TestAFolderThatMayNotBeWritten: what an accident with owners leaves behind is named at the
 // start, in one sentence and with its mend.
@@ -51,7 +39,7 @@ func TestAFolderThatMayNotBeWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		asNobody(func() {
+		vfstest.AsNobody(func() {
 			var a *app.App
 			if a, err = app.Start(context.WithoutCancel(t.Context()), o); err == nil {
 				a.Stop()
@@ -59,9 +47,47 @@ func TestAFolderThatMayNotBeWritten(t *testing.T) {
 			}
 		})
 		f := tidegate.FaultOf(err)
-		if f.Code != "data.not_writable" || !strings.Contains(f.Subject, o.Data) || !strings.Contains(f.Hint, "chown") || strings.Count(err.Error(), "opening the journal") > 1 {
+		if f.Code != "data.not_writable" || !strings.Contains(f.Subject, o.Data) || !strings.Contains(f.Hint, "this user") || !strings.Contains(f.Hint, o.Data) || strings.Count(err.Error(), "opening the journal") > 1 {
 			t.Errorf("%s: %v, hint %q", name, err, f.Hint)
 		}
+	}
+}
+
+// TestDoctorWithoutRights: each check that is refused a file says how to be let in.
+func TestDoctorWithoutRights(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "rights") // where nobody may read
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, oneSource)
+	o.Data = filepath.Join(dir, "data")
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	p, err := project.LoadDir(o.Project, app.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := app.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Stop()
+	if err := errors.Join(a.Wait(), os.Chmod(dir, 0o755), os.Chmod(o.Data, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	var found []api.Finding
+	vfstest.AsNobody(func() { found = app.DoctorFiles(t.Context(), p, o.Data, time.Now) })
+	refused := 0
+	for _, f := range found {
+		if f.Check == "server" {
+			continue
+		}
+		if refused++; f.Level != "error" || !strings.Contains(f.Hint, "this user") {
+			t.Errorf("%+v", f)
+		}
+	}
+	if refused != 4 {
+		t.Errorf("found %+v", found)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/vfs"
 	"github.com/tidegate/tidegate/warehouse"
 	whall "github.com/tidegate/tidegate/warehouse/all"
 	"github.com/tidegate/tidegate/warehouse/duckdb"
@@ -162,6 +163,8 @@ func fsyncFinding(data string, now func() time.Time) api.Finding {
 	}
 	took := now().Sub(begin)
 	switch {
+	case vfs.Refused(err):
+		return api.Finding{Check: "disk.fsync", Level: "error", Detail: err.Error(), Hint: vfs.Mend(err, data)}
 	case err != nil:
 		return api.Finding{Check: "disk.fsync", Level: "error", Detail: err.Error(), Hint: "look at the disk that holds the data folder"}
 	case took > 50*time.Millisecond:

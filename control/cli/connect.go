@@ -22,7 +22,7 @@ func (c *command) client() (*api.Client, error) {
 	if base == "" {
 		a, err := api.Announced(c.data)
 		if err != nil {
-			return nil, err
+			return nil, c.notReadable(err)
 		}
 		if a == nil {
 			return nil, &tidegate.Fault{
@@ -38,10 +38,21 @@ func (c *command) client() (*api.Client, error) {
 	if token == "" {
 		var err error
 		if token, err = auth.ReadTokenFile(c.data); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, c.notReadable(err)
 		}
 	}
 	return api.NewClient(base, token, c.env.HTTP), nil
+}
+
+// notReadable says what is to be done where err is that the data folder is another user's.
+func (c *command) notReadable(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return &tidegate.Fault{
+		Action: tidegate.Halt, Code: "data.not_readable", Subject: "data folder " + c.data, Message: err.Error(),
+		Hint: "run the command as the user that runs the server, or name the server with --server and give a token of `tidegate token create` in TIDEGATE_TOKEN", Err: err,
+	}
 }
 
 // running is client, but nil without an error when there is no server and

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/tidegate/tidegate/internal/vfs"
 )
 
 // Check verifies the store at path, which no server has open, in a copy: it makes and
@@ -22,6 +24,9 @@ func Check(ctx context.Context, path string) (err error) {
 	copied := filepath.Join(dir, "control.db")
 	for _, suffix := range []string{"", "-wal"} { // what was written last may be in the log alone
 		if err := copyFile(path+suffix, copied+suffix); err != nil && (suffix == "" || !errors.Is(err, fs.ErrNotExist)) {
+			if vfs.Refused(err) {
+				return s.notWritable(err)
+			}
 			return fmt.Errorf("checking the control store: %w", err)
 		}
 	}

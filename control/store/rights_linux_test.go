@@ -6,28 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"testing"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/store"
+	"github.com/tidegate/tidegate/internal/vfs/vfstest"
 )
-
-const nobody = 65534
-
-// asNobody runs do with the rights of nobody in particular: root may write everything.
-func asNobody(do func()) {
-	if os.Geteuid() != 0 {
-		do()
-		return
-	}
-	runtime.LockOSThread() // the rights are those of the thread
-	defer runtime.UnlockOSThread()
-	_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
-	defer func() { _, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, 0, 0, 0) }()
-	do()
-}
 
 // TestAStoreThatMayNotBeWrittenIsNotOpened: SQLite opens it, and the first write, hours
 // later, would have failed.
@@ -60,7 +44,7 @@ func TestAStoreThatMayNotBeWrittenIsNotOpened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		asNobody(func() {
+		vfstest.AsNobody(func() {
 			if s, err = store.Open(t.Context(), store.Options{Path: path, Log: slog.New(slog.DiscardHandler), Now: c.now}); err == nil {
 				err = errors.Join(errors.New("it was opened"), s.Close())
 			}

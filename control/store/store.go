@@ -27,6 +27,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/vfs"
 )
 
 // Options say where the store is.
@@ -163,10 +164,15 @@ func (s *Store) classify(act string, err error) error {
 }
 
 func (s *Store) notWritable(err error) error {
-	return &tidegate.Fault{
-		Action: tidegate.Halt, Code: "store.not_writable", Subject: s.path, Message: err.Error(),
-		Hint: fmt.Sprintf("the folder must exist, and this user (%d) must be allowed to write to it, to the file and to its -wal and -shm", os.Geteuid()), Err: err,
+	hint := "the folder must exist"
+	var refused *fs.PathError
+	switch {
+	case errors.As(err, &refused) && vfs.Refused(refused):
+		hint = vfs.Mend(refused, s.path+"*")
+	case vfs.Unwritable(s.path, "", "-wal", "-shm") != nil:
+		hint = vfs.Mend(vfs.Unwritable(s.path, "", "-wal", "-shm"), s.path+"*")
 	}
+	return &tidegate.Fault{Action: tidegate.Halt, Code: "store.not_writable", Subject: s.path, Message: err.Error(), Hint: hint, Err: err}
 }
 
 // Close waits for running calls and closes the file.

@@ -172,7 +172,7 @@ func (w *Warehouse) Close() error {
 func lockFile(path string) (io.Closer, error) {
 	disk := vfs.OS()
 	if err := disk.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("locking the warehouse: %w", err)
+		return nil, fmt.Errorf("locking the warehouse: %w", whose(path, err))
 	}
 	lock, err := disk.Lock(path + ".lock")
 	if errors.Is(err, vfs.ErrLocked) {
@@ -185,7 +185,7 @@ func lockFile(path string) (io.Closer, error) {
 			Err:     err,
 		}
 	} else if err != nil {
-		err = fmt.Errorf("opening the warehouse: %w", err)
+		err = fmt.Errorf("opening the warehouse: %w", whose(path, err))
 	}
 	return lock, err
 }

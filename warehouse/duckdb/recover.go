@@ -46,7 +46,7 @@ func Probe(ctx context.Context, path string) error {
 func (w *Warehouse) open(ctx context.Context) (db *instance, lost bool, err error) {
 	path := w.opts.Path
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, false, fmt.Errorf("opening the warehouse: %w", err)
+		return nil, false, fmt.Errorf("opening the warehouse: %w", whose(path, err))
 	}
 	for {
 		db, err := w.tryOpen(ctx)
@@ -54,7 +54,7 @@ func (w *Warehouse) open(ctx context.Context) (db *instance, lost bool, err erro
 			return db, lost, nil
 		}
 		if !unreadable(err) || ctx.Err() != nil {
-			return nil, lost, fmt.Errorf("opening the warehouse: %w", err)
+			return nil, lost, fmt.Errorf("opening the warehouse: %w", whose(path, err))
 		}
 		// Invariant 8: nothing is deleted, and what is lost is said. Each turn
 		// moves one file away, so this ends.
