@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -338,7 +339,8 @@ func (e *Engine) standForward(ctx context.Context, a tidegate.Alert, st Standing
 		failed = verdict{Failed, true, "events are not delivered: " + st.Fault.Message, st.Fault.Hint}
 	}
 	if st.Dead > 0 {
-		partial = verdict{Partial, true, fmt.Sprintf("%d events are dead letters", st.Dead), "`tidegate forward dead` lists them, `tidegate forward retry` sends them again"}
+		name := strings.TrimPrefix(st.Sync, "forward ")
+		partial = verdict{Partial, true, fmt.Sprintf("%d events are dead letters", st.Dead), fmt.Sprintf("`tidegate forward dead %s` lists them, `tidegate forward retry %s` sends them again", name, name)}
 	}
 	return errors.Join(e.apply(ctx, a, st.Sync, "", failed), e.apply(ctx, a, st.Sync, "", partial))
 }

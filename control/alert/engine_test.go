@@ -393,6 +393,22 @@ func TestPartsOfTheHub(t *testing.T) {
 	})
 }
 
+// TestDeadLettersAreFoundByTheirForward: what is told can be typed as it stands.
+func TestDeadLettersAreFoundByTheirForward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.engine.Set(b.engine.alerts, []string{"forward crm"})
+		b.play(t, func() {
+			b.stand(Standing{Sync: "forward crm", Forward: true, Dead: 3})
+			pass(time.Minute)
+			b.want(t, "ops +forward crm/partial")
+			if hint := b.engine.List()[0].Hint; !strings.Contains(hint, "`tidegate forward dead crm`") || !strings.Contains(hint, "`tidegate forward retry crm`") {
+				t.Error(hint)
+			}
+		})
+	})
+}
+
 func TestAnUnknownAlertIsNotTested(t *testing.T) {
 	t.Parallel()
 	if f := tidegate.FaultOf(newBed().engine.Test(t.Context(), "ops")); f == nil || f.Code != "alert.not_found" {

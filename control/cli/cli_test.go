@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -296,5 +297,28 @@ func TestEveryCommandSaysWhatItDoes(t *testing.T) {
 		if !strings.Contains(out.String(), "\n  "+verb+" ") {
 			t.Errorf("--help does not name %s", verb)
 		}
+	}
+}
+
+// TestARunThatNobodyWaitsForIsNamed: Ctrl-C ends the waiting and not the run, and says so.
+func TestARunThatNobodyWaitsForIsNamed(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			interrupt()
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"run_7","sync":"crm","state":"running","created_at":"2026-01-02T03:04:05Z"}`)
+	}))
+	defer server.Close()
+	var out, errs strings.Builder
+	code := cli.Run(ctx, cli.Env{
+		Args: []string{"sync", "run", "crm", "--server", server.URL}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
+		Getenv: func(name string) string { return map[string]string{"TIDEGATE_TOKEN": "t"}[name] },
+		Now:    time.Now, HTTP: server.Client(), Local: local(),
+	})
+	if code != cli.ExitInterrupted || !strings.Contains(errs.String(), "Run run_7 goes on") || !strings.Contains(errs.String(), "tidegate sync cancel run_7") {
+		t.Errorf("%d: %s%s", code, out.String(), errs.String())
 	}
 }

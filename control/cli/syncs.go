@@ -223,16 +223,25 @@ func (c *command) await(ctx context.Context, client *api.Client, run tidegate.Ru
 	for !run.State.Finished() && run.State != tidegate.RunHeld {
 		select {
 		case <-ctx.Done():
-			return run, ctx.Err()
+			return run, c.left(run, ctx.Err())
 		case <-timer.C:
 		}
-		var err error
-		if run, err = client.Run(ctx, run.ID); err != nil {
+		now, err := client.Run(ctx, run.ID)
+		if err != nil && ctx.Err() != nil {
+			return run, c.left(run, ctx.Err())
+		} else if err != nil {
 			return run, err
 		}
+		run = now
 		timer.Reset(pollEvery)
 	}
 	return run, nil
+}
+
+// left says what becomes of a run for whose end nobody waits any more.
+func (c *command) left(run tidegate.Run, err error) error {
+	_, _ = fmt.Fprintf(c.env.Stderr, "Run %s goes on: `tidegate sync status %s` says how far it has come, `tidegate sync cancel %s` stops it.\n", run.ID, run.Sync, run.ID)
+	return err
 }
 
 // further lists the counts that are not zero, each followed by its word.
