@@ -348,6 +348,66 @@ func TestDefinitionsByETag(t *testing.T) {
 	}
 }
 
+// TestEveryKindOfDefinition holds the API to the kinds that a project has: each is
+// listed, and each that has names is created, read and deleted by its address.
+func TestEveryKindOfDefinition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	if _, err := r.admin.ApplyProject(ctx, r.project(t, `{"warehouse":{"kind":"duckdb"},"sources":[{"name":"web","write_key":"WK"}],
+		"destinations":[{"name":"hook","kind":"webhook"}],
+		"models":[{"name":"people","table":"web.users","primary_key":["id"]}]}`), catalog.AnyBase); err != nil {
+		t.Fatal(err)
+	}
+	do := func(method, path, body string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, method, r.server.URL+"/v1/definitions/"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+r.token)
+		resp, err := r.server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	const mapping = `"mapping":{"identifier":"email","fields":[{"field":"email","column":"userId"}]}`
+	bodies := map[string]string{
+		project.KindWarehouse:   `{"kind":"duckdb"}`,
+		project.KindSource:      `{"write_key":"NEW"}`,
+		project.KindDestination: `{"kind":"webhook"}`,
+		project.KindModel:       `{"table":"web.tracks","primary_key":["id"]}`,
+		project.KindSync:        `{"model":"people","destination":"hook","object":"records",` + mapping + `}`,
+		project.KindForward:     `{"destination":"hook","object":"records",` + mapping + `}`,
+		project.KindDbt:         `{"target":"shop/target"}`,
+		project.KindPlan:        `{"events":{"Signed Up":{"properties":{"plan":"string"}}}}`,
+		project.KindTransform:   `{"steps":[{"drop":["properties.x"]}]}`,
+		project.KindLibrary:     `{"script":"export const one = 1"}`,
+		project.KindAlert:       `{"webhook":{"url":"https://example.com/alerts"}}`,
+		project.KindStream:      `{"types":["track"]}`,
+	}
+	for _, kind := range project.DefinitionKinds() {
+		if code, body := do("GET", kind, ""); code != 200 {
+			t.Errorf("listing %s: %d %s", kind, code, body)
+			continue
+		}
+		if kind == project.KindSettings { // there is one
+			continue
+		}
+		address := kind + "/another"
+		for _, step := range []struct{ method, path, body string }{{"PUT", address, bodies[kind]}, {"GET", address, ""}, {"GET", address + "/history", ""}, {"DELETE", address, ""}} {
+			if code, body := do(step.method, step.path, step.body); code != 200 {
+				t.Errorf("%s %s: %d %s", step.method, step.path, code, body)
+			}
+		}
+	}
+}
+
 func TestQueryStreams(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

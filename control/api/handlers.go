@@ -137,13 +137,21 @@ func (s *server) applyProject(ctx context.Context, in *projectIn) (*planOut, err
 	return &planOut{ETag: etag(max(plan.Revision, plan.Base)), Body: plan}, err
 }
 
-// DefinitionAddress is the path of one definition. It is exported because only
-// exported types can be embedded in inputs.
+// DefinitionKind is the path of the definitions of one kind: project.DefinitionKinds.
+// It is exported because only exported types can be embedded in inputs.
+type DefinitionKind struct {
+	Kind string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,forward,dbt,tracking_plan,transform,library,alert,stream"`
+}
+
+// DefinitionAddress is the path of one definition; see DefinitionKind.
 type DefinitionAddress struct {
-	Kind        string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,dbt"`
-	Name        string `path:"name" maxLength:"63"`
-	IfMatch     string `header:"If-Match"`
-	IfNoneMatch string `header:"If-None-Match" doc:"* creates only."`
+	DefinitionKind
+	Name string `path:"name" maxLength:"63"`
+}
+
+// DefinitionBase says which version of a definition a change is made on; see DefinitionKind.
+type DefinitionBase struct {
+	IfMatch string `header:"If-Match" doc:"The version that the change is made on, as the ETag of GET."`
 }
 
 type definitionOut struct {
@@ -151,10 +159,7 @@ type definitionOut struct {
 	Body store.Definition
 }
 
-func (s *server) listDefinitions(ctx context.Context, in *struct {
-	Kind string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,dbt"`
-},
-) (*body[list[store.Definition]], error) {
+func (s *server) listDefinitions(ctx context.Context, in *DefinitionKind) (*body[list[store.Definition]], error) {
 	return answerList(s.o.Catalog.Definitions(ctx, in.Kind))
 }
 
@@ -165,7 +170,9 @@ func (s *server) getDefinition(ctx context.Context, in *DefinitionAddress) (*def
 
 func (s *server) putDefinition(ctx context.Context, in *struct {
 	DefinitionAddress
-	RawBody []byte `contentType:"application/json"`
+	DefinitionBase
+	IfNoneMatch string `header:"If-None-Match" doc:"* creates only."`
+	RawBody     []byte `contentType:"application/json"`
 },
 ) (*planOut, error) {
 	on, err := base(in.IfMatch, catalog.AnyVersion)
@@ -183,7 +190,11 @@ func (s *server) putDefinition(ctx context.Context, in *struct {
 	return &planOut{ETag: etag(d.Version), Body: plan}, err
 }
 
-func (s *server) deleteDefinition(ctx context.Context, in *DefinitionAddress) (*body[catalog.Plan], error) {
+func (s *server) deleteDefinition(ctx context.Context, in *struct {
+	DefinitionAddress
+	DefinitionBase
+},
+) (*body[catalog.Plan], error) {
 	on, err := base(in.IfMatch, catalog.AnyVersion)
 	if err != nil {
 		return nil, err
@@ -192,9 +203,8 @@ func (s *server) deleteDefinition(ctx context.Context, in *DefinitionAddress) (*
 }
 
 func (s *server) definitionHistory(ctx context.Context, in *struct {
-	Kind  string `path:"kind" enum:"warehouse,settings,source,destination,model,sync,dbt"`
-	Name  string `path:"name" maxLength:"63"`
-	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	DefinitionAddress
+	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 },
 ) (*body[list[store.Definition]], error) {
 	return answerList(s.o.Catalog.History(ctx, in.Kind, in.Name, in.Limit))

@@ -332,6 +332,9 @@ func ParseDefinition(kind, name string, body []byte) (Definition, error) {
 	case KindTransform:
 		v := &tidegate.Transform{Name: name}
 		into, named = v, func() string { return v.Name }
+	case KindLibrary:
+		v := &tidegate.Library{Name: name}
+		into, named = v, func() string { return v.Name }
 	case KindAlert:
 		v := &tidegate.Alert{Name: name}
 		into, named = v, func() string { return v.Name }
