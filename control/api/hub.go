@@ -276,6 +276,7 @@ type Progress struct {
 	PerSecond float64 `json:"per_second,omitempty" doc:"Changes that get one, since the delivery began."`
 	// EndsAt is when the run ends if it goes on like this.
 	EndsAt      time.Time `json:"ends_at,omitzero"`
+	CanaryUntil time.Time `json:"canary_until,omitzero" doc:"When the rest follows the canary, all of which was delivered."`
 	CircuitOpen bool      `json:"circuit_open,omitempty" doc:"The destination failed too often and is left alone for a while."`
 }
 

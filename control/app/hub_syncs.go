@@ -313,7 +313,7 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) error {
 	if live, ok := h.runner.Live(name); ok && !live.Run.State.Finished() {
 		out.Current = &live.Run
-		out.Progress = &api.Progress{Left: live.Left, PerSecond: live.PerSecond, EndsAt: live.EndsAt, CircuitOpen: live.CircuitOpen}
+		out.Progress = &api.Progress{Left: live.Left, PerSecond: live.PerSecond, EndsAt: live.EndsAt, CanaryUntil: live.CanaryUntil, CircuitOpen: live.CircuitOpen}
 	} else {
 		unfinished, err := h.runs.UnfinishedRuns(ctx, tidegate.DefaultWorkspace)
 		if err != nil {
@@ -332,6 +332,10 @@ func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) err
 		}
 		if out.Current.State == tidegate.RunHeld {
 			out.Reason += "; look at it with `tidegate sync plan " + name + "`, then `tidegate sync approve " + out.Current.ID + "`"
+		}
+		if out.Progress != nil && !out.Progress.CanaryUntil.IsZero() {
+			out.Reason = fmt.Sprintf("its canary of %d records was delivered; the rest follows at %s, unless `tidegate sync cancel %s` stops it",
+				h.active.Load().syncs[name].Delivery.CanaryRecords, out.Progress.CanaryUntil.UTC().Format(time.RFC3339), out.Current.ID)
 		}
 	}
 	return nil

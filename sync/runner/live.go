@@ -14,6 +14,8 @@ type Live struct {
 	PerSecond float64 `json:"per_second,omitempty"`
 	// EndsAt is when the run ends if it goes on like this; zero when nothing tells yet.
 	EndsAt time.Time `json:"ends_at,omitzero"`
+	// CanaryUntil is when the rest follows its canary, which is done; zero when none is looked at.
+	CanaryUntil time.Time `json:"canary_until,omitzero"`
 	// CircuitOpen says that the destination is left alone because it failed too often.
 	CircuitOpen bool `json:"circuit_open,omitempty"`
 }
@@ -23,6 +25,7 @@ type pace struct {
 	since         time.Time // delivery began
 	before        int64     // changes that were settled then
 	changes, done int64
+	until         time.Time // while a canary is looked at: nothing is delivered
 }
 
 // watch takes what is shown of the run.
@@ -35,7 +38,9 @@ func (a *active) watch(s *State, now time.Time) {
 		return
 	}
 	done := s.settledChanges()
-	if a.pace.since.IsZero() {
+	if a.pace.until = s.canary.until; !a.pace.until.IsZero() {
+		a.pace.since = time.Time{} // waiting tells nothing of the pace
+	} else if a.pace.since.IsZero() {
 		a.pace.since, a.pace.before = now, done
 	}
 	a.pace.changes, a.pace.done = s.changes(), done
@@ -52,7 +57,7 @@ func (r *Runner) Live(sync string) (Live, bool) {
 	now := r.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := Live{Run: a.shown, Left: a.pace.changes - a.pace.done, CircuitOpen: a.account != "" && r.breakers.get(a.account).isOpen()}
+	l := Live{Run: a.shown, Left: a.pace.changes - a.pace.done, CanaryUntil: a.pace.until, CircuitOpen: a.account != "" && r.breakers.get(a.account).isOpen()}
 	if took := now.Sub(a.pace.since); !a.pace.since.IsZero() && took > 0 && a.pace.done > a.pace.before {
 		l.PerSecond = float64(a.pace.done-a.pace.before) / took.Seconds()
 		l.EndsAt = now.Add(time.Duration(float64(l.Left) / l.PerSecond * float64(time.Second))).UTC()

@@ -542,3 +542,37 @@ func TestLiveSaysWhenARunEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestLiveSaysWhenACanaryEnds: while it is looked at nothing is delivered, which says nothing
+// of when the run ends; afterwards only the rest's pace does.
+func TestLiveSaysWhenACanaryEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorkbench(t, 1010)
+		w.opened.Sync.Delivery = tidegate.Delivery{CanaryRecords: 10, CanaryWait: "10m"}
+		w.crm.latency = time.Second
+		w.opened.Object.Limit.Concurrency = 1
+		began := time.Now()
+		run, err := w.runner.Start(t.Context(), "contacts", tidegate.TriggerManual)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := retry.Wait(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		live, going := w.runner.Live("contacts")
+		if off := live.CanaryUntil.Sub(began.Add(10 * time.Minute)).Abs(); !going || live.Left != 1000 || live.PerSecond != 0 || !live.EndsAt.IsZero() || off > 5*time.Second {
+			t.Errorf("during the canary: %+v, %v", live, going)
+		}
+		if err := retry.Wait(t.Context(), live.CanaryUntil.Sub(time.Now())+20500*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		live, going = w.runner.Live("contacts")
+		if !going || !live.CanaryUntil.IsZero() || live.PerSecond < 9 || live.PerSecond > 11 {
+			t.Errorf("after it: %+v, %v", live, going)
+		}
+		if _, err := w.runner.Wait(t.Context(), run.ID); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
