@@ -35,6 +35,9 @@ syncs: [{name: crm, model: people, destination: hook, object: records, mapping: 
 	if !strings.Contains(s.Reason, "canary of 2 records") || !strings.Contains(s.Reason, "tidegate sync cancel "+s.Current.ID) || s.Progress.Left != 18 {
 		t.Errorf("%s, %+v", s.Reason, s.Progress)
 	}
+	if runs, err := a.Hub.Runs(ctx, "crm", "", 10); err != nil || len(runs) != 1 || runs[0].Counts.Delivered != 2 {
+		t.Errorf("the list lags behind: %+v, %v", runs, err)
+	}
 	if _, err := a.Hub.Cancel(ctx, s.Current.ID); err != nil {
 		t.Fatal(err)
 	}

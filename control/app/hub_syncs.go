@@ -479,11 +479,16 @@ func (h *Hub) Run(ctx context.Context, runID string) (tidegate.Run, error) {
 	} else if err != nil {
 		return run, err
 	}
-	if live, ok := h.runner.Current(run.Sync); ok && live.ID == runID && !run.State.Finished() {
+	return h.counted(run), nil
+}
+
+// counted is a stored run with the counts as they are now.
+func (h *Hub) counted(run tidegate.Run) tidegate.Run {
+	if live, ok := h.runner.Current(run.Sync); ok && live.ID == run.ID && !run.State.Finished() {
 		live.State = run.State // what is stored counts; the counts are newer here
-		return live, nil
+		return live
 	}
-	return run, nil
+	return run
 }
 
 // Runs lists a sync's runs, newest first, also those of a sync that is no more.
@@ -491,6 +496,9 @@ func (h *Hub) Runs(ctx context.Context, name, before string, limit int) ([]tideg
 	list, err := h.runs.ListRuns(ctx, tidegate.DefaultWorkspace, name, before, limit)
 	if _, ok := h.active.Load().syncs[name]; !ok && err == nil && len(list) == 0 && before == "" {
 		return nil, noSync(name)
+	}
+	for i, run := range list {
+		list[i] = h.counted(run)
 	}
 	return list, err
 }

@@ -300,25 +300,48 @@ func TestEveryCommandSaysWhatItDoes(t *testing.T) {
 	}
 }
 
+// against runs one command line against a server that answers by handle.
+func against(ctx context.Context, handle http.HandlerFunc, args ...string) (code int, out, errs string) {
+	server := httptest.NewServer(handle)
+	defer server.Close()
+	var stdout, stderr strings.Builder
+	code = cli.Run(ctx, cli.Env{
+		Args: append(args, "--server", server.URL), Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
+		Getenv: func(name string) string { return map[string]string{"TIDEGATE_TOKEN": "t"}[name] },
+		Now:    time.Now, HTTP: server.Client(), Local: local(),
+	})
+	return code, stdout.String(), stderr.String()
+}
+
 // TestARunThatNobodyWaitsForIsNamed: Ctrl-C ends the waiting and not the run, and says so.
 func TestARunThatNobodyWaitsForIsNamed(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	code, out, errs := against(ctx, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			interrupt()
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"id":"run_7","sync":"crm","state":"running","created_at":"2026-01-02T03:04:05Z"}`)
-	}))
-	defer server.Close()
-	var out, errs strings.Builder
-	code := cli.Run(ctx, cli.Env{
-		Args: []string{"sync", "run", "crm", "--server", server.URL}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
-		Getenv: func(name string) string { return map[string]string{"TIDEGATE_TOKEN": "t"}[name] },
-		Now:    time.Now, HTTP: server.Client(), Local: local(),
-	})
-	if code != cli.ExitInterrupted || !strings.Contains(errs.String(), "Run run_7 goes on") || !strings.Contains(errs.String(), "tidegate sync cancel run_7") {
-		t.Errorf("%d: %s%s", code, out.String(), errs.String())
+	}, "sync", "run", "crm")
+	if code != cli.ExitInterrupted || !strings.Contains(errs, "Run run_7 goes on") || !strings.Contains(errs, "tidegate sync cancel run_7") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+}
+
+// TestARevertSaysWhatTheModeKept: a revert that could take nothing back has not done what was
+// asked for, although its run succeeded.
+func TestARevertSaysWhatTheModeKept(t *testing.T) {
+	t.Parallel()
+	code, out, errs := against(t.Context(), func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasSuffix(r.URL.Path, "/log") {
+			_, _ = io.WriteString(w, `{"items":[]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"id":"run_7","sync":"crm","state":"succeeded","counts":{"removed":12,"excluded":12},"created_at":"2026-01-02T03:04:05Z"}`)
+	}, "sync", "revert", "run_6")
+	if code != 0 || !strings.Contains(out, "because the sync's mode does not let through what would take them back: 12 records") {
+		t.Errorf("%d: %s%s", code, out, errs)
 	}
 }

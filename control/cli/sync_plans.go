@@ -104,6 +104,9 @@ func (c *command) followRevert(ctx context.Context, client *api.Client, run tide
 			c.say("Left alone, because something else was confirmed since or is in doubt: %s%s; `tidegate sync log %s --run %s --disposition skipped` lists them.",
 				strings.Join(keys, " "), map[bool]string{true: " …"}[len(left) > few], run.Sync, run.ID)
 		}
+		if n := run.Counts.Excluded; n > 0 {
+			c.say("Left as they are, because the sync's mode does not let through what would take them back: %s.", plural(n, "record"))
+		}
 	}
 	return c.showRun(run, true)
 }

@@ -564,7 +564,7 @@ func TestLiveSaysWhenACanaryEnds(t *testing.T) {
 		if off := live.CanaryUntil.Sub(began.Add(10 * time.Minute)).Abs(); !going || live.Left != 1000 || live.PerSecond != 0 || !live.EndsAt.IsZero() || off > 5*time.Second {
 			t.Errorf("during the canary: %+v, %v", live, going)
 		}
-		if err := retry.Wait(t.Context(), live.CanaryUntil.Sub(time.Now())+20500*time.Millisecond); err != nil {
+		if err := retry.Wait(t.Context(), time.Until(live.CanaryUntil)+20500*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 		live, going = w.runner.Live("contacts")
