@@ -72,13 +72,16 @@ func TestLeastPrivilege(t *testing.T) {
 			t.Errorf("%s: %v", sql, got)
 		}
 	}
-	// A role of queries that comes later may read the books all the same.
+	// A role of queries that comes later may read the books all the same, and before anything is written.
 	other := cfg
 	other.ReadUser = cfg.Database + "_late"
 	server(t).Exec(t, cfg.Database, "CREATE ROLE "+other.ReadUser+" LOGIN; GRANT CONNECT ON DATABASE "+cfg.Database+" TO "+other.ReadUser)
 	t.Cleanup(func() { server(t).Exec(t, cfg.Database, "DROP OWNED BY "+other.ReadUser+"; DROP ROLE "+other.ReadUser) })
 	late := open(t, other)
 	defer late.Close()
+	if got := warehousetest.Rows(t, late, "SELECT count(*) FROM _tidegate.loads"); got[0][0] != int64(2) {
+		t.Errorf("got %v", got)
+	}
 	if _, err := late.Load(t.Context(), warehouse.Load{ID: "late", Table: table}, tidegate.Rows(s, tidegate.Row{"b", int64(1)})); err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,30 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 	if w.pools, err = pgwire.Open(ctx, server, cfg.SSH, write, read, speech, greet); err != nil {
 		return nil, err
 	}
+	if err := w.greetReader(ctx); err != nil {
+		return nil, errors.Join(err, w.pools.Close())
+	}
 	return w, nil
+}
+
+// greetReader lets a role of queries that is new here read the books. A hub reads them when it starts, before it writes anything.
+func (w *Warehouse) greetReader(ctx context.Context) error {
+	if w.pools.Reader == w.pools.Writer {
+		return nil
+	}
+	s, err := w.session(ctx, w.pools.Write)
+	if err != nil {
+		return err
+	}
+	defer s.End()
+	rows, err := s.Rows(ctx, "SELECT count(*) FROM pg_namespace WHERE nspname = '_tidegate' AND NOT has_schema_privilege($1, nspname, 'USAGE')", w.pools.Reader)
+	if err != nil {
+		return fmt.Errorf("looking whether the role of queries may read the books: %w", err)
+	}
+	if rows[0][0] == int64(0) {
+		return nil
+	}
+	return w.bookkeeping(ctx, s)
 }
 
 // greet proves that a role can connect, and looks at whom it connected to.

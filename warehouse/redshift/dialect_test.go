@@ -161,6 +161,13 @@ func TestReaderMayReadWhatIsMade(t *testing.T) {
 	if err := firstError(t, w, "SELECT 1 INTO s.more"); err == nil {
 		t.Error("the reader writes")
 	}
+	// One that comes later may read the books before anything is written.
+	cfg.ReadUser = "late_" + c.Database
+	c.Postgres.Exec(t, c.Database, "CREATE ROLE "+cfg.ReadUser+" LOGIN")
+	t.Cleanup(func() { c.Postgres.Exec(t, c.Database, "DROP OWNED BY "+cfg.ReadUser+"; DROP ROLE "+cfg.ReadUser) })
+	late := open(t, cfg)
+	defer late.Close()
+	warehousetest.Rows(t, late, "SELECT load_id FROM _tidegate.loads")
 }
 
 // firstError is that of a query or of its first row.

@@ -71,7 +71,31 @@ func open(ctx context.Context, cfg Config, env warehouse.Env) (*Warehouse, error
 		w.bucket.close()
 		return nil, err
 	}
+	if err := w.greetReader(ctx); err != nil {
+		w.bucket.close()
+		return nil, errors.Join(err, w.pools.Close())
+	}
 	return w, nil
+}
+
+// greetReader lets a user of queries that is new here read the books. A hub reads them when it starts, before it writes anything.
+func (w *Warehouse) greetReader(ctx context.Context) error {
+	if w.pools.Reader == w.pools.Writer {
+		return nil
+	}
+	s, err := w.session(ctx, w.pools.Write)
+	if err != nil {
+		return err
+	}
+	defer s.End()
+	closed, err := s.count(ctx, "SELECT count(*) FROM pg_namespace WHERE nspname = '_tidegate' AND NOT has_schema_privilege($1, nspname, 'USAGE')", w.pools.Reader)
+	if err != nil {
+		return fmt.Errorf("looking whether the user of queries may read the books: %w", err)
+	}
+	if closed == 0 {
+		return nil
+	}
+	return w.bookkeeping(ctx, s)
 }
 
 // sessionSettings are statements that a connection begins with. Floats are shown with all their digits.
