@@ -95,18 +95,23 @@ func (f *Fault) withOthers(err error) *Fault {
 		}
 	}
 	out := *f
+	told := map[string]bool{f.Error(): true} // attempts that failed alike are one
+	shown := 1
 	for i, one := range all {
 		var other *Fault
 		if !errors.As(one, &other) || other.Code != f.Code || other.Action != f.Action || (other == f) != (i == 0) {
 			return f // not a list of problems of one kind
 		}
-		switch {
-		case i == 0:
-		case i < shownFaults:
-			out.Message += "; " + strings.TrimPrefix(other.Subject+": ", ": ") + other.Message
-		case i == shownFaults:
-			out.Message += fmt.Sprintf("; and %d more", len(all)-shownFaults)
+		if told[other.Error()] {
+			continue
 		}
+		told[other.Error()] = true
+		if shown++; shown <= shownFaults {
+			out.Message += "; " + strings.TrimPrefix(other.Subject+": ", ": ") + other.Message
+		}
+	}
+	if shown > shownFaults {
+		out.Message += fmt.Sprintf("; and %d more", shown-shownFaults)
 	}
 	return &out
 }

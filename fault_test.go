@@ -28,6 +28,7 @@ func TestFaultOfJoined(t *testing.T) {
 		"two":               {fmt.Errorf("compiling: %w", errors.Join(fault("a.bad", "x"), fault("a.bad", "y"))), "bad x; y: bad y"},
 		"two, and a Close":  {errors.Join(fmt.Errorf("planning: %w", errors.Join(fault("a.bad", "x"), fault("a.bad", "y"))), nil), "bad x; y: bad y"},
 		"many":              {errors.Join(many...), "bad 0; 1: bad 1; 2: bad 2; 3: bad 3; 4: bad 4; and 2 more"},
+		"alike":             {errors.Join(fault("a.bad", "x"), fault("a.bad", "x"), fault("a.bad", "y")), "bad x; y: bad y"},
 		"of different code": {errors.Join(fault("a.bad", "x"), fault("b.bad", "y")), "bad x"},
 		"with a plain one":  {errors.Join(fault("a.bad", "x"), errors.New("closing")), "bad x"},
 		"causes":            {inner, "bad x"},

@@ -1,13 +1,16 @@
 package app_test
 
 import (
+	"context"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/control/api"
 	destall "github.com/tidegate/tidegate/destinations/all"
+	"github.com/tidegate/tidegate/ingest/forward"
 )
 
 const accountProject = `
@@ -25,6 +28,39 @@ syncs:
     mapping: {identifier: email, fields: [{field: email, column: email}]}
 settings: {allow_private: [127.0.0.0/8]}
 `
+
+// TestForwardNamesMissingFields: every field that the destination lacks is named once, with
+// the setting that creates it.
+func TestForwardNamesMissingFields(t *testing.T) {
+	t.Setenv("TIDEGATE_TEST_TOKEN", "token")
+	kind, ok := destall.Find("hubspot")
+	if !ok {
+		t.Fatal("no hubspot")
+	}
+	sim, err := kind.Simulate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(sim)
+	t.Cleanup(srv.Close)
+	a := hubOf(t, options(t, strings.Replace(`
+warehouse: {kind: duckdb}
+sources: [{name: web, write_key: WK}]
+settings: {allow_private: [127.0.0.0/8]}
+destinations:
+  - {name: crm, kind: hubspot, config: {token: "${env:TIDEGATE_TEST_TOKEN}", base_url: "URL"}}
+forwards:
+  - name: orders
+    destination: crm
+    object: contacts
+    mapping: {identifier: email, fields: [{field: email, column: traits.email}, {field: last_order, column: timestamp}, {field: big_spender, expression: "properties.total > 100"}]}
+`, "URL", srv.URL, 1)))
+	got := await(t, func(ctx context.Context) (api.ForwardStatus, error) { return a.Hub.Forward(ctx, "orders") }, func(s api.ForwardStatus) bool { return s.State == forward.Halted })
+	const want = `mapping.invalid: forward orders: mapping.fields[1].field: contacts has no field "last_order"; mapping.fields[2].field: contacts has no field "big_spender"; `
+	if rest, ok := strings.CutPrefix(got.Reason, want); !ok || !strings.Contains(rest, "create_fields") || strings.Contains(rest, "mapping.invalid") {
+		t.Errorf("%q", got.Reason)
+	}
+}
 
 // TestTheAccountBehindAName: what one account confirmed is not taken for another's that has got its
 // name, and an account that has got another name is sent nothing again.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -313,7 +314,11 @@ func (h *Hub) openForward(ctx context.Context, def tidegate.Forward) (_ *forward
 	}
 	compiled, err := project.CompileForward(def, object)
 	if err != nil {
-		return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "mapping.invalid", Subject: forwardPrefix + def.Name, Message: err.Error(), Hint: "mend the forward and apply the project again", Err: err}
+		why := tidegate.FaultOf(err)
+		return nil, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "mapping.invalid", Subject: strings.TrimSuffix(forwardPrefix+def.Name+": "+why.Subject, ": "),
+			Message: why.Message, Hint: cmp.Or(why.Hint, "mend the forward and apply the project again"), Err: err,
+		}
 	}
 	if _, err := open.identify(ctx); err != nil { // who shares its limits
 		return nil, err
