@@ -185,6 +185,27 @@ func statusOf(t *testing.T, r *rig, method, path, token, body string) int {
 	return resp.StatusCode
 }
 
+// TestForms: what curl sends by itself is refused with the header that is wanted.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.server.URL+"/v1/schema/widen", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Authorization", "Bearer "+r.token)
+	resp, err := r.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var p api.Problem
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || resp.StatusCode != http.StatusUnsupportedMediaType || len(p.List) != 1 || !strings.Contains(p.List[0].Hint, "Content-Type: application/json") {
+		t.Errorf("%v, %+v, %v", resp.StatusCode, p, err)
+	}
+}
+
 func TestBadTokensAndOrigins(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

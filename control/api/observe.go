@@ -17,7 +17,7 @@ func observe(meter metric.Meter, hub Hub) error {
 	ready, err1 := meter.Int64ObservableGauge("tidegate.stage.ready", metric.WithDescription("1 when the stage works, by stage."))
 	events, err2 := meter.Int64ObservableGauge("tidegate.stage.lag", metric.WithUnit("{event}"), metric.WithDescription("Events waiting before the stage, by stage."))
 	age, err3 := meter.Float64ObservableGauge("tidegate.stage.lag.age", metric.WithUnit("s"), metric.WithDescription("Age of the oldest thing waiting before the stage, by stage."))
-	books, err4 := meter.Int64ObservableGauge("tidegate.source.events", metric.WithUnit("{event}"), metric.WithDescription("What became of a source's events, by source and state: accepted = loaded + repeated + waiting + dead + suppressed + dropped."))
+	books, err4 := meter.Int64ObservableGauge("tidegate.source.events", metric.WithUnit("{event}"), metric.WithDescription("What became of a source's events, by source and state: accepted = loaded + duplicate + waiting + dead + suppressed + dropped."))
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return fmt.Errorf("creating the metrics of the stages: %w", err)
 	}
@@ -31,7 +31,7 @@ func observe(meter metric.Meter, hub Hub) error {
 		}
 		for _, s := range r.Sources {
 			for state, n := range map[string]int64{
-				"accepted": s.Accepted, "loaded": s.Loaded, "repeated": s.Duplicates, "waiting": s.Waiting, "dead": s.Dead, "suppressed": s.Suppressed, "dropped": s.Dropped,
+				"accepted": s.Accepted, "loaded": s.Loaded, "duplicate": s.Duplicates, "waiting": s.Waiting, "dead": s.Dead, "suppressed": s.Suppressed, "dropped": s.Dropped,
 			} {
 				o.ObserveInt64(books, n, metric.WithAttributes(attribute.String("source", s.Source), attribute.String("state", state)))
 			}

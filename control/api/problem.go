@@ -152,6 +152,8 @@ func badParameter(op *huma.Operation, e *huma.ErrorDetail) config.Problem {
 			}
 		}
 		out.Hint = config.DidYouMean(strings.TrimPrefix(e.Location, "query."), known)
+	case strings.HasPrefix(e.Message, "unknown content type"):
+		out.Hint = "send the header `Content-Type: application/json`"
 	case strings.HasPrefix(e.Message, "invalid date/time"):
 		out.Message, out.Hint = "is no time", "write RFC 3339, as 2026-01-02T15:04:05Z"
 	}

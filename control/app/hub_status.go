@@ -293,7 +293,7 @@ func (h *Hub) checkBooks(ctx context.Context) api.Finding {
 	if behind := h.loader.Stats().LagEvents; behind == 0 && waiting > 0 && h.loader.Stats().Position == h.journal.Durable() {
 		return api.Finding{Check: "books", Level: "error", Detail: fmt.Sprintf("%d events should wait, but the loader has read the whole journal", waiting), Hint: "this is a bug of ours: please report it"}
 	}
-	f := api.Finding{Check: "books", Level: "ok", Detail: fmt.Sprintf("%d accepted = %d loaded or repeated + %d waiting + %d dead + %d suppressed or dropped", accepted, loaded, waiting, dead, left)}
+	f := api.Finding{Check: "books", Level: "ok", Detail: fmt.Sprintf("%d accepted = %d loaded or duplicate + %d waiting + %d dead + %d suppressed or dropped", accepted, loaded, waiting, dead, left)}
 	if dead > 0 {
 		f.Level, f.Hint = "warning", "`tidegate events dead` lists their causes"
 	}

@@ -37,7 +37,7 @@ func (c *command) alertsCommand() *cobra.Command {
 				}
 				rows = append(rows, []string{s.Alert, s.Sync, string(s.Condition), state, s.Since.UTC().Format(time.RFC3339), told, s.Message})
 			}
-			return table(c.env.Stdout, []string{"ALERT", "SYNC", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
+			return table(c.env.Stdout, []string{"ALERT", "ABOUT", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
 		}),
 	}
 	list.AddCommand(&cobra.Command{

@@ -209,7 +209,7 @@ func (c *command) eventsReconcileCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "reconcile", Short: "Hold what came in against what became of it, hour by hour", Args: cobra.NoArgs,
-		Long: "Reconcile compares three counts that are made independently: what the journal took, what the loader wrote down with the rows, and the rows that the tables hold. accepted = loaded + duplicates + waiting + dead + suppressed + dropped. It ends with 4 when there is a gap.",
+		Long: "Reconcile compares three counts that are made independently: what the journal took, what the loader wrote down with the rows, and the rows that the tables hold. accepted = loaded + duplicate + waiting + dead + suppressed + dropped. It ends with 4 when there is a gap.",
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
 			p := api.ReconcilePeriod{Source: source}
 			for _, f := range []struct {
@@ -254,7 +254,7 @@ func (c *command) showBooks(r api.Reconciliation, all bool) error {
 			h.Hour.UTC().Format("2006-01-02 15h"), h.Source, n(h.Accepted), n(h.Loaded), n(h.Duplicates), n(h.Waiting), n(h.Dead), n(h.Suppressed), n(h.Dropped), n(h.Gap),
 		})
 	}
-	if err := table(c.env.Stdout, []string{"HOUR", "SOURCE", "ACCEPTED", "LOADED", "REPEATED", "WAITING", "DEAD", "SUPPRESSED", "DROPPED", "GAP"}, rows); err != nil {
+	if err := table(c.env.Stdout, []string{"HOUR", "SOURCE", "ACCEPTED", "LOADED", "DUPLICATE", "WAITING", "DEAD", "SUPPRESSED", "DROPPED", "GAP"}, rows); err != nil {
 		return err
 	}
 	rows = nil

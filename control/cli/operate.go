@@ -39,7 +39,7 @@ func (c *command) statusCommand() *cobra.Command {
 				return err
 			}
 			c.say("")
-			return table(c.env.Stdout, []string{"SOURCE", "ACCEPTED", "LOADED", "REPEATED", "WAITING", "DEAD", "SUPPRESSED", "DROPPED"}, sources)
+			return table(c.env.Stdout, []string{"SOURCE", "ACCEPTED", "LOADED", "DUPLICATE", "WAITING", "DEAD", "SUPPRESSED", "DROPPED"}, sources)
 		}),
 	}
 }

@@ -129,6 +129,9 @@ func (c *command) unsuppressCommand() *cobra.Command {
 				return c.printJSON(api.Changed{Changed: n})
 			}
 			c.say("%s no longer suppressed", plural(n, "id"))
+			if left := int64(len(r.People)) - n; left > 0 {
+				c.say("%s had no such entry: `tidegate privacy list` shows who is suppressed, and for which source (--source)", plural(left, "id"))
+			}
 			return nil
 		}),
 	}

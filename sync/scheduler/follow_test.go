@@ -12,6 +12,19 @@ func after(name, before string) tidegate.Sync {
 	return tidegate.Sync{Name: name, Schedule: tidegate.Schedule{AfterSync: before}}
 }
 
+// TestWhatStartsAnIdleSync: a sync without times says what starts it.
+func TestWhatStartsAnIdleSync(t *testing.T) {
+	h := newHub()
+	syncs := []tidegate.Sync{{Name: "hook", Schedule: tidegate.Schedule{WebhookSecret: "${env:S}"}}, {Name: "hand"}}
+	play(t, h, syncs, func(s *Scheduler) {
+		for name, want := range map[string]string{"hook": "it waits for a call of its webhook", "hand": "it has no schedule: it runs by hand only"} {
+			if st, _ := s.Why(name); st.Reason != want {
+				t.Errorf("%s: %q", name, st.Reason)
+			}
+		}
+	})
+}
+
 func TestASyncFollowsAnotherThatSucceeded(t *testing.T) {
 	h := newHub()
 	play(t, h, []tidegate.Sync{{Name: "a"}, after("b", "a"), after("c", "b")}, func(s *Scheduler) {

@@ -75,6 +75,8 @@ func (e *entry) reason(now time.Time) string {
 		return "it waits for " + e.follows()
 	case e.sync.Schedule.AfterSync != "" || e.sync.Schedule.AfterDbt:
 		return fmt.Sprintf("it waits for %s, or for %s", e.next.UTC().Format(time.RFC3339), e.follows())
+	case e.sync.Schedule.Cron == "" && e.sync.Schedule.Every == "" && e.sync.Schedule.WebhookSecret != "":
+		return "it waits for a call of its webhook"
 	case e.sync.Schedule.Cron == "" && e.sync.Schedule.Every == "":
 		return "it has no schedule: it runs by hand only"
 	case e.next.IsZero():
