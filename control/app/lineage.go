@@ -38,7 +38,7 @@ func (h *Hub) Lineage(ctx context.Context, name string) (api.Lineage, error) {
 		return api.Lineage{}, err
 	}
 	if name == "" {
-		return api.Lineage{Edges: edges}, nil
+		return api.Lineage{Edges: append([]api.LineageEdge{}, edges...)}, nil // never null
 	}
 	kept := related(edges, name)
 	if len(kept) == 0 {

@@ -22,7 +22,7 @@ func (c *command) alertsCommand() *cobra.Command {
 				return c.printJSON(states)
 			}
 			if len(states) == 0 {
-				c.say("nothing is raised")
+				c.say("No alert is raised; `alerts` of the project says what raises one.")
 				return nil
 			}
 			var rows [][]string

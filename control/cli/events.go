@@ -183,7 +183,7 @@ func (c *command) eventsDeadCommand() *cobra.Command {
 
 func (c *command) showDead(d api.DeadLetters) error {
 	if d.Total == 0 {
-		c.say("there are no dead letters")
+		c.say("There are no dead letters.")
 		return nil
 	}
 	var rows [][]string
@@ -469,7 +469,7 @@ func (c *command) replayListCommand() *cobra.Command {
 			for _, r := range list {
 				rows = append(rows, []string{r.ID, r.State, r.From, r.To, r.Request.Into, fmt.Sprintf("%d of %d", r.Counts.Wanted, r.Expected), r.CreatedAt.UTC().Format(time.RFC3339)})
 			}
-			return table(c.env.Stdout, []string{"REPLAY", "STATE", "FROM", "TO", "INTO", "EVENTS", "ASKED"}, rows)
+			return c.list("There are no replays; `tidegate events replay` makes one.", []string{"REPLAY", "STATE", "FROM", "TO", "INTO", "EVENTS", "ASKED"}, rows)
 		}),
 	}
 }

@@ -32,7 +32,7 @@ func (c *command) forwardList() *cobra.Command {
 			for i, f := range list {
 				rows[i] = []string{f.Name, string(f.State), fmt.Sprint(f.LagEvents), fmt.Sprint(f.Progress.Delivered), fmt.Sprint(f.Waiting), fmt.Sprint(f.Dead), f.Reason}
 			}
-			return table(c.env.Stdout, []string{"FORWARD", "NOW", "BEHIND", "DELIVERED", "WAITING", "DEAD", "WHY"}, rows)
+			return c.list("There are no forwards; a file in forwards/ of the project makes one.", []string{"FORWARD", "NOW", "BEHIND", "DELIVERED", "WAITING", "DEAD", "WHY"}, rows)
 		}),
 	}
 }
@@ -111,7 +111,7 @@ func (c *command) forwardDead() *cobra.Command {
 			for i, e := range list {
 				rows[i] = []string{fmt.Sprint(e.Position), e.DiedAt.UTC().Format(time.DateTime), e.Type + " " + e.Name, e.User, fmt.Sprint(e.Attempts), e.Code, e.Message}
 			}
-			return table(c.env.Stdout, []string{"POSITION", "DIED", "EVENT", "USER", "TRIES", "CODE", "MESSAGE"}, rows)
+			return c.list("There are no such dead letters.", []string{"POSITION", "DIED", "EVENT", "USER", "TRIES", "CODE", "MESSAGE"}, rows)
 		}),
 	}
 	flags.add(cmd)
@@ -132,7 +132,7 @@ func (c *command) deadCauses(ctx context.Context, client *api.Client, name strin
 	for i, e := range list {
 		rows[i] = []string{e.Code, fmt.Sprint(e.Letters), e.LastAt.UTC().Format(time.DateTime), e.Message}
 	}
-	return table(c.env.Stdout, []string{"CODE", "EVENTS", "LAST", "MESSAGE"}, rows)
+	return c.list("There are no dead letters.", []string{"CODE", "EVENTS", "LAST", "MESSAGE"}, rows)
 }
 
 func (c *command) forwardRetry() *cobra.Command {

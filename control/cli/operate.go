@@ -130,7 +130,7 @@ func (c *command) tokenCommand() *cobra.Command {
 				}
 				rows[i] = []string{t.ID, t.Name, t.Role, state, t.CreatedAt.UTC().Format(time.DateTime)}
 			}
-			return table(c.env.Stdout, []string{"TOKEN", "NAME", "ROLE", "STATE", "CREATED"}, rows)
+			return c.list("There are no tokens; `tidegate token create NAME` makes one.", []string{"TOKEN", "NAME", "ROLE", "STATE", "CREATED"}, rows)
 		}),
 	}
 	revoke := &cobra.Command{

@@ -39,6 +39,16 @@ func (c *command) printJSON(v any) error {
 	return nil
 }
 
+// list prints a table or, where it would have no row, the sentence none, which says what
+// there is none of and how to come by one.
+func (c *command) list(none string, header []string, rows [][]string) error {
+	if len(rows) == 0 {
+		c.say("%s", none)
+		return nil
+	}
+	return table(c.env.Stdout, header, rows)
+}
+
 // table prints aligned columns under a header in capitals, if it has one. A cell is shown on
 // one line and cut at 80 characters.
 func table(w io.Writer, header []string, rows [][]string) error {

@@ -150,15 +150,11 @@ func (c *command) suppressedCommand() *cobra.Command {
 			if c.json {
 				return c.printJSON(list)
 			}
-			if len(list) == 0 {
-				c.say("nobody is suppressed")
-				return nil
-			}
 			var rows [][]string
 			for _, e := range list {
 				rows = append(rows, []string{string(e.Kind), e.ID, orDefault(e.Source, "all"), e.At.UTC().Format(time.RFC3339), e.Actor, e.Reason})
 			}
-			return table(c.env.Stdout, []string{"KIND", "ID", "SOURCE", "SINCE", "BY", "REASON"}, rows)
+			return c.list("Nobody is suppressed; `tidegate privacy suppress` keeps nothing more of somebody.", []string{"KIND", "ID", "SOURCE", "SINCE", "BY", "REASON"}, rows)
 		}),
 	}
 }
@@ -258,7 +254,7 @@ func (c *command) deletionsCommand() *cobra.Command {
 			for _, d := range list {
 				rows = append(rows, []string{d.ID, d.State, strconv.Itoa(d.Receipt.People), d.Actor, d.CreatedAt.UTC().Format(time.RFC3339)})
 			}
-			return table(c.env.Stdout, []string{"DELETION", "STATE", "IDS", "BY", "ASKED"}, rows)
+			return c.list("There are no deletions; `tidegate privacy delete` makes one.", []string{"DELETION", "STATE", "IDS", "BY", "ASKED"}, rows)
 		}),
 	}
 }

@@ -144,7 +144,7 @@ func (c *command) showSchema(states []evolve.EventTable, columns bool) error {
 	if columns {
 		header = []string{"TABLE", "COLUMN", "TYPE"}
 	}
-	if err := table(c.env.Stdout, header, tables); err != nil || len(conflicts) == 0 {
+	if err := c.list("There are no event tables; the first events of a source make them.", header, tables); err != nil || len(conflicts) == 0 {
 		return err
 	}
 	c.say("")
@@ -178,25 +178,39 @@ runs, the warehouse is opened by this command.`,
 			if c.json {
 				return c.printJSON(result)
 			}
-			name := result.Schema + "." + result.Table + "." + result.Column
-			if !result.Done && result.NewType == result.OldType {
-				c.say("%s is %s already, which holds what there is; name another type with --to.", name, result.OldType)
-				return nil
-			}
-			if !result.Done {
-				c.say("%s would become %s instead of %s; %s set aside. Do it with --yes.", name, result.NewType, result.OldType, plural(result.Values, "value"))
-				return nil
-			}
-			c.say("%s is %s now, it was %s: of %s set aside %d went back into their rows.", name, result.NewType, result.OldType, plural(result.Values, "value"), result.Backfilled)
-			if result.Left > 0 {
-				c.say("%d do not fit that type either, or their rows are gone; they stay in %s.tidegate_discards.", result.Left, result.Schema)
-			}
+			c.sayWidened(result)
 			return nil
 		}),
 	}
 	cmd.Flags().StringVar(&req.To, "to", "", "the type: float, decimal(38,9), string, timestamp or json")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	return cmd
+}
+
+// sayWidened tells what a widening did or would do. A column that has the type already may
+// have values set aside that fit it: those that came before it had, and were left.
+func (c *command) sayWidened(r evolve.WidenResult) {
+	name, aside := r.Schema+"."+r.Table+"."+r.Column, plural(r.Values, "value")
+	same := r.NewType == r.OldType
+	switch {
+	case same && r.Values == 0 && r.Backfilled == 0:
+		c.say("%s is %s already and nothing of it is set aside: there is nothing to widen. Another type is named with --to.", name, r.OldType)
+	case same && !r.Done:
+		c.say("%s is %s already; %s set aside. Those that fit go back into their rows with --yes; another type is named with --to.", name, r.OldType, aside)
+	case same && r.Backfilled == 0:
+		c.say("%s is %s already, and none of %s set aside went back: name another type with --to.", name, r.OldType, aside)
+	case same:
+		c.say("%s is %s already: of %s set aside %d went back into their rows.", name, r.OldType, aside, r.Backfilled)
+	case !r.Done:
+		c.say("%s would become %s instead of %s; %s set aside. Do it with --yes.", name, r.NewType, r.OldType, aside)
+	case r.Values == 0:
+		c.say("%s is %s now, it was %s; nothing of it was set aside.", name, r.NewType, r.OldType)
+	default:
+		c.say("%s is %s now, it was %s: of %s set aside %d went back into their rows.", name, r.NewType, r.OldType, aside, r.Backfilled)
+	}
+	if r.Left > 0 {
+		c.say("%d do not fit that type either, or their rows are gone; they stay in %s.tidegate_discards.", r.Left, r.Schema)
+	}
 }
 
 func (c *command) schemaHistoryCommand() *cobra.Command {
@@ -222,7 +236,7 @@ func (c *command) schemaHistoryCommand() *cobra.Command {
 				}
 				rows[i] = []string{h.At.UTC().Format(time.RFC3339), h.Schema + "." + h.Table + "." + h.Column, h.Change, typ, what}
 			}
-			return table(c.env.Stdout, []string{"WHEN", "COLUMN", "CHANGE", "TYPE", "BY"}, rows)
+			return c.list("No column has a history; the first events of a source make its tables.", []string{"WHEN", "COLUMN", "CHANGE", "TYPE", "BY"}, rows)
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many changes, the newest")
@@ -248,7 +262,7 @@ func (c *command) schemaCollisionsCommand() *cobra.Command {
 				}
 				rows[i] = []string{m.At.UTC().Format(time.RFC3339), name, m.Kept, m.Other}
 			}
-			return table(c.env.Stdout, []string{"SINCE", "TABLE OR COLUMN", "KEPT", "OTHER"}, rows)
+			return c.list("No two names became one.", []string{"SINCE", "TABLE OR COLUMN", "KEPT", "OTHER"}, rows)
 		}),
 	}
 }

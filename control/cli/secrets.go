@@ -137,10 +137,6 @@ func (c *command) secretsListCommand() *cobra.Command {
 				if c.json {
 					return c.printJSON(list)
 				}
-				if len(list) == 0 {
-					c.say("The store has no secrets; `tidegate secrets set NAME` keeps one.")
-					return nil
-				}
 				rows := make([][]string, len(list))
 				for i, s := range list {
 					key := s.Key
@@ -149,7 +145,7 @@ func (c *command) secretsListCommand() *cobra.Command {
 					}
 					rows[i] = []string{s.Name, fmt.Sprint(s.Version), s.SetAt.UTC().Format(time.DateTime), s.SetBy, key, strings.Join(s.UsedBy, ", ")}
 				}
-				return table(c.env.Stdout, []string{"SECRET", "VERSION", "SET", "BY", "KEY", "USED BY"}, rows)
+				return c.list("The store has no secrets; `tidegate secrets set NAME` keeps one.", []string{"SECRET", "VERSION", "SET", "BY", "KEY", "USED BY"}, rows)
 			})
 		},
 	}

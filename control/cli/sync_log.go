@@ -39,7 +39,7 @@ func (c *command) syncLog() *cobra.Command {
 				}
 				rows[i] = []string{e.At.UTC().Format(time.DateTime), e.RunID, string(e.Key), string(e.Op), e.Disposition, fieldsThatDiffer(e), why}
 			}
-			return table(c.env.Stdout, []string{"AT", "RUN", "KEY", "OP", "BECAME", "FIELDS", "WHY"}, rows)
+			return c.list("No such record is in the log; `tidegate sync run` sends what has changed.", []string{"AT", "RUN", "KEY", "OP", "BECAME", "FIELDS", "WHY"}, rows)
 		}),
 	}
 	cmd.Flags().StringVar(&f.RunID, "run", "", "only results of this run")

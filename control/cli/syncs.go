@@ -53,7 +53,7 @@ func (c *command) syncStatus() *cobra.Command {
 			for i, s := range list {
 				rows[i] = []string{s.Name, s.State, lastRun(s.Last), fmt.Sprint(s.LedgerRows), fmt.Sprint(s.Pending), s.Reason}
 			}
-			return table(c.env.Stdout, []string{"SYNC", "NOW", "LAST RUN", "CONFIRMED", "PENDING", "WHY"}, rows)
+			return c.list("There are no syncs; a file in syncs/ of the project makes one.", []string{"SYNC", "NOW", "LAST RUN", "CONFIRMED", "PENDING", "WHY"}, rows)
 		}),
 	}
 }
@@ -315,7 +315,7 @@ func (c *command) syncRuns() *cobra.Command {
 					fmt.Sprint(n.Delivered), fmt.Sprint(n.Rejected), fmt.Sprint(n.InDoubt + n.Deferred), why,
 				}
 			}
-			return table(c.env.Stdout, []string{"RUN", "CREATED", "TRIGGER", "STATE", "READ", "ADDED", "CHANGED", "REMOVED", "DELIVERED", "REJECTED", "LATER", "WHY"}, rows)
+			return c.list("There are no runs; `tidegate sync run NAME` makes one.", []string{"RUN", "CREATED", "TRIGGER", "STATE", "READ", "ADDED", "CHANGED", "REMOVED", "DELIVERED", "REJECTED", "LATER", "WHY"}, rows)
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
@@ -358,7 +358,7 @@ func (c *command) syncRejections() *cobra.Command {
 			for i, r := range list {
 				rows[i] = []string{string(r.Key), string(r.Op), r.State, fmt.Sprint(r.Attempts), r.Fault.Code, r.Fault.Hint, r.Fault.Message}
 			}
-			return table(c.env.Stdout, []string{"KEY", "OP", "STATE", "ATTEMPTS", "CODE", "MEND", "MESSAGE"}, rows)
+			return c.list("No record is rejected.", []string{"KEY", "OP", "STATE", "ATTEMPTS", "CODE", "MEND", "MESSAGE"}, rows)
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
@@ -382,7 +382,7 @@ func (c *command) showCauses(ctx context.Context, client *api.Client, name strin
 		}
 		rows[i] = []string{shortCluster(l.Cluster), fmt.Sprint(l.Count), fmt.Sprint(l.Parked), l.Fault.Code, strings.Join(keys, " "), l.Fault.Hint, l.Fault.Message}
 	}
-	return table(c.env.Stdout, []string{"CLUSTER", "RECORDS", "PARKED", "CODE", "KEYS", "MEND", "MESSAGE"}, rows)
+	return c.list("No record is rejected.", []string{"CLUSTER", "RECORDS", "PARKED", "CODE", "KEYS", "MEND", "MESSAGE"}, rows)
 }
 
 // shortCluster is what a cluster is called where its name, the common part of its messages, is too long to be typed.
