@@ -153,6 +153,29 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestZuluIsTheLayouts: what is read by hand is what the layouts read.
+func TestZuluIsTheLayouts(t *testing.T) {
+	t.Parallel()
+	taken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := []byte(rapid.StringMatching(`[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.,][0-9]{0,10})?Z`).Draw(t, "time"))
+		if at := rapid.IntRange(-40, len(s)-1).Draw(t, "changed"); at >= 0 {
+			s[at] = rapid.Byte().Draw(t, "to")
+		}
+		got, ok := parseZulu(string(s))
+		if !ok {
+			return
+		}
+		taken++
+		if want, ok := parseLayout(string(s)); !ok || !got.Equal(want) || got.Location() != time.UTC {
+			t.Fatalf("%q is %v, want %v, %v", s, got, want, ok)
+		}
+	})
+	if taken == 0 {
+		t.Error("nothing was read by hand")
+	}
+}
+
 func TestFlagString(t *testing.T) {
 	t.Parallel()
 	for flag, want := range map[Flag]string{0: "", Future: "future", BadOriginal | BadSentAt: "bad_original|bad_sent_at"} {

@@ -38,10 +38,16 @@ func Parse(s string) (t time.Time, ok bool) {
 	if s == "" || len(s) > longestTime {
 		return time.Time{}, false
 	}
+	if t, ok := parseZulu(s); ok {
+		return t, true
+	}
 	if t, ok := parseDigits(s); ok {
 		return t, true
 	}
-	s = strings.TrimSpace(s)
+	return parseLayout(strings.TrimSpace(s))
+}
+
+func parseLayout(s string) (time.Time, bool) {
 	for _, layout := range layouts {
 		t, err := time.Parse(layout, s)
 		if err != nil {
@@ -57,6 +63,39 @@ func Parse(s string) (t time.Time, ok bool) {
 		return t, true
 	}
 	return time.Time{}, false
+}
+
+// parseZulu reads the form that nearly all clients send, 2006-01-02T15:04:05.000Z with
+// up to nine digits of a fraction or without one. What it does not take is not refused:
+// the layouts decide.
+func parseZulu(s string) (time.Time, bool) {
+	if len(s) < 20 || len(s) > 30 || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[len(s)-1] != 'Z' {
+		return time.Time{}, false
+	}
+	bad := false
+	two := func(i int) int {
+		tens, ones := s[i]-'0', s[i+1]-'0'
+		bad = bad || tens > 9 || ones > 9
+		return int(tens)*10 + int(ones)
+	}
+	year, month, day := two(0)*100+two(2), two(5), two(8)
+	hour, minute, second := two(11), two(14), two(17)
+	micros, unit := 0, 100_000
+	if fraction := s[19 : len(s)-1]; fraction != "" {
+		if fraction[0] != '.' || len(fraction) == 1 {
+			return time.Time{}, false
+		}
+		for _, c := range []byte(fraction[1:]) {
+			bad = bad || c < '0' || c > '9'
+			micros += int(c-'0') * unit // beyond the sixth digit the unit is 0
+			unit /= 10
+		}
+	}
+	// The last days of a month are left to those who know the calendar.
+	if bad || year < 1 || month < 1 || month > 12 || day < 1 || day > 28 || hour > 23 || minute > 59 || second > 59 {
+		return time.Time{}, false
+	}
+	return time.Date(year, time.Month(month), day, hour, minute, second, micros*1000, time.UTC), true
 }
 
 // parseDigits reads a count since 1970. The number of digits tells the unit:

@@ -28,9 +28,10 @@ type sheet struct {
 // NULL when a later row has one, or at the end.
 type cells struct {
 	typ    arrow.DataType
+	id     arrow.Type // typ's
 	length int
 	nulls  int
-	valid  []byte // a bit for each row
+	valid  []byte // a bit for each row, once there is a NULL
 	// Of these one is in use, by the type.
 	bits   []byte
 	words  []int64
@@ -41,20 +42,23 @@ type cells struct {
 }
 
 func newCells(kind tidegate.Kind) *cells {
+	c := &cells{}
 	switch kind {
 	case tidegate.Bool:
-		return &cells{typ: arrow.FixedWidthTypes.Boolean}
+		c.typ = arrow.FixedWidthTypes.Boolean
 	case tidegate.Int:
-		return &cells{typ: arrow.PrimitiveTypes.Int64}
+		c.typ = arrow.PrimitiveTypes.Int64
 	case tidegate.Float:
-		return &cells{typ: arrow.PrimitiveTypes.Float64}
+		c.typ = arrow.PrimitiveTypes.Float64
 	case tidegate.Timestamp:
-		return &cells{typ: arrow.FixedWidthTypes.Timestamp_us}
+		c.typ = arrow.FixedWidthTypes.Timestamp_us
 	case tidegate.Date:
-		return &cells{typ: arrow.FixedWidthTypes.Date32}
+		c.typ = arrow.FixedWidthTypes.Date32
 	case tidegate.String, tidegate.JSON, tidegate.Decimal, tidegate.Bytes, tidegate.Unknown:
+		c.typ, c.ends = arrow.BinaryTypes.String, []int32{0}
 	}
-	return &cells{typ: arrow.BinaryTypes.String, ends: []int32{0}}
+	c.id = c.typ.ID()
+	return c
 }
 
 func (c *cells) clear() {
@@ -65,9 +69,17 @@ func (c *cells) clear() {
 
 // pad adds NULLs up to rows.
 func (c *cells) pad(rows int) {
+	if c.nulls == 0 && c.length < rows { // those so far have a value
+		for range c.length / 8 {
+			c.valid = append(c.valid, 0xFF)
+		}
+		if rest := c.length % 8; rest > 0 {
+			c.valid = append(c.valid, 1<<rest-1)
+		}
+	}
 	for ; c.length < rows; c.nulls++ {
 		c.appendBit(&c.valid, false)
-		switch c.typ.ID() {
+		switch c.id {
 		case arrow.BOOL:
 			c.appendBit(&c.bits, false)
 		case arrow.FLOAT64:
@@ -94,8 +106,10 @@ func (c *cells) appendBit(to *[]byte, on bool) {
 }
 
 func (c *cells) append(v *shape.Value) {
-	c.appendBit(&c.valid, true)
-	switch c.typ.ID() {
+	if c.nulls > 0 {
+		c.appendBit(&c.valid, true)
+	}
+	switch c.id {
 	case arrow.BOOL:
 		c.appendBit(&c.bits, v.Int != 0)
 	case arrow.FLOAT64:
@@ -117,7 +131,7 @@ func (c *cells) array() arrow.Array {
 	if c.nulls > 0 {
 		buffers[0] = memory.NewBufferBytes(c.valid)
 	}
-	switch c.typ.ID() {
+	switch c.id {
 	case arrow.BOOL:
 		buffers[1] = memory.NewBufferBytes(c.bits)
 	case arrow.FLOAT64:

@@ -43,21 +43,18 @@ func (s *Shaper) put(i int, v *Value, from *node) {
 	}
 	r := &s.row
 	t := r.table
-	r.cells = append(r.cells, Cell{})
-	cell := &r.cells[len(r.cells)-1]
-	cell.Column = i
+	rounded := v.rounded
 	if typ := &t.Columns[i].Type; typ.Kind == v.Kind && v.Kind != tidegate.Decimal { // nearly always
-		cell.Value = *v
+		r.cells = append(r.cells, Cell{i, *v})
 	} else {
 		fitted, reason := fit(*typ, *v)
 		if reason != "" {
-			r.cells = r.cells[:len(r.cells)-1]
 			s.misfit(t.Columns[i].Name, typ.String(), *v, reason)
 			return
 		}
-		cell.Value = fitted
+		r.cells, rounded = append(r.cells, Cell{i, fitted}), fitted.rounded
 	}
-	if cell.Value.rounded {
+	if rounded {
 		s.unmap(t.Columns[i].Name, *v)
 	}
 	t.stamps[i] = stamp{t.rows, len(r.cells) - 1}
