@@ -342,10 +342,10 @@ func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) err
 }
 
 func (h *Hub) ledgerSize(ctx context.Context, name string, out *api.SyncStatus) error {
-	led, err := h.ledger(ctx, name)
+	led, err := h.ledgerToRead(ctx, name)
 	if errors.Is(err, warehouse.ErrYielded) {
 		return nil // lent: how many there are is not known now
-	} else if err != nil {
+	} else if err != nil || led == nil {
 		return err
 	}
 	size, err := led.Size(ctx)
@@ -523,8 +523,8 @@ func (h *Hub) Rejections(ctx context.Context, name string, limit int) ([]ledger.
 	if _, ok := h.active.Load().syncs[name]; !ok {
 		return nil, noSync(name)
 	}
-	led, err := h.ledger(ctx, name)
-	if err != nil {
+	led, err := h.ledgerToRead(ctx, name)
+	if err != nil || led == nil {
 		return nil, err
 	}
 	return led.Rejections(ctx, limit)
@@ -535,8 +535,8 @@ func (h *Hub) Causes(ctx context.Context, name string, limit int) ([]ledger.Clus
 	if _, ok := h.active.Load().syncs[name]; !ok {
 		return nil, noSync(name)
 	}
-	led, err := h.ledger(ctx, name)
-	if err != nil {
+	led, err := h.ledgerToRead(ctx, name)
+	if err != nil || led == nil {
 		return nil, err
 	}
 	return led.Clusters(ctx, limit)

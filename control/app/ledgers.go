@@ -98,11 +98,36 @@ func placeLedger(wh loader.Warehouse, placement string, opts *ledger.Options, lo
 }
 
 func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.LedgerSettings, placement string) (*ledger.Ledger, error) {
+	db, opts, err := h.placeOf(ctx, name, settings, placement)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
+}
+
+// ledgerToRead is ledger for those who only look: nil where no run has made one yet.
+// Making it takes a transaction of many statements, and looking is not to write.
+func (h *Hub) ledgerToRead(ctx context.Context, name string) (*ledger.Ledger, error) {
+	settings := h.active.Load().syncs[name].Ledger
+	db, opts, err := h.placeOf(ctx, name, settings, settings.Placement)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Home == nil { // a ledger that was published may come from there
+		if there, err := ledger.Exists(ctx, db, tidegate.DefaultWorkspace, name); err != nil || !there {
+			return nil, err
+		}
+	}
+	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
+}
+
+// placeOf returns the database that holds a sync's ledger, and how it is opened there.
+func (h *Hub) placeOf(ctx context.Context, name string, settings tidegate.LedgerSettings, placement string) (database, ledger.Options, error) {
 	opts := ledger.Options{Now: h.o.Now, Log: h.o.Log, HashOnly: settings.Payloads == "hash"}
 	if settings.KeepLog != "" {
 		keep, err := time.ParseDuration(settings.KeepLog)
 		if err != nil {
-			return nil, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.ledger", Subject: "sync " + name + ": ledger.keep_log", Message: err.Error(), Hint: "write a duration such as 720h"}
+			return nil, opts, &tidegate.Fault{Action: tidegate.Halt, Code: "sync.ledger", Subject: "sync " + name + ": ledger.keep_log", Message: err.Error(), Hint: "write a duration such as 720h"}
 		}
 		opts.KeepLog = keep
 	}
@@ -110,13 +135,10 @@ func (h *Hub) placedLedger(ctx context.Context, name string, settings tidegate.L
 	opts.Target, opts.Account = targetOf(a.syncs[name]), h.connections.account(a.syncs[name].Destination)
 	wh, err := h.modelWarehouse(ctx, a, a.syncs[name].Model)
 	if err != nil {
-		return nil, err
+		return nil, opts, err
 	}
 	db, err := placeLedger(wh, placement, &opts, func() (database, error) { return h.localLedgers(ctx) })
-	if err != nil {
-		return nil, err
-	}
-	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
+	return db, opts, err
 }
 
 // targetOf names what a sync writes to.
@@ -181,11 +203,11 @@ func (h *Hub) SyncLog(ctx context.Context, name string, f ledger.LogFilter) ([]l
 	if _, ok := h.active.Load().syncs[name]; !ok {
 		return nil, noSync(name)
 	}
-	led, err := h.ledger(ctx, name)
+	led, err := h.ledgerToRead(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if f.Key, err = keyOf(string(f.Key)); err != nil {
+	if f.Key, err = keyOf(string(f.Key)); err != nil || led == nil {
 		return nil, err
 	}
 	return led.Log(ctx, f)

@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
 	"github.com/tidegate/tidegate/sync/dbt"
+	"github.com/tidegate/tidegate/sync/mapping"
 	"github.com/tidegate/tidegate/sync/model/file"
 	"github.com/tidegate/tidegate/warehouse"
 	"github.com/tidegate/tidegate/warehouse/sqltext"
@@ -114,13 +115,18 @@ func (h *Hub) lineage(ctx context.Context) ([]api.LineageEdge, error) {
 		}
 	}
 	h.dbt.mu.Unlock()
+	asked := map[string]bool{} // models whose tables are told already
 	for _, name := range sortedNames(a.syncs) {
 		def := a.syncs[name]
+		alone := len(mapping.Joins(def.Mapping)) == 0 // lookups add tables of their own
 		if ref := a.dbt[def.Model]; ref.model != nil {
 			g.add(lineageDbt, ref.model.String(), lineageModel, def.Model, nil)
 			g.ancestors(manifests[ref.project], ref.model)
-		} else if tables, err := h.tablesOf(ctx, name); err == nil {
-			g.reads(manifests, a.models[def.Model], tables)
+		} else if !alone || !asked[def.Model] {
+			if tables, err := h.tablesOf(ctx, name); err == nil {
+				g.reads(manifests, a.models[def.Model], tables)
+			}
+			asked[def.Model] = asked[def.Model] || alone
 		}
 		g.sync(def, a.models)
 	}
