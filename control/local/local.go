@@ -35,6 +35,7 @@ func New(version string, now func() time.Time) cli.Local {
 		Destinations: destall.All(),
 		Serve: func(ctx context.Context, o cli.ServeOptions) error {
 			giveSlots(os.Getenv)
+			keepPrivate()
 			return telling(ctx, version, func(t *obs.Telemetry) error {
 				return app.Serve(ctx, app.Options{
 					Project: o.Project, Data: o.Data, IngestAddr: o.IngestAddr, AdminAddr: o.AdminAddr, SDKDir: o.SDKDir, Version: version, Log: o.Log, Now: now, Telemetry: t,

@@ -1,6 +1,9 @@
 package local
 
-import "runtime"
+import (
+	"runtime"
+	"syscall"
+)
 
 // slotsPerProcessor of Go code may run at a time in a hub. A goroutine that waits for
 // the disk keeps its slot until the runtime takes it away, some twenty microseconds
@@ -16,3 +19,8 @@ func giveSlots(getenv func(string) string) {
 		runtime.GOMAXPROCS(slotsPerProcessor * runtime.GOMAXPROCS(0)) // which knows of a container's share
 	}
 }
+
+// keepPrivate keeps what a hub makes from everybody else's eyes: the engine of the warehouse
+// would let all read its log, in which events are. It is of the process, so no command does it
+// that makes files for people or runs another program.
+func keepPrivate() { syscall.Umask(0o077) }
