@@ -158,6 +158,7 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	for _, w := range a.project.Warehouses {
 		findings = append(findings, h.checkFurther(ctx, a, w.Name))
 	}
+	findings = append(findings, h.checkQuotas(ctx)...)
 	for _, name := range slices.Sorted(maps.Keys(a.destinations)) {
 		findings = append(findings, h.checkDestination(ctx, name, a.destinations[name], a))
 	}

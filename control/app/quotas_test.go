@@ -119,6 +119,29 @@ settings: {allow_private: [127.0.0.0/8], redis: "${file:%[3]s}"}
 	}
 }
 
+// TestRedisIsAway: doctor says so, and the client writes no line of its own to standard error,
+// where the hub's log is.
+func TestRedisIsAway(t *testing.T) {
+	if os.Getenv("TIDEGATE_TEST_AWAY") == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRedisIsAway$") //nolint:gosec // this test
+		cmd.Env = append(os.Environ(), "TIDEGATE_TEST_AWAY=redis://127.0.0.1:1/0")
+		if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "redis:") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	a := hubOf(t, options(t, "warehouse: {kind: duckdb}\nsources: [{name: web, write_key: WK}]\nsettings: {redis: \"${env:TIDEGATE_TEST_AWAY}\"}\n"))
+	for _, f := range a.Hub.Doctor(t.Context()) {
+		if f.Check == "redis" {
+			if f.Level != "error" || f.Hint == "" {
+				t.Errorf("%+v", f)
+			}
+			return
+		}
+	}
+	t.Error("doctor does not look at Redis")
+}
+
 // waits says whether a sync stands in line for an account.
 func waits(ctx context.Context, t *testing.T, client *redis.Client, sync string) bool {
 	t.Helper()
