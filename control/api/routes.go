@@ -91,6 +91,7 @@ func answerList[T any](items []T, err error) (*body[list[T]], error) {
 func (s *server) table() []route {
 	return slices.Concat([]route{
 		{method: "GET", path: "/openapi.json", id: "openapi", permission: auth.Public, summary: "This document", raw: http.HandlerFunc(s.openAPI)},
+		{method: "GET", path: "/", id: "home", permission: auth.Public, summary: "Leads people to the page", raw: http.RedirectHandler("/docs", http.StatusSeeOther)},
 		{method: "GET", path: "/docs", id: "docs", permission: auth.Public, summary: "This document as a page", raw: http.HandlerFunc(serveDocs)},
 		{method: "GET", path: "/docs.js", id: "docsScript", permission: auth.Public, summary: "The page's script", raw: http.HandlerFunc(serveDocsScript)},
 		{method: "GET", path: "/docs.css", id: "docsStyle", permission: auth.Public, summary: "The page's style", raw: http.HandlerFunc(serveDocsStyle)},

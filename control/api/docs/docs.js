@@ -22,27 +22,56 @@ const schemaOf = (spec, content) => {
   return media && JSON.stringify(resolve(spec, media.schema), null, 2);
 };
 
+// code is a block that scrolls, which the keyboard reaches too.
+const code = (text, label) => {
+  const e = element('pre', text);
+  e.tabIndex = 0;
+  e.setAttribute('role', 'region');
+  e.setAttribute('aria-label', label);
+  return e;
+};
+
 const operation = (spec, method, path, op) => {
   const block = element('details', undefined,
     element('summary', undefined, element('b', method.toUpperCase()), element('code', path), element('span', op.summary)));
-  block.append(element('p', op.description || ''));
+  block.id = op.operationId;
+  block.addEventListener('toggle', () => { // the address leads here again; a step back leaves the page
+    if (block.open) history.replaceState(null, '', `#${block.id}`);
+  });
+  block.append(element('p', (op.description || '').replaceAll('`', '')));
   for (const p of op.parameters || []) {
     block.append(element('div', undefined, element('code', `${p.in} ${p.name}`), ` ${p.description || ''}`));
   }
   const request = schemaOf(spec, op.requestBody && op.requestBody.content);
-  if (request) block.append(element('h4', 'Request'), element('pre', request));
+  if (request) block.append(element('h2', 'Request'), code(request, `Request of ${op.operationId}`));
   for (const [status, response] of Object.entries(op.responses || {})) {
-    block.append(element('h4', `${status} ${response.description || ''}`));
+    block.append(element('h2', `${status} ${response.description || ''}`));
     const shape = schemaOf(spec, response.content);
-    if (shape) block.append(element('pre', shape));
+    if (shape) block.append(code(shape, `Answer ${status} of ${op.operationId}`));
   }
   return block;
 };
 
-fetch('openapi.json').then((r) => r.json()).then((spec) => {
+// lookUp opens the operation that the address names.
+const lookUp = () => {
+  const block = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (block && block.tagName === 'DETAILS') {
+    block.open = true;
+    block.scrollIntoView();
+  }
+};
+
+fetch('openapi.json').then((r) => {
+  if (!r.ok) throw new Error(`the server answered ${r.status}`);
+  return r.json();
+}).then((spec) => {
   const list = Object.entries(spec.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, op]) => operation(spec, method, path, op)));
-  document.getElementById('operations').replaceChildren(...list);
+  const place = document.getElementById('operations');
+  place.removeAttribute('role');
+  place.replaceChildren(...list);
+  addEventListener('hashchange', lookUp);
+  lookUp();
 }).catch((err) => {
-  document.getElementById('operations').textContent = `The document could not be read: ${err}`;
+  document.getElementById('operations').textContent = `openapi.json could not be read: ${err.message}. Reload the page when the server is there.`;
 });
