@@ -21,12 +21,17 @@ type Announcement struct {
 	PID       int       `json:"pid"`
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"started_at"`
+	// DataFolder is where the server's data is: a copy of the folder holds this file too.
+	DataFolder string `json:"data_folder,omitempty"`
 }
 
 // Announce writes the announcement into dataDir in one step and returns the
 // function that takes it back; the server calls that when it ends. A server
 // that was killed leaves its file behind: who reads it finds nobody at the address.
 func Announce(dataDir string, a Announcement) (withdraw func() error, err error) {
+	if a.DataFolder, err = filepath.Abs(dataDir); err != nil {
+		return nil, fmt.Errorf("naming the data folder: %w", err)
+	}
 	b, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", ServerFile, err)
@@ -51,7 +56,8 @@ func Announce(dataDir string, a Announcement) (withdraw func() error, err error)
 	}, nil
 }
 
-// Announced returns the announcement in dataDir, nil when there is none.
+// Announced returns the announcement in dataDir, nil when there is none, or one of the folder
+// of which dataDir is a copy.
 func Announced(dataDir string) (*Announcement, error) {
 	path := filepath.Join(dataDir, ServerFile)
 	b, err := os.ReadFile(path)
@@ -64,6 +70,14 @@ func Announced(dataDir string) (*Announcement, error) {
 	a := &Announcement{}
 	if err := json.Unmarshal(b, a); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	here, err := os.Stat(dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	// A path that is not there is the name of this folder in a container, or before it was moved.
+	if there, err := os.Stat(a.DataFolder); err == nil && !os.SameFile(here, there) {
+		return nil, nil //nolint:nilnil // documented
 	}
 	return a, nil
 }
