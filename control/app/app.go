@@ -103,6 +103,7 @@ type App struct {
 	admin    *http.Server
 	stopAll  context.CancelCauseFunc
 	group    *errgroup.Group
+	starting *api.Starting
 	withdraw func() error // of the announcement
 	fatal    atomic.Pointer[DiskError]
 }
@@ -110,6 +111,9 @@ type App struct {
 // Serve runs the hub until ctx ends and everything in flight is finished.
 func Serve(ctx context.Context, o Options) error {
 	a, err := Start(ctx, o)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // it was ended while it waited for its warehouse
+	}
 	if err != nil {
 		return err
 	}
@@ -119,8 +123,9 @@ func Serve(ctx context.Context, o Options) error {
 	return a.Wait()
 }
 
-// Start opens everything and returns when the hub is ready. It goes on until
-// ctx ends; the caller then calls Wait.
+// Start opens everything and returns when the hub is ready. While the warehouse is away
+// it waits for it: events are collected, and the admin address says what is waited for.
+// The hub goes on until ctx ends; the caller then calls Wait.
 func Start(ctx context.Context, o Options) (_ *App, err error) {
 	if err := makeData(o.Data); err != nil {
 		return nil, err
@@ -132,6 +137,9 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 		if err != nil {
 			a.stopAll(err)
 			err = errors.Join(err, opened.close())
+			if f := a.fatal.Load(); f != nil {
+				err = f
+			}
 		}
 	}()
 
@@ -161,19 +169,21 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	opened.add(ingestListener.Close)
+	opened.add(func() error { return closed(ingestListener) })
 	adminListener, err := listen(first(o.AdminAddr, p.Settings.AdminAddr), "admin")
 	if err != nil {
 		return nil, err
 	}
-	opened.add(adminListener.Close)
+	opened.add(func() error { return closed(adminListener) })
 	a.Addresses = Addresses{Ingest: ingestListener.Addr().String(), Admin: adminListener.Addr().String()}
 	if err := a.serveIngest(p, ingestListener); err != nil {
 		return nil, err
 	}
+	opened.add(func() error { return a.abandon(ctx) })
 
 	a.Catalog = catalog.New(catalog.Options{Store: workspace, Kinds: Kinds(), Activate: a.Hub.Activate})
-	if err := a.Hub.open(ctx, p, a.journal); err != nil {
+	a.starting = &api.Starting{Stages: a.Hub.waiting, Why: a.Hub.why}
+	if err := a.Hub.open(ctx, p, a.journal, func() error { return a.serveAdmin(ctx, workspace, adminListener) }); err != nil {
 		return nil, err
 	}
 	opened.add(func() error { return a.Hub.close() })
@@ -273,27 +283,61 @@ func browserSDK(dir string) ([]byte, error) {
 	return text, nil
 }
 
-// run starts what works until the end.
-func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) error {
-	keeper := auth.New(w, a.o.Now)
-	if err := keeper.EnsureAdmin(ctx, a.o.Data); err != nil {
+// serveAdmin begins to answer at the admin address, and tells programs on this machine of it.
+func (a *App) serveAdmin(ctx context.Context, w *store.Workspace, l net.Listener) error {
+	if err := auth.New(w, a.o.Now).EnsureAdmin(ctx, a.o.Data); err != nil {
 		return fmt.Errorf("making the admin token: %w", err)
 	}
+	a.admin = api.Server(a.o.Telemetry.Traced("api", a.starting), a.o.Log)
+	a.group.Go(func() error { return served(a.admin.Serve(l)) })
+	withdraw, err := api.Announce(a.o.Data, api.Announcement{
+		AdminURL: "http://" + a.Addresses.Admin, IngestURL: "http://" + a.Addresses.Ingest, PID: os.Getpid(), Version: a.o.Version, StartedAt: a.o.Now().UTC(),
+	})
+	a.withdraw = withdraw
+	if errors.Is(err, syscall.ENOSPC) { // what waits is loaded, which may be what frees the disk
+		a.o.Log.WarnContext(ctx, "the disk is full: commands on this machine find the server by --server only", "server", "http://"+a.Addresses.Admin, "error", err)
+		a.withdraw, err = func() error { return nil }, nil
+	}
+	return err
+}
+
+// abandon ends what answers already where the rest cannot be opened.
+func (a *App) abandon(ctx context.Context) error {
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	err := a.ingest.Shutdown(patient)
+	if a.admin != nil {
+		err = errors.Join(err, a.admin.Close())
+	}
+	if a.withdraw != nil {
+		err = errors.Join(err, a.withdraw())
+	}
+	return errors.Join(err, a.group.Wait())
+}
+
+// closed closes l, unless the server that had it did.
+func closed(l net.Listener) error {
+	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// run starts what works until the end.
+func (a *App) run(ctx context.Context, w *store.Workspace, admin net.Listener) error {
 	handler, err := api.New(api.Options{
-		Hub: a.Hub, Catalog: a.Catalog, Store: w, Keeper: keeper, Vault: a.Hub.vault, Kinds: Kinds(), Metrics: a.o.Telemetry.Handler(), Version: a.o.Version, Log: a.o.Log, Now: a.o.Now,
+		Hub: a.Hub, Catalog: a.Catalog, Store: w, Keeper: auth.New(w, a.o.Now), Vault: a.Hub.vault, Kinds: Kinds(), Metrics: a.o.Telemetry.Handler(), Version: a.o.Version, Log: a.o.Log, Now: a.o.Now,
 		Meter: a.o.Telemetry.Meter("control"),
 	})
 	if err != nil {
 		return fmt.Errorf("building the admin API: %w", err)
 	}
-	a.admin = api.Server(a.o.Telemetry.Traced("api", handler), a.o.Log)
-	a.withdraw, err = api.Announce(a.o.Data, api.Announcement{
-		AdminURL: "http://" + a.Addresses.Admin, IngestURL: "http://" + a.Addresses.Ingest, PID: os.Getpid(), Version: a.o.Version, StartedAt: a.o.Now().UTC(),
-	})
-	if err != nil {
-		return err
+	a.starting.Open(handler)
+	if a.admin == nil {
+		if err := a.serveAdmin(ctx, w, admin); err != nil {
+			return err
+		}
 	}
-	a.group.Go(func() error { return served(a.admin.Serve(admin)) })
 	a.Hub.run(ctx, a.group, a.stopAll)
 	a.group.Go(func() error { <-ctx.Done(); return a.shutdown(ctx) })
 	return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,8 @@ import (
 	"github.com/tidegate/tidegate/ingest/journal"
 	"github.com/tidegate/tidegate/ingest/loader"
 	"github.com/tidegate/tidegate/ingest/loader/shape"
+	"github.com/tidegate/tidegate/internal/grumble"
+	"github.com/tidegate/tidegate/internal/retry"
 	"github.com/tidegate/tidegate/sync/model/file"
 	"github.com/tidegate/tidegate/sync/runner"
 	"github.com/tidegate/tidegate/sync/scheduler"
@@ -39,6 +42,9 @@ type Hub struct {
 	judge   judges
 	retries retries
 	dbt     dbtProjects
+
+	begins tidegate.Offset       // of what the loader has to load
+	away   atomic.Pointer[error] // why the warehouse cannot be opened
 
 	lineageKept []api.LineageEdge // as the table has it; the watcher's alone
 	active      atomic.Pointer[active]
@@ -108,14 +114,16 @@ func newHub(o Options, runs *store.Store) *Hub {
 	return h
 }
 
-// open opens the warehouse and builds what works on it. Nothing runs yet.
-func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) error {
+// open opens the warehouse and builds what works on it. Nothing runs yet. It waits for a
+// warehouse that is away, after one call of away; why and waiting tell of it then.
+func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal, away func() error) error {
 	h.journal = j
 	reader, err := j.Reader("loader")
 	if err != nil {
 		return fmt.Errorf("opening the loader's cursor: %w", err)
 	}
-	wh, err := openWarehouse(ctx, h.secrets, h.o.Data, p.Warehouse, h.o.Log, h.o.Now)
+	h.begins = reader.Committed()
+	wh, err := h.await(ctx, p.Warehouse, away)
 	if err != nil {
 		return err
 	}
@@ -143,6 +151,44 @@ func (h *Hub) open(ctx context.Context, p *project.Project, j *journal.Journal) 
 	}
 	h.active.Store(index(&project.Project{Warehouse: p.Warehouse}))
 	return nil
+}
+
+// await opens the warehouse, and tries again for as long as it is away: what was started
+// to collect events collects them.
+func (h *Hub) await(ctx context.Context, w project.Warehouse, away func() error) (loader.Warehouse, error) {
+	trouble := grumble.Log{Every: 10 * time.Minute}
+	for attempt := 1; ; attempt++ {
+		wh, err := openWarehouse(ctx, h.secrets, h.o.Data, w, h.o.Log, h.o.Now)
+		var f *tidegate.Fault
+		switch {
+		case err == nil:
+			trouble.Over(ctx, h.o.Log, h.o.Now(), "the warehouse is there")
+			return wh, nil
+		case ctx.Err() != nil, !errors.As(err, &f), f.Action != tidegate.Retry && f.Action != tidegate.Throttle:
+			return nil, err
+		}
+		if first := h.away.Swap(&err) == nil; first {
+			if err := away(); err != nil {
+				return nil, err
+			}
+		}
+		trouble.About(ctx, h.o.Log, h.o.Now(), "the warehouse cannot be opened; events are collected meanwhile, and it is tried again and again", err)
+		if err := retry.Wait(ctx, retry.Backoff{Cap: 5 * time.Second}.Delay(attempt, rand.Float64)); err != nil {
+			return nil, fmt.Errorf("waiting for the warehouse: %w", err)
+		}
+	}
+}
+
+// why is what keeps the warehouse from being opened.
+func (h *Hub) why() error { return *h.away.Load() }
+
+// waiting is the stages of a hub whose warehouse is away.
+func (h *Hub) waiting() []api.Stage {
+	behind := api.Stage{Name: "loader", LagEvents: h.journal.Durable().Position - h.begins.Position, Detail: "it waits for the warehouse"}
+	if at := h.journal.AppendedAt(h.begins); !at.IsZero() {
+		behind.LagSeconds = h.o.Now().Sub(at).Seconds()
+	}
+	return []api.Stage{h.journalStage(h.journal.Stats()), behind, {Name: "warehouse", Detail: h.why().Error()}}
 }
 
 // run starts the loader, the schedules and the runs that an earlier process left.

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"modernc.org/sqlite"
@@ -136,6 +137,9 @@ func (s *Store) repairHint() string {
 	return "stop tidegate, move the file (and its -wal and -shm) aside and put a backup in its place; without a backup an empty store is created and definitions are read from --project"
 }
 
+// leastFree is what SQLite needs of a disk to open a file: its shared memory, and pages.
+const leastFree = 1 << 20
+
 // classify turns what SQLite says into what is to be done about it.
 func (s *Store) classify(act string, err error) error {
 	if err == nil {
@@ -155,7 +159,11 @@ func (s *Store) classify(act string, err error) error {
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 			return &tidegate.Fault{Action: tidegate.Halt, Code: "store.corrupt", Subject: s.path, Message: "the control store is damaged: " + se.Error(), Hint: s.repairHint(), Err: err}
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-			return &tidegate.Fault{Action: tidegate.Retry, Code: "store.unavailable", Subject: s.path, Message: se.Error(), Hint: "look at the disk that holds the file", Err: err}
+			hint := "look at the disk that holds the file"
+			if disk, err := vfs.OS().Space(filepath.Dir(s.path)); err == nil && disk.Free < leastFree {
+				hint = fmt.Sprintf("free space on the disk that holds the file: %d KB are left", disk.Free>>10)
+			}
+			return &tidegate.Fault{Action: tidegate.Retry, Code: "store.unavailable", Subject: s.path, Message: se.Error(), Hint: hint, Err: err}
 		case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 			return s.notWritable(err)
 		}
