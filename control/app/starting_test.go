@@ -52,6 +52,20 @@ func away(t *testing.T, o *app.Options) (back func(), waits chan struct{}) {
 	}, waits
 }
 
+// sendEarly sends an event to the hub of o that waits for its warehouse.
+func sendEarly(t *testing.T, o app.Options) *api.Announcement {
+	t.Helper()
+	there, err := api.Announced(o.Data)
+	if err != nil || there == nil {
+		t.Fatal("it is not announced: ", err)
+	}
+	early := &app.App{Addresses: app.Addresses{Ingest: strings.TrimPrefix(there.IngestURL, "http://")}}
+	if status, err := send(t, early, `{"event":"Sold","userId":"u","messageId":"m1"}`); err != nil || status != http.StatusOK {
+		t.Errorf("an event: %d, %v", status, err)
+	}
+	return there
+}
+
 // TestStartWithoutItsWarehouse: a hub that is started while its warehouse is away collects
 // events, says what it waits for, and loads them when the warehouse is there.
 func TestStartWithoutItsWarehouse(t *testing.T) {
@@ -69,14 +83,7 @@ func TestStartWithoutItsWarehouse(t *testing.T) {
 		started <- a
 	}()
 	<-waits
-	there, err := api.Announced(o.Data)
-	if err != nil || there == nil {
-		t.Fatal("it is not announced: ", err)
-	}
-	early := &app.App{Addresses: app.Addresses{Ingest: strings.TrimPrefix(there.IngestURL, "http://")}}
-	if status, err := send(t, early, `{"event":"Sold","userId":"u","messageId":"m1"}`); err != nil || status != http.StatusOK {
-		t.Errorf("an event: %d, %v", status, err)
-	}
+	there := sendEarly(t, o)
 	for path, want := range map[string]struct {
 		status int
 		text   string
@@ -128,14 +135,7 @@ func TestEndWithoutItsWarehouse(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- app.Serve(ctx, o) }()
 	<-waits
-	there, err := api.Announced(o.Data)
-	if err != nil || there == nil {
-		t.Fatal("it is not announced: ", err)
-	}
-	early := &app.App{Addresses: app.Addresses{Ingest: strings.TrimPrefix(there.IngestURL, "http://")}}
-	if status, err := send(t, early, `{"event":"Sold","userId":"u","messageId":"m1"}`); err != nil || status != http.StatusOK {
-		t.Errorf("an event: %d, %v", status, err)
-	}
+	sendEarly(t, o)
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("the end: %v", err)
