@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -8,8 +9,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,6 +61,41 @@ func openBare(dir string) (*bareLog, error) {
 		return nil, err
 	}
 	return &bareLog{file: f, wake: make(chan struct{}, 1), filling: &bareGroup{done: make(chan struct{})}}, nil
+}
+
+// rawSyncs is how often rawSync writes; rawSyncBytes about what the envelope of one event takes.
+const (
+	rawSyncs     = 1000
+	rawSyncBytes = 800
+)
+
+// rawSync is the median time of one write and one fdatasync in a file that was written
+// in advance: what no durable answer can be faster than.
+func rawSync() (time.Duration, error) {
+	dir, err := os.MkdirTemp("", "tidegate-sync-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	l, err := openBare(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.file.Close() }()
+	event := bytes.Repeat([]byte{'e'}, rawSyncBytes)
+	times := make([]time.Duration, rawSyncs)
+	for i := range times {
+		start := time.Now()
+		if _, err := l.file.WriteAt(event, int64(i*rawSyncBytes)); err != nil {
+			return 0, err
+		}
+		if err := unix.Fdatasync(int(l.file.Fd())); err != nil {
+			return 0, err
+		}
+		times[i] = time.Since(start)
+	}
+	slices.Sort(times)
+	return times[rawSyncs/2], nil
 }
 
 // append returns when body is on the disk.

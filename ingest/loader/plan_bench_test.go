@@ -9,7 +9,7 @@ import (
 	"github.com/tidegate/tidegate/ingest/tracking"
 )
 
-// BenchmarkLoadUnderPlan loads the same 100,000 browser events without a tracking plan and
+// BenchmarkLoadUnderPlan loads the same 400,000 browser events without a tracking plan and
 // under one that they fit. The CPU seconds of the two are to be compared: they do not
 // depend on what else the machine does.
 func BenchmarkLoadUnderPlan(b *testing.B) {
@@ -24,7 +24,7 @@ func BenchmarkLoadUnderPlan(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	const n = 100_000
+	const n = 400_000
 	tp, end := browserTape(n, 100)
 	for _, name := range []string{"bare", "plan"} {
 		b.Run(name, func(b *testing.B) {
