@@ -82,7 +82,11 @@ func TestStartWithoutItsWarehouse(t *testing.T) {
 		}
 		started <- a
 	}()
-	<-waits
+	select {
+	case <-waits:
+	case <-started: // it has said why, or nothing was away
+		t.Fatal("it did not wait for its warehouse")
+	}
 	there := sendEarly(t, o)
 	for path, want := range map[string]struct {
 		status int
@@ -134,7 +138,11 @@ func TestEndWithoutItsWarehouse(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- app.Serve(ctx, o) }()
-	<-waits
+	select {
+	case <-waits:
+	case err := <-ended:
+		t.Fatal("it did not wait for its warehouse: ", err)
+	}
 	sendEarly(t, o)
 	stop()
 	if err := <-ended; err != nil {
