@@ -186,16 +186,10 @@ func (s *surface) add(req *request, ev *scan.Event, t *treatment) {
 func (s *surface) append(ctx context.Context, req *request) *problem {
 	_, err := s.journal.Append(context.WithoutCancel(ctx), req.packer.Pack(&req.env), len(req.env.Events))
 	if err == nil {
-		if s.refusing.CompareAndSwap(true, false) {
-			s.log.Info("journal takes events again")
-		}
 		return nil
 	}
 	req.packer = envelope.Packer{} // the journal may still be reading it
-	f := tidegate.FaultOf(err)
-	if s.refusing.CompareAndSwap(false, true) {
-		s.log.Warn("journal refuses events", "code", f.Code, "action", f.Action.String(), "error", err)
-	}
+	f := tidegate.FaultOf(err)     // the journal has logged it
 	if f.Action == tidegate.Reject {
 		return refuse(http.StatusRequestEntityTooLarge, f.Code, "the request is larger than the journal takes", "send smaller batches")
 	}

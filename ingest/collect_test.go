@@ -204,8 +204,8 @@ func TestJournalRefusals(t *testing.T) {
 			h.journal.setFailure(nil)
 			mustFind(t, h.send("/v1/track", body), 200)
 			mustFind(t, h.send("/v1/track", body), 200)
-			if log := h.log.String(); strings.Count(log, "refuses") != 1 || strings.Count(log, "again") != 1 {
-				t.Errorf("the log is to name the turn to the worse and to the better once each:\n%s", log)
+			if log := h.log.String(); log != "" {
+				t.Errorf("the journal says itself that it refuses, and here it is said again:\n%s", log)
 			}
 		})
 	}

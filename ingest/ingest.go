@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -47,7 +46,8 @@ const (
 type Options struct {
 	Journal Appender
 	Sources Sources
-	// Log hears when the journal begins and ceases to refuse; nothing else. Discarded when nil.
+	// Log hears of webhooks that cannot be used; nothing else, least of all of the journal,
+	// which says itself when it refuses. Discarded when nil.
 	Log *slog.Logger
 	Now func() time.Time
 	// NewID makes the messageId of an event that came without one: a UUID.
@@ -143,8 +143,7 @@ type surface struct {
 	publicURL *url.URL
 	counts    *counts
 	inFlight  budget
-	refusing  atomic.Bool // the journal's last answer was a refusal
-	requests  sync.Pool   // of *request
+	requests  sync.Pool // of *request
 	secret    func(reference string) (string, error)
 	receivers sync.Map // name of a source → *receiver; bounded by the defined sources
 	paths     *chi.Mux

@@ -183,7 +183,7 @@ func TestFullDiskRefusesAndResumes(t *testing.T) {
 			if first, err := j.Append(t.Context(), fmt.Appendf(nil, "%d/after", answered), 1); err != nil || first != at(answered) {
 				t.Fatalf("with space again: %s, %v", first, err)
 			}
-			if j.Stats().Full || log.count("refuses events") != 1 || log.count("accepts events again") != 1 {
+			if j.Stats().Full || log.count("refuses events") != 1 || log.count(`hint="free space`) != 1 || log.count("accepts events again") != 1 {
 				t.Errorf("the log says:\n%s", log.text.String())
 			}
 			again := open(t, options(t, mem.CrashClone(rand.New(rand.NewPCG(1, 1)))))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/ingest/journal/segment"
 	"github.com/tidegate/tidegate/internal/crashpoint"
 	"github.com/tidegate/tidegate/internal/vfs"
@@ -201,7 +202,7 @@ func (w *writer) refuse(g *group) {
 	j.refusal = g.err
 	if !j.full {
 		j.full = true
-		j.o.Log.Warn("the journal refuses events", "dir", j.o.Dir, "error", g.err)
+		j.o.Log.Warn("the journal refuses events", "error", g.err, "hint", tidegate.FaultOf(g.err).Hint)
 	}
 }
 
