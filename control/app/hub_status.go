@@ -162,13 +162,7 @@ func (h *Hub) Doctor(ctx context.Context) []api.Finding {
 	for _, name := range slices.Sorted(maps.Keys(a.destinations)) {
 		findings = append(findings, h.checkDestination(ctx, name, a.destinations[name], a))
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.syncs)) {
-		if away != "" && a.models[a.syncs[name].Model].Warehouse == "" {
-			findings = append(findings, api.Finding{Check: "sync " + name, Level: "warning", Detail: "not looked at: " + away})
-			continue
-		}
-		findings = append(findings, h.checkSync(ctx, name))
-	}
+	findings = append(findings, h.checkSyncs(ctx, a, away)...)
 	findings = append(findings, h.checkForwards(ctx)...)
 	findings = append(findings, h.checkSecrets(ctx)...)
 	return append(findings, h.dbtFindings(ctx)...)
@@ -319,15 +313,40 @@ func (h *Hub) checkDestination(ctx context.Context, name string, conn tidegate.C
 	return f
 }
 
-func (h *Hub) checkSync(ctx context.Context, name string) api.Finding {
+// checkSyncs looks at every sync, and at what several have in common once. It neither
+// makes a ledger nor moves one, as a run does.
+func (h *Hub) checkSyncs(ctx context.Context, a *active, away string) []api.Finding {
+	var findings []api.Finding
+	var looked []string
+	for _, name := range slices.Sorted(maps.Keys(a.syncs)) {
+		if away != "" && a.models[a.syncs[name].Model].Warehouse == "" {
+			findings = append(findings, api.Finding{Check: "sync " + name, Level: "warning", Detail: "not looked at: " + away})
+			continue
+		}
+		looked = append(looked, name)
+	}
+	sizes := h.ledgerSizes(ctx, a, looked)
+	var f fitting
+	for _, name := range looked {
+		findings = append(findings, h.checkSync(ctx, a, name, &f, sizes[name].err))
+	}
+	slices.SortStableFunc(findings, func(x, y api.Finding) int { return cmp.Compare(x.Check, y.Check) })
+	return findings
+}
+
+// checkSync looks at one sync; ofLedger is what reading its ledger said.
+func (h *Hub) checkSync(ctx context.Context, a *active, name string, fit *fitting, ofLedger error) api.Finding {
 	f := api.Finding{Check: "sync " + name, Level: "ok", Detail: "model, mapping and destination fit"}
-	opened, err := h.openSync(ctx, name)
+	found, err := h.fitSync(ctx, a, a.syncs[name], fit)
+	if err == nil && ofLedger != nil {
+		err = errors.Join(fmt.Errorf("reading the ledger of sync %s: %w", name, ofLedger), found.release())
+	}
 	if err != nil {
 		fault := tidegate.FaultOf(err)
 		f.Level, f.Detail, f.Hint = "error", fault.Error(), fault.Hint
 		return f
 	}
-	if err := opened.Close(); err != nil {
+	if err := found.release(); err != nil {
 		f.Level, f.Detail = "warning", err.Error()
 		return f
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/sync/ledger"
 	"github.com/tidegate/tidegate/sync/mapping"
+	"github.com/tidegate/tidegate/sync/model"
 	"github.com/tidegate/tidegate/sync/runner"
 	"github.com/tidegate/tidegate/sync/scheduler"
 	"github.com/tidegate/tidegate/warehouse"
@@ -81,55 +82,111 @@ func (h *Hub) openSync(ctx context.Context, name string) (_ *runner.Opened, err 
 	if !ok {
 		return nil, noSync(name)
 	}
-	if err := a.gate(name); err != nil {
-		return nil, err
-	}
-	conn := a.destinations[def.Destination]
-	m, err := h.compileModel(ctx, a, def.Model, mapping.Joins(def.Mapping))
+	found, err := h.fitSync(ctx, a, def, &fitting{})
 	if err != nil {
 		return nil, err
 	}
-	open, release, err := h.connections.hold(ctx, conn, prefixes(a.project.Settings.AllowPrivate))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, found.release())
+		}
+	}()
+	led, err := h.ledgerForRun(ctx, def)
 	if err != nil {
+		return nil, fmt.Errorf("opening the ledger of sync %s: %w", name, err)
+	}
+	fit, open := found.fitted, found.open
+	req := ledger.PlanRequest{Model: found.model, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + def.Destination, Baseline: def.FirstRun == "baseline"}
+	if err := h.readIncrementally(ctx, def, led, &req); err != nil {
 		return nil, err
+	}
+	return &runner.Opened{
+		Sync: def, Ledger: led, Destination: open.dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: open.limits(), Close: found.release,
+		Request: req,
+	}, nil
+}
+
+// fittedSync is a sync whose model, mapping and destination fit. Its user calls release once.
+type fittedSync struct {
+	fitted
+	model   *model.Model
+	open    *connection
+	release func() error
+}
+
+// fitting remembers what models and destinations answered, so that each is asked once
+// for all the syncs that are looked at together. The zero value has asked nothing.
+type fitting struct {
+	models  map[string]func() (*model.Model, error)
+	objects map[string]func() ([]destinations.Object, error)
+}
+
+// ask returns what was answered for key, or what get answers now.
+func ask[T any](answers *map[string]func() (T, error), key string, get func() (T, error)) (T, error) {
+	if *answers == nil {
+		*answers = map[string]func() (T, error){}
+	}
+	if (*answers)[key] == nil {
+		(*answers)[key] = sync.OnceValues(get)
+	}
+	return (*answers)[key]()
+}
+
+// fitSync holds a sync's model, mapping and destination against each other.
+func (h *Hub) fitSync(ctx context.Context, a *active, def tidegate.Sync, f *fitting) (_ fittedSync, err error) {
+	if err := a.gate(def.Name); err != nil {
+		return fittedSync{}, err
+	}
+	joins := mapping.Joins(def.Mapping)
+	m, err := ask(&f.models, fmt.Sprintf("%s %+v", def.Model, joins), func() (*model.Model, error) { return h.compileModel(ctx, a, def.Model, joins) })
+	if err != nil {
+		return fittedSync{}, err
+	}
+	open, release, err := h.connections.hold(ctx, a.destinations[def.Destination], prefixes(a.project.Settings.AllowPrivate))
+	if err != nil {
+		return fittedSync{}, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, release())
 		}
 	}()
-	dest := open.dest
-	object, err := objectOf(ctx, dest, "sync", def.Name, def.Destination, def.Object, def.Mode)
+	objects, err := ask(&f.objects, def.Destination, func() ([]destinations.Object, error) { return objectsOf(ctx, open.dest, def.Destination) })
 	if err != nil {
-		return nil, err
+		return fittedSync{}, err
 	}
-	fit, err := fitMapping(def, m, dest, object)
+	object, err := objectAmong(objects, "sync", def.Name, def.Destination, def.Object, def.Mode)
 	if err != nil {
-		return nil, err
+		return fittedSync{}, err
+	}
+	fit, err := fitMapping(def, m, open.dest, object)
+	if err != nil {
+		return fittedSync{}, err
 	}
 	if _, err := open.identify(ctx); err != nil { // the ledger asks whose confirmations it holds
-		return nil, err
+		return fittedSync{}, err
 	}
-	led, err := h.ledgerForRun(ctx, def)
-	if err != nil {
-		return nil, fmt.Errorf("opening the ledger of sync %s: %w", name, err)
-	}
-	req := ledger.PlanRequest{Model: m, Mapping: fit.mapping, IdempotencySalt: tidegate.DefaultWorkspace + "/" + conn.Name, Baseline: def.FirstRun == "baseline"}
-	if err := h.readIncrementally(ctx, def, led, &req); err != nil {
-		return nil, err
-	}
-	return &runner.Opened{
-		Sync: def, Ledger: led, Destination: dest, Object: fit.object, Prepare: fit.prepare, IdentifierField: fit.mapping.IdentifierField(), Account: open.limits(), Close: release,
-		Request: req,
-	}, nil
+	return fittedSync{fitted: fit, model: m, open: open, release: release}, nil
 }
 
 // objectOf finds what a definition, a sync or a forward, writes to, and asks the destination because its fields are live.
 func objectOf(ctx context.Context, dest destinations.Destination, kind, name, destination, object string, mode tidegate.Mode) (destinations.Object, error) {
+	objects, err := objectsOf(ctx, dest, destination)
+	if err != nil {
+		return destinations.Object{}, err
+	}
+	return objectAmong(objects, kind, name, destination, object, mode)
+}
+
+func objectsOf(ctx context.Context, dest destinations.Destination, destination string) ([]destinations.Object, error) {
 	objects, err := dest.Objects(ctx)
 	if err != nil {
-		return destinations.Object{}, fmt.Errorf("reading the objects of destination %s: %w", destination, err)
+		return nil, fmt.Errorf("reading the objects of destination %s: %w", destination, err)
 	}
+	return objects, nil
+}
+
+func objectAmong(objects []destinations.Object, kind, name, destination, object string, mode tidegate.Mode) (destinations.Object, error) {
 	var names []string
 	for _, o := range objects {
 		names = append(names, o.Name)
@@ -257,23 +314,51 @@ type retries struct {
 
 // Syncs returns every sync's status, sorted by name.
 func (h *Hub) Syncs(ctx context.Context) ([]api.SyncStatus, error) {
-	list := []api.SyncStatus{}
-	for _, name := range slices.Sorted(maps.Keys(h.active.Load().syncs)) {
-		st, err := h.Sync(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, st)
-	}
-	return list, nil
+	a := h.active.Load()
+	return h.statuses(ctx, a, slices.Sorted(maps.Keys(a.syncs)))
 }
 
 // Sync returns one sync's status.
 func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
-	def, ok := h.active.Load().syncs[name]
-	if !ok {
+	a := h.active.Load()
+	if _, ok := a.syncs[name]; !ok {
 		return api.SyncStatus{}, noSync(name)
 	}
+	list, err := h.statuses(ctx, a, []string{name})
+	if err != nil {
+		return api.SyncStatus{}, err
+	}
+	return list[0], nil
+}
+
+// statuses asks once for all syncs what can be asked so.
+func (h *Hub) statuses(ctx context.Context, a *active, names []string) ([]api.SyncStatus, error) {
+	unfinished, err := h.runs.UnfinishedRuns(ctx, tidegate.DefaultWorkspace)
+	if err != nil {
+		return nil, err
+	}
+	stored := make(map[string]tidegate.Run, len(unfinished))
+	for _, run := range unfinished {
+		stored[run.Sync] = run
+	}
+	sizes := h.ledgerSizes(ctx, a, names)
+	list := make([]api.SyncStatus, len(names))
+	for i, name := range names {
+		if list[i], err = h.status(ctx, a, name, stored); err != nil {
+			return nil, err
+		}
+		size := sizes[name]
+		if size.err != nil && !errors.Is(size.err, warehouse.ErrYielded) { // lent: how many there are is not known now
+			return nil, size.err
+		}
+		list[i].LedgerRows, list[i].Pending, list[i].Parked = size.Confirmed, size.Pending, size.Parked
+	}
+	return list, nil
+}
+
+// status is one sync's status without the size of its ledger; stored are the runs that have not finished.
+func (h *Hub) status(ctx context.Context, a *active, name string, stored map[string]tidegate.Run) (api.SyncStatus, error) {
+	def := a.syncs[name]
 	out := api.SyncStatus{Name: name, Model: def.Model, Destination: def.Destination, Object: def.Object, Mode: string(def.Mode), State: "idle"}
 	why, _ := h.scheduler.Why(name)
 	out.NextRun, out.Reason, out.LateSince = why.Next, why.Reason, why.LateSince
@@ -283,10 +368,10 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	if out.Paused = def.Paused; def.Paused {
 		out.State = "paused"
 	}
-	if at, ok := h.active.Load().paused[name]; ok && out.Reason != "" {
+	if at, ok := a.paused[name]; ok && out.Reason != "" {
 		out.Reason = "it is paused since " + at.UTC().Format(time.RFC3339) + ": it runs by hand only; `tidegate sync resume " + name + "` lets it go on"
 	}
-	if gate := h.active.Load().gate(name); gate != nil { // a run that goes on is shown instead, below
+	if gate := a.gate(name); gate != nil { // a run that goes on is shown instead, below
 		f := tidegate.FaultOf(gate)
 		out.State, out.Reason = "blocked", f.Error()
 		if f.Hint != "" {
@@ -303,27 +388,17 @@ func (h *Hub) Sync(ctx context.Context, name string) (api.SyncStatus, error) {
 	} else if ok {
 		out.Last = &last
 	}
-	if err := h.current(ctx, name, &out); err != nil {
-		return out, err
-	}
-	return out, h.ledgerSize(ctx, name, &out)
+	h.current(a, name, stored, &out)
+	return out, nil
 }
 
 // current finds the run that is going on, here or held in the store.
-func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) error {
+func (h *Hub) current(a *active, name string, stored map[string]tidegate.Run, out *api.SyncStatus) {
 	if live, ok := h.runner.Live(name); ok && !live.Run.State.Finished() {
 		out.Current = &live.Run
 		out.Progress = &api.Progress{Left: live.Left, PerSecond: live.PerSecond, EndsAt: live.EndsAt, CanaryUntil: live.CanaryUntil, CircuitOpen: live.CircuitOpen}
-	} else {
-		unfinished, err := h.runs.UnfinishedRuns(ctx, tidegate.DefaultWorkspace)
-		if err != nil {
-			return err
-		}
-		for _, run := range unfinished {
-			if run.Sync == name {
-				out.Current = &run
-			}
-		}
+	} else if run, ok := stored[name]; ok {
+		out.Current = &run
 	}
 	if out.Current != nil {
 		out.State, out.Reason = string(out.Current.State), ""
@@ -335,27 +410,9 @@ func (h *Hub) current(ctx context.Context, name string, out *api.SyncStatus) err
 		}
 		if out.Progress != nil && !out.Progress.CanaryUntil.IsZero() {
 			out.Reason = fmt.Sprintf("its canary of %d records was delivered; the rest follows at %s, unless `tidegate sync cancel %s` stops it",
-				h.active.Load().syncs[name].Delivery.CanaryRecords, out.Progress.CanaryUntil.UTC().Format(time.RFC3339), out.Current.ID)
+				a.syncs[name].Delivery.CanaryRecords, out.Progress.CanaryUntil.UTC().Format(time.RFC3339), out.Current.ID)
 		}
 	}
-	return nil
-}
-
-func (h *Hub) ledgerSize(ctx context.Context, name string, out *api.SyncStatus) error {
-	led, err := h.ledgerToRead(ctx, name)
-	if errors.Is(err, warehouse.ErrYielded) {
-		return nil // lent: how many there are is not known now
-	} else if err != nil || led == nil {
-		return err
-	}
-	size, err := led.Size(ctx)
-	if errors.Is(err, warehouse.ErrYielded) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("counting the ledger of sync %s: %w", name, err)
-	}
-	out.LedgerRows, out.Pending, out.Parked = size.Confirmed, size.Pending, size.Parked
-	return nil
 }
 
 // SyncPlan computes what a run would send.

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -119,6 +120,66 @@ func (h *Hub) ledgerToRead(ctx context.Context, name string) (*ledger.Ledger, er
 		}
 	}
 	return ledger.Open(ctx, db, tidegate.DefaultWorkspace, name, opts)
+}
+
+// sized is the size of a sync's ledger, or why it cannot be counted.
+type sized struct {
+	ledger.Size
+	err error
+}
+
+// ledgerSizes counts the ledgers of syncs. Those that lie in one database are counted together, and none is
+// opened or created for it: people look at hundreds at once.
+func (h *Hub) ledgerSizes(ctx context.Context, a *active, names []string) map[string]sized {
+	out, together := map[string]sized{}, map[database][]string{}
+	away := map[string]error{} // by warehouse: one that does not open is waited for once
+	for _, name := range names {
+		wh := a.models[a.syncs[name].Model].Warehouse
+		if err := away[wh]; err != nil {
+			out[name] = sized{err: err}
+			continue
+		}
+		settings := a.syncs[name].Ledger
+		db, opts, err := h.placeOf(ctx, name, settings, settings.Placement)
+		switch {
+		case err != nil:
+			out[name] = sized{err: err}
+			if tidegate.FaultOf(err).Action != tidegate.Halt {
+				away[wh] = err
+			}
+		case opts.Home != nil: // it may have to be brought here from there
+			out[name] = h.publishedSize(ctx, name)
+		default:
+			together[db] = append(together[db], name)
+		}
+	}
+	for db, some := range together {
+		countTogether(ctx, db, some, out)
+	}
+	return out
+}
+
+// countTogether counts ledgers of one database, and one by one where one of them cannot be read.
+func countTogether(ctx context.Context, db database, names []string, out map[string]sized) {
+	sizes, err := ledger.Sizes(ctx, db, tidegate.DefaultWorkspace, names)
+	if err != nil && len(names) > 1 && tidegate.FaultOf(err).Action == tidegate.Halt && !errors.Is(err, warehouse.ErrYielded) {
+		for _, name := range names {
+			countTogether(ctx, db, []string{name}, out)
+		}
+		return
+	}
+	for _, name := range names {
+		out[name] = sized{sizes[name], err}
+	}
+}
+
+func (h *Hub) publishedSize(ctx context.Context, name string) sized {
+	led, err := h.ledgerToRead(ctx, name)
+	if err != nil || led == nil {
+		return sized{err: err}
+	}
+	size, err := led.Size(ctx)
+	return sized{size, err}
 }
 
 // placeOf returns the database that holds a sync's ledger, and how it is opened there.

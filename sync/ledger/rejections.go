@@ -2,7 +2,10 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/sync/model"
@@ -21,12 +24,85 @@ type Size struct {
 func (l *Ledger) Size(ctx context.Context) (Size, error) {
 	var s Size
 	err := l.read(ctx, func(ctx context.Context, tx warehouse.Tx) error {
-		return one(ctx, tx, string("SELECT (SELECT count(*) FROM "+l.sql.of("records")+"), count(*), count(*) FILTER (WHERE next_attempt_at IS NULL) FROM "+l.sql.of("attempts")+" WHERE state IN ('failed', 'in_doubt')"), nil, &s.Confirmed, &s.Pending, &s.Parked)
+		return one(ctx, tx, string(sizeOf("0", l.sql.of("records"), l.sql.of("attempts"))), nil, new(int), &s.Confirmed, &s.Pending, &s.Parked)
 	})
 	if err != nil {
 		return Size{}, fmt.Errorf("counting the ledger of sync %q: %w", l.sync, err)
 	}
 	return s, nil
+}
+
+func sizeOf(label, records, attempts sqltext.Text) sqltext.Text {
+	return "SELECT " + label + ", (SELECT count(*) FROM " + records + "), count(*), count(*) FILTER (WHERE next_attempt_at IS NULL) FROM " + attempts + " WHERE state IN ('failed', 'in_doubt')"
+}
+
+// sizesAtOnce is how many ledgers one statement of Sizes counts.
+const sizesAtOnce = 100
+
+// Sizes is Size for the ledgers that wh itself holds of syncs, without opening, and so
+// creating, one: hundreds are counted by a few statements. A sync without a ledger there is left out.
+func Sizes(ctx context.Context, wh interface {
+	warehouse.Execer
+	Describe(ctx context.Context, t warehouse.Table) (tidegate.Schema, error)
+}, workspace string, syncs []string,
+) (sizes map[string]Size, err error) {
+	dialect, ok := sqltext.Find(wh.Dialect())
+	if !ok {
+		return nil, fmt.Errorf("counting ledgers: no dialect is called %q", wh.Dialect())
+	}
+	if _, err := wh.Describe(ctx, warehouse.Table{Schema: Schema, Name: "ledgers"}); errors.Is(err, warehouse.ErrNoTable) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("counting ledgers: %w", err)
+	}
+	tx, err := wh.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("counting ledgers: %w", err)
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	there, err := registeredOf(ctx, tx, statements{d: dialect}, workspace)
+	if err != nil {
+		return nil, fmt.Errorf("counting ledgers: %w", err)
+	}
+	known := slices.DeleteFunc(slices.Clone(syncs), func(sync string) bool { return !there[sync] })
+	sizes = make(map[string]Size, len(known))
+	for some := range slices.Chunk(known, sizesAtOnce) {
+		if err := countInto(ctx, tx, dialect, workspace, some, sizes); err != nil {
+			return nil, fmt.Errorf("counting ledgers: %w", err)
+		}
+	}
+	return sizes, nil
+}
+
+// registeredOf are the syncs of a workspace that have a ledger.
+func registeredOf(ctx context.Context, tx warehouse.Tx, sql statements, workspace string) (map[string]bool, error) {
+	there := map[string]bool{}
+	return there, warehouse.Each(ctx, tx, string("SELECT sync FROM "+sql.shared("ledgers")+" WHERE workspace = $1"), []any{workspace}, func(row tidegate.Row) error {
+		var sync string
+		err := scan(row, &sync)
+		there[sync] = true
+		return err
+	})
+}
+
+func countInto(ctx context.Context, tx warehouse.Tx, d sqltext.Dialect, workspace string, syncs []string, sizes map[string]Size) error {
+	arms := make([]string, len(syncs))
+	for i, sync := range syncs {
+		sql := statements{d: d, n: namesOf(d, workspace, sync)}
+		arms[i] = string(sizeOf(number(int64(i)), sql.of("records"), sql.of("attempts")))
+	}
+	return warehouse.Each(ctx, tx, strings.Join(arms, "\nUNION ALL "), nil, func(row tidegate.Row) error {
+		var at int
+		var s Size
+		if err := scan(row, &at, &s.Confirmed, &s.Pending, &s.Parked); err != nil {
+			return err
+		}
+		if at < 0 || at >= len(syncs) {
+			return fmt.Errorf("the count is of ledger %d, and %d were asked for", at, len(syncs))
+		}
+		sizes[syncs[at]] = s
+		return nil
+	})
 }
 
 // Rejections lists up to limit records that the destination does not hold as it
