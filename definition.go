@@ -221,9 +221,9 @@ type Lookup struct {
 // Mapping says how a model row becomes a destination record.
 type Mapping struct {
 	// Identifier is the destination field by which records are matched. It must be mapped too.
-	Identifier string `json:"identifier"`
+	Identifier string `json:"identifier" write:"email"`
 	// Fields are the destination's fields that are filled, each from one source.
-	Fields []FieldMapping `json:"fields"`
+	Fields []FieldMapping `json:"fields" write:"[{field: email, column: email}]"`
 	// CreateFields lets a run create mapped fields that the destination lacks.
 	CreateFields bool `json:"create_fields,omitempty"`
 }
@@ -308,7 +308,7 @@ type Sync struct {
 	// Destination is the destination to which they go.
 	Destination string `json:"destination"`
 	// Object is what they become there: `contacts`.
-	Object string `json:"object"`
+	Object string `json:"object" write:"contacts"`
 	// Audience is the audience that mode `audience` fills; it is created when it is absent.
 	Audience string `json:"audience,omitempty"`
 	// Mode says which changes are delivered: `upsert` what is new or changed, `update` only to records that exist, `insert`
@@ -352,7 +352,7 @@ type Forward struct {
 	// Destination is the destination to which the events go.
 	Destination string `json:"destination"`
 	// Object is what they become there: `contacts`.
-	Object string `json:"object"`
+	Object string `json:"object" write:"contacts"`
 	// Mode is how records are written; `append` writes every event as a record of its own.
 	Mode Mode `json:"mode" default:"upsert" enum:"upsert,update,insert,append"`
 	// Mapping says how an event becomes a record.
@@ -478,7 +478,7 @@ type Alert struct {
 // AlertWebhook posts JSON, signed with HMAC-SHA256 when Secret is set.
 type AlertWebhook struct {
 	// URL is where the document is posted.
-	URL string `json:"url" format:"url"`
+	URL string `json:"url" format:"url" write:"https://HOST/PATH"`
 	// Secret is the key of the signature in `Tidegate-Signature`; a reference.
 	Secret string `json:"secret,omitempty" secret:"true"`
 }
@@ -492,11 +492,11 @@ type AlertSlack struct {
 // AlertEmail sends mail through an SMTP server.
 type AlertEmail struct {
 	// To are the addresses it is sent to.
-	To []string `json:"to"`
+	To []string `json:"to" write:"[ADDRESS]"`
 	// From is the sender's address.
-	From string `json:"from"`
+	From string `json:"from" write:"ADDRESS"`
 	// Server is the SMTP server, `HOST:PORT`.
-	Server string `json:"server"`
+	Server string `json:"server" write:"HOST:587"`
 	// Username is for servers that ask for one.
 	Username string `json:"username,omitempty"`
 	// Password goes with Username; a reference.

@@ -106,7 +106,7 @@ type Library struct {
 	// Description is for people.
 	Description string `json:"description,omitempty"`
 	// Script is a JavaScript module: what it exports can be imported.
-	Script string `json:"script"`
+	Script string `json:"script" write:"'export const f = (x) => x'"`
 }
 
 // TransformStep is one declarative change; exactly one field is set. Paths such as
@@ -139,7 +139,7 @@ type TransformStep struct {
 // HashStep replaces texts and numbers by a digest in hexadecimal digits.
 type HashStep struct {
 	// Fields are the paths of the values.
-	Fields []string `json:"fields"`
+	Fields []string `json:"fields" write:"[context.ip]"`
 	// Algorithm: `sha256` when empty.
 	Algorithm string `json:"algorithm,omitempty" enum:"sha256,sha512,sha1,md5"`
 	// Salt is the key of an HMAC; without it anybody can hash a guess and compare.
@@ -151,7 +151,7 @@ type HashStep struct {
 // MaskStep hides parts of values.
 type MaskStep struct {
 	// Fields are the paths of the values.
-	Fields []string `json:"fields"`
+	Fields []string `json:"fields" write:"[context.ip]"`
 	// KeepFirst is how many characters stay at the beginning.
 	KeepFirst int `json:"keep_first,omitempty" min:"0"`
 	// KeepLast is how many characters stay at the end.
@@ -163,7 +163,7 @@ type MaskStep struct {
 // SampleStep keeps a share of the events, always the same ones.
 type SampleStep struct {
 	// Percent of the events are kept.
-	Percent float64 `json:"percent" min:"0" max:"100"`
+	Percent float64 `json:"percent" write:"10" min:"0" max:"100"`
 	// By `user` keeps all events of a share of the people (userId, else anonymousId), by `message` (when empty) any.
 	By string `json:"by,omitempty" enum:"message,user"`
 }
@@ -179,7 +179,7 @@ type UserAgentStep struct {
 // GeoIPStep adds where an address is, from a database in MaxMind's format.
 type GeoIPStep struct {
 	// Database is the file on the server, beside the project or by its whole path.
-	Database string `json:"database"`
+	Database string `json:"database" write:"GeoLite2-City.mmdb"`
 	// From is the path of the address: `context.ip` when empty, else the address of the request.
 	From string `json:"from,omitempty"`
 	// To is where the result goes: `context.geo` when empty.

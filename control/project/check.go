@@ -134,8 +134,12 @@ func (c *checker) warehouse() {
 
 // connector checks a connection's kind and configuration; doc is the connection.
 func (c *checker) connector(doc *config.Document, kind string, known map[string]func() any, what string) {
-	if doc == nil || kind == "" {
+	if doc == nil {
 		return // said by the schema
+	}
+	if kind == "" {
+		c.nameKinds(doc, known)
+		return
 	}
 	newConfig, ok := known[kind]
 	if !ok {
@@ -151,7 +155,7 @@ func (c *checker) connector(doc *config.Document, kind string, known map[string]
 		}
 		if e, ok := err.(*config.Error); ok { //nolint:errorlint // Decode's own error
 			for _, p := range e.Problems {
-				c.add(doc.Problem("config."+p.Path, p.Message, p.Hint))
+				c.add(doc.Problem("config."+p.Path, p.Message, "below `config:` "+p.Hint))
 			}
 		}
 		return
@@ -161,6 +165,20 @@ func (c *checker) connector(doc *config.Document, kind string, known map[string]
 		return
 	}
 	c.secrets(at, cfg)
+}
+
+// nameKinds says at a kind that the schema misses which there are.
+func (c *checker) nameKinds(doc *config.Document, known map[string]func() any) {
+	kinds := slices.Sorted(maps.Keys(known))
+	said := doc.Problem("kind", "", "")
+	for _, err := range c.errs {
+		e, ok := err.(*config.Error) //nolint:errorlint // Decode's own error
+		for i := 0; ok && i < len(e.Problems); i++ {
+			if p := &e.Problems[i]; p.File == said.File && p.Path == said.Path && p.Line == said.Line {
+				p.Hint = "write `kind: KIND`, one of " + strings.Join(kinds, ", ")
+			}
+		}
+	}
 }
 
 // secrets refuses secrets that are written out: a project is stored, exported
@@ -173,7 +191,7 @@ func (c *checker) secrets(at *config.Document, cfg any) {
 		return "present", nil
 	}
 	plaintext := func(path string) {
-		c.add(at.Problem(path, "the secret is written out", "write ${secret:NAME} after `tidegate secrets set NAME`, or ${env:NAME} or ${file:PATH}"))
+		c.add(at.Problem(path, "the secret is written out", config.SecretHint("${secret:NAME}")))
 	}
 	if err := config.Resolve(cfg, found, plaintext); err != nil {
 		f := tidegate.FaultOf(err)
@@ -239,11 +257,11 @@ func (c *checker) model(it item[tidegate.Model]) {
 		c.add(it.problem("primary_key", "is missing", "write `-- primary_key: COLUMN` at the top of the file"))
 	}
 	if it.doc != nil && m.PrimaryKey != nil && len(m.PrimaryKey) == 0 {
-		c.add(it.problem("primary_key", "must name at least one column", ""))
+		c.add(it.problem("primary_key", "must name at least one column", "write `primary_key: [COLUMN]`: the columns by which its rows are told apart"))
 	}
 	for i, column := range m.PrimaryKey {
 		if slices.Index(m.PrimaryKey, column) < i {
-			c.add(it.problem(fmt.Sprintf("primary_key[%d]", i), fmt.Sprintf("the column %q stands twice", column), ""))
+			c.add(it.problem(fmt.Sprintf("primary_key[%d]", i), fmt.Sprintf("the column %q stands twice", column), "keep one"))
 		}
 	}
 }
@@ -261,7 +279,7 @@ func (c *checker) modelSource(it item[tidegate.Model]) {
 	case len(m.SQL) > maxSQLBytes:
 		c.add(it.problem("sql", fmt.Sprintf("the query has %d bytes, %d are allowed", len(m.SQL), maxSQLBytes), "make a view or a dbt model of its larger part"))
 	case m.SQL != "" && strings.TrimSpace(withoutComments(m.SQL)) == "":
-		c.add(it.problem("sql", "the query is empty", ""))
+		c.add(it.problem("sql", "the query is empty", "write a SELECT"))
 	}
 	if m.File != "" {
 		c.modelFile(it)
@@ -308,7 +326,7 @@ func (c *checker) uses() {
 			at := fmt.Sprintf("uses[%d]", i)
 			switch _, ok := known[name]; {
 			case slices.Index(it.value.Uses, name) < i:
-				c.add(it.problem(at, fmt.Sprintf("the model %q stands twice", name), ""))
+				c.add(it.problem(at, fmt.Sprintf("the model %q stands twice", name), "keep one"))
 			case !ok:
 				if !c.offered() {
 					c.add(it.problem(at, fmt.Sprintf("there is no model %q", name), config.DidYouMean(name, all)))

@@ -41,7 +41,7 @@ type Project struct {
 
 // Warehouse chooses the adapter and configures it.
 type Warehouse struct {
-	Kind   string          `json:"kind" doc:"The adapter."`
+	Kind   string          `json:"kind" doc:"The adapter." write:"duckdb"`
 	Config json.RawMessage `json:"config,omitempty" doc:"The adapter's own configuration."`
 }
 

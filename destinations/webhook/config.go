@@ -83,15 +83,15 @@ type Results struct {
 
 // Jobs says how a write is followed that the endpoint finishes later.
 type Jobs struct {
-	ID      string   `json:"id" doc:"Path in the answer 202 to the id of the job."`
-	URL     string   `json:"url" doc:"Where a GET asks for the job, on the same host as url; {job} stands for its id. A 404 or 410 means that the job is not known, and its records are sent again."`
+	ID      string   `json:"id" write:"PATH" doc:"Path in the answer 202 to the id of the job."`
+	URL     string   `json:"url" write:"https://HOST/jobs/{job}" doc:"Where a GET asks for the job, on the same host as url; {job} stands for its id. A 404 or 410 means that the job is not known, and its records are sent again."`
 	State   string   `json:"state,omitempty" doc:"Path in the job's answer to its state. Without it a 202 means that it is not done, and any other good answer that it is."`
 	Running []string `json:"running,omitempty" doc:"States of a job that is not done, beside accepted, queued, pending, waiting, started, running, processing, in_progress and 202."`
 }
 
 // Read says how a record is read back.
 type Read struct {
-	URL  string `json:"url" doc:"Where a GET returns the record, on the same host as url; {identifier} stands for its identifier. A 404 or 410 means that there is none."`
+	URL  string `json:"url" write:"https://HOST/records/{identifier}" doc:"Where a GET returns the record, on the same host as url; {identifier} stands for its identifier. A 404 or 410 means that there is none."`
 	Path string `json:"path,omitempty" doc:"Path in the answer to the record; the answer as a whole when empty."`
 }
 
@@ -139,7 +139,7 @@ func (v *validation) add(path, message, hint string) {
 func (v *validation) urls() {
 	c := v.c
 	if (c.URL == "") == c.SecretURL.Empty() {
-		v.add("url", "exactly one of url and secret_url must be set", "")
+		v.add("url", "exactly one of url and secret_url must be set", "write `url: https://HOST/PATH`, or `secret_url: ${secret:NAME}` where the address itself is a secret")
 		return
 	}
 	check := func(path, text string) (target, bool) {
@@ -169,7 +169,7 @@ func (v *validation) urls() {
 			v.add("jobs.url", "it must be on the same host as url, because it gets the same credentials", "")
 		}
 		if c.Jobs.ID == "" {
-			v.add("jobs.id", "the path to the job's id is missing", "")
+			v.add("jobs.id", "the path to the job's id is missing", "write `id: PATH`: where the id is in the answer 202, as in data.job_id")
 		}
 	}
 	if c.Read != nil {
@@ -259,7 +259,11 @@ func (v *validation) auth() {
 		optional := name == "previous_secret" && a.Kind == "hmac" || name == "password" && a.Kind == "basic"
 		switch {
 		case needed && !given[name] && !optional:
-			v.add("auth."+name, fmt.Sprintf("the kind %s needs it", a.Kind), "")
+			hint := "write `username: NAME` below `auth:`"
+			if name != "username" {
+				hint = config.SecretHint("`" + name + ": ${secret:NAME}` below `auth:`")
+			}
+			v.add("auth."+name, fmt.Sprintf("the kind %s needs it", a.Kind), hint)
 		case given[name] && !needed && !optional:
 			v.add("auth."+name, fmt.Sprintf("the kind %q does not use it", a.Kind), "set auth.kind, or remove it")
 		}
@@ -288,16 +292,16 @@ func (v *validation) meanings() {
 		return
 	}
 	if r.Status == "" && r.Error == "" {
-		v.add("results", "status or error must be set", "")
+		v.add("results", "status or error must be set", "write `status: PATH` or `error: PATH`: where each result says how it went")
 	}
 	if r.Index != "" && r.Identifier != "" {
 		v.add("results.identifier", "index and identifier are two ways to say the same", "keep one of them")
 	}
 	if r.Path == "" && (r.Index != "" || r.Identifier != "") {
-		v.add("results.path", "index and identifier need the path to the list of results", "")
+		v.add("results.path", "index and identifier need the path to the list of results", "write `path: PATH`: where that list is in the answer")
 	}
 	if r.Path == "" && c.Batch && r.ID != "" {
-		v.add("results.id", "with batch, an id needs the path to the list of results", "")
+		v.add("results.id", "with batch, an id needs the path to the list of results", "write `path: PATH`: where that list is in the answer")
 	}
 }
 

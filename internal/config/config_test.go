@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -356,4 +357,49 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMissingKeysSayWhatToWrite: every kind of field, and those of structs below.
+func TestMissingKeysSayWhatToWrite(t *testing.T) {
+	t.Parallel()
+	type inner struct {
+		Kind string `json:"kind" write:"duckdb"`
+		Note string `json:"note,omitempty"`
+	}
+	var into struct {
+		Name    string        `json:"name" pattern:"^[a-z]+$"`
+		Host    string        `json:"host" doc:"The server's name. Or its address."`
+		Prefix  string        `json:"prefix" doc:"URL of a bucket."`
+		Token   secret.Secret `json:"token" doc:"A key."`
+		Scheme  string        `json:"scheme" enum:"hmac,token"`
+		Count   int           `json:"count"`
+		On      bool          `json:"on"`
+		Every   time.Duration `json:"every"`
+		To      []string      `json:"to"`
+		Inner   inner         `json:"inner"`
+		Address string        `json:"address" write:"HOST:587"`
+	}
+	err := config.DecodeYAML("f.yaml", []byte("name: ''\n"), &into)
+	want := strings.Join([]string{
+		"f.yaml:1:7: name: must not be empty (write `name: NAME`)",
+		"f.yaml:1:1: host: is missing (write `host: HOST`: the server's name)",
+		"f.yaml:1:1: prefix: is missing (write `prefix: PREFIX`: URL of a bucket)",
+		"f.yaml:1:1: token: is missing (write `token: ${secret:NAME}` after `tidegate secrets set NAME`, or ${env:NAME} or ${file:PATH}: a key)",
+		"f.yaml:1:1: scheme: is missing (write `scheme: SCHEME`, one of hmac, token)",
+		"f.yaml:1:1: count: is missing (write `count: COUNT`)",
+		"f.yaml:1:1: on: is missing (write `on: true`)",
+		"f.yaml:1:1: every: is missing (write `every: 15m`)",
+		"f.yaml:1:1: to: is missing (write `to: [TO]`)",
+		"f.yaml:1:1: inner: is missing (write `inner: {kind: duckdb}`)",
+		"f.yaml:1:1: address: is missing (write `address: HOST:587`)",
+	}, "\n")
+	if err == nil {
+		t.Fatal("it was taken")
+	}
+	got := strings.Split(err.Error(), "\n")
+	for _, line := range strings.Split(want, "\n") {
+		if !slices.Contains(got, line) {
+			t.Errorf("%q is not among\n%s", line, err)
+		}
+	}
 }

@@ -322,12 +322,12 @@ func (d *decoder) object(n *node, v reflect.Value, path string) {
 func (d *decoder) present(n *node, v reflect.Value, path string, m member) {
 	d.value(n, v, path, m)
 	if !m.optional && n.kind == stringNode && n.text == "" {
-		d.problem(n, path, "", "must not be empty")
+		d.problem(n, path, m.hint(), "must not be empty")
 	}
 }
 
 // absent applies the default, keeps what the target already holds, or says
-// that the field is missing. The fields of an absent optional struct get their
+// that the field is missing and what to write. The fields of an absent optional struct get their
 // defaults too.
 func (d *decoder) absent(around *node, v reflect.Value, path string, m member) {
 	if !v.IsZero() {
@@ -338,7 +338,7 @@ func (d *decoder) absent(around *node, v reflect.Value, path string, m member) {
 		return
 	}
 	if !m.optional {
-		d.problem(around, path, "", "is missing")
+		d.problem(around, path, m.hint(), "is missing")
 		return
 	}
 	if v.Kind() == reflect.Struct {

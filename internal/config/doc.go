@@ -8,6 +8,7 @@
 //	default:"…"             the value of an absent field, written as in YAML
 //	enum:"a,b"              the allowed texts
 //	pattern:"^…$"           a regular expression that the text must match
+//	write:"…"               what a problem says to write where the field is missing, as YAML on one line
 //	format:"uri"            uri and duration are checked, other formats are documentation
 //	min:"1" max:"100"       inclusive bounds of a number, or of the length of a list
 //	secret:"true"           a string that is a secret; implied by the type secret.Secret

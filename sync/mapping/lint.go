@@ -18,7 +18,7 @@ import (
 func Lint(def tidegate.Mapping) []model.Problem {
 	l := &linter{seen: map[string]int{}}
 	if def.Fields != nil && len(def.Fields) == 0 {
-		l.add("mapping.fields", "must map at least one field", "")
+		l.add("mapping.fields", "must map at least one field", "write `fields: [{field: email, column: email}]`")
 	}
 	for i, f := range def.Fields {
 		at := fmt.Sprintf("mapping.fields[%d]", i)
