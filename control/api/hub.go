@@ -244,11 +244,11 @@ type SyncStatus struct {
 	Destination string `json:"destination"`
 	Object      string `json:"object"`
 	Mode        string `json:"mode"`
-	// State is how it is now: idle, queued, running, held, paused, broken, blocked (by dbt).
-	State string `json:"state" enum:"idle,queued,running,held,paused,broken,blocked"`
+	// State is how it is now: idle, queued, running, waiting (a run that may not call its destination now), held, paused, broken, blocked (by dbt).
+	State string `json:"state" enum:"idle,queued,running,waiting,held,paused,broken,blocked"`
 	// Paused syncs run by hand only: their definition says so, or somebody paused them.
 	Paused bool `json:"paused,omitempty"`
-	// Reason answers "why is it not running".
+	// Reason answers "why is it not running", or what a run waits for.
 	Reason  string    `json:"reason,omitempty"`
 	NextRun time.Time `json:"next_run,omitzero"`
 	// Upcoming are the runs of a cron schedule from NextRun on, by the clocks of Timezone.
@@ -278,6 +278,8 @@ type Progress struct {
 	EndsAt      time.Time `json:"ends_at,omitzero"`
 	CanaryUntil time.Time `json:"canary_until,omitzero" doc:"When the rest follows the canary, all of which was delivered."`
 	CircuitOpen bool      `json:"circuit_open,omitempty" doc:"The destination failed too often and is left alone for a while."`
+	// Waiting is why no call may be made now: the store of shared quotas is away, the rate limit is used up, the destination is left alone.
+	Waiting *runner.Waiting `json:"waiting,omitempty" doc:"Why the run may not call the destination now, and since when."`
 }
 
 // SyncPlan is what a run would send.

@@ -396,7 +396,7 @@ func (h *Hub) status(ctx context.Context, a *active, name string, stored map[str
 func (h *Hub) current(a *active, name string, stored map[string]tidegate.Run, out *api.SyncStatus) {
 	if live, ok := h.runner.Live(name); ok && !live.Run.State.Finished() {
 		out.Current = &live.Run
-		out.Progress = &api.Progress{Left: live.Left, PerSecond: live.PerSecond, EndsAt: live.EndsAt, CanaryUntil: live.CanaryUntil, CircuitOpen: live.CircuitOpen}
+		out.Progress = &api.Progress{Left: live.Left, PerSecond: live.PerSecond, EndsAt: live.EndsAt, CanaryUntil: live.CanaryUntil, CircuitOpen: live.CircuitOpen, Waiting: live.Waiting}
 	} else if run, ok := stored[name]; ok {
 		out.Current = &run
 	}
@@ -407,6 +407,13 @@ func (h *Hub) current(a *active, name string, stored map[string]tidegate.Run, ou
 		}
 		if out.Current.State == tidegate.RunHeld {
 			out.Reason += "; look at it with `tidegate sync plan " + name + "`, then `tidegate sync approve " + out.Current.ID + "`"
+		}
+		if out.Progress != nil && out.Progress.Waiting != nil && out.Current.State == tidegate.RunRunning {
+			w := out.Progress.Waiting
+			out.State, out.Reason = "waiting", "since "+w.Since.Format(time.RFC3339)+": "+w.For.Message
+			if w.For.Hint != "" {
+				out.Reason += "; " + w.For.Hint
+			}
 		}
 		if out.Progress != nil && !out.Progress.CanaryUntil.IsZero() {
 			out.Reason = fmt.Sprintf("its canary of %d records was delivered; the rest follows at %s, unless `tidegate sync cancel %s` stops it",

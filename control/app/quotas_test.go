@@ -117,6 +117,12 @@ settings: {allow_private: [127.0.0.0/8], redis: "${file:%[3]s}"}
 	if run, err = second.Hub.Run(t.Context(), run.ID); err != nil || run.State != tidegate.RunRunning {
 		t.Errorf("the run that waits for the quota is %s, %v", run.State, err)
 	}
+	for st, err := second.Hub.Sync(t.Context(), "second"); st.State != "waiting" || !strings.Contains(st.Reason, "takes no further call"); st, err = second.Hub.Sync(t.Context(), "second") {
+		if err != nil || st.State != "running" {
+			t.Fatalf("the sync that waits for the quota is %s: %s, %v", st.State, st.Reason, err)
+		}
+		<-tick.C // it was told so a moment ago
+	}
 }
 
 // TestRedisIsAway: doctor says so, and the client writes no line of its own to standard error,

@@ -99,7 +99,7 @@ func (c *command) showSync(s api.SyncStatus) error {
 	if p := s.Progress; p != nil && !p.EndsAt.IsZero() {
 		rows = append(rows, []string{"ends about", fmt.Sprintf("%s (%s left, %.0f a second)", p.EndsAt.UTC().Format(time.RFC3339), plural(p.Left, "change"), p.PerSecond)})
 	}
-	if s.Progress != nil && s.Progress.CircuitOpen {
+	if s.Progress != nil && s.Progress.CircuitOpen && s.Progress.Waiting == nil {
 		rows = append(rows, []string{"destination", "failed too often; it is left alone for a while"})
 	}
 	return table(c.env.Stdout, []string{"", ""}, rows)

@@ -95,10 +95,12 @@ type pass struct {
 func (d *driver) enter(ctx context.Context) (*pass, error) {
 	wait, entered := d.breaker.enter()
 	if !entered {
-		return nil, &tidegate.Fault{
+		f := &tidegate.Fault{
 			Action: tidegate.Throttle, Code: "destination.circuit_open", Subject: d.opened.Account, After: wait,
 			Message: "the destination failed many calls in a row and is left alone for a while",
 		}
+		d.active.waits(d.r.now(), f)
+		return nil, f
 	}
 	p := &pass{d: d, entered: true}
 	if err := d.takeQuota(ctx); err != nil {
@@ -108,17 +110,28 @@ func (d *driver) enter(ctx context.Context) (*pass, error) {
 	return p, nil
 }
 
+// takeQuota waits for the right to make one call.
 func (d *driver) takeQuota(ctx context.Context) error {
+	asked := d.r.now()
 	for {
 		wait, err := d.r.quotas.Take(ctx, d.opened.Account, d.claim)
 		if err != nil && ctx.Err() == nil {
-			return &tidegate.Fault{
+			f := &tidegate.Fault{
 				Action: tidegate.Throttle, Code: "quota.away", Subject: d.opened.Account, After: 5 * time.Second,
-				Message: "the store of the shared quotas does not answer", Err: err,
+				Message: "the store of the shared quotas does not answer", Hint: "it goes on by itself when the store answers", Err: err,
 			}
+			d.active.waits(asked, f)
+			return f
 		}
 		if err == nil && wait == 0 {
+			d.active.calls()
 			return ctx.Err()
+		}
+		if err == nil && wait >= longWait {
+			d.active.waits(asked, &tidegate.Fault{
+				Action: tidegate.Throttle, Code: "quota.used", Subject: d.opened.Account, After: wait,
+				Message: "the account takes no further call before " + d.r.now().Add(wait).UTC().Format(time.RFC3339) + ": its rate limit is used up, or it asked for a pause",
+			})
 		}
 		if err := retry.Wait(ctx, wait); err != nil {
 			return err

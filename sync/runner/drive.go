@@ -18,6 +18,7 @@ import (
 // event and ends, and the loop waits for all of them.
 type driver struct {
 	r           *Runner
+	active      *active
 	opened      *Opened
 	claim       Claim
 	breaker     *breaker
@@ -47,7 +48,7 @@ type contexts struct{ work, plan, quota, send context.Context } //nolint:contain
 // drive carries the run to its end. ctx ends only when Close loses patience.
 func (r *Runner) drive(ctx context.Context, a *active, opened *Opened, lease Lease) {
 	d := &driver{
-		r: r, opened: opened, lease: lease, events: a.events, calls: make(chan SendBatch),
+		r: r, active: a, opened: opened, lease: lease, events: a.events, calls: make(chan SendBatch),
 		claim:   claimOf(opened),
 		breaker: r.breakers.get(opened.Account), policies: policiesOf(opened.Sync.Mapping),
 		wake: time.NewTimer(time.Hour),

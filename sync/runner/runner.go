@@ -70,6 +70,7 @@ type active struct {
 	shown   tidegate.Run
 	pace    pace
 	account string // once it is opened
+	waiting *Waiting
 }
 
 func newActive(run tidegate.Run, cancel context.CancelFunc) *active {

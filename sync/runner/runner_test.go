@@ -73,6 +73,7 @@ func (c *crm) Write(ctx context.Context, b destinations.Batch) ([]destinations.O
 
 // bench is one sync with everything around it.
 type workbench struct {
+	quotas Quotas // nil: the runner's own
 	runner *Runner
 	src    *source
 	led    *modelLedger
@@ -106,7 +107,7 @@ func (w *workbench) process(t *testing.T) *Runner {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	r, err := New(Options{
-		Node: "node1", Runs: w.runs, Now: time.Now, Random: rng.Uint64,
+		Node: "node1", Quotas: w.quotas, Runs: w.runs, Now: time.Now, Random: rng.Uint64,
 		Open: func(context.Context, string) (*Opened, error) {
 			if w.opens != nil {
 				if err := w.opens(); err != nil {
