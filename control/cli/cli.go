@@ -14,7 +14,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -219,13 +218,13 @@ func (c *command) tree() *cobra.Command {
 	root.SetIn(c.env.Stdin)
 	root.SetOut(c.env.Stdout)
 	root.SetErr(c.env.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		own := c.env.Args // what stands behind the wrong flag was not read
 		if end := slices.Index(own, "--"); end >= 0 {
 			own = own[:end]
 		}
 		c.json = c.json || slices.Contains(own, "--json")
-		return usage(err)
+		return usage(wrongFlag(cmd, err))
 	})
 	flags := root.PersistentFlags()
 	flags.BoolVar(&c.json, "json", false, "print JSON")
@@ -242,21 +241,6 @@ func (c *command) tree() *cobra.Command {
 	return root
 }
 
-// wrapUsage gives wrong arguments, and counts that are none, the exit code of wrong flags.
-func wrapUsage(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(check(cmd, args), noNegative(cmd)); err != nil {
-				return usage(errors.New(err.Error() + "; see `" + cmd.CommandPath() + " --help`"))
-			}
-			return nil
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		wrapUsage(sub)
-	}
-}
-
 // group is a command that only holds others: it shows its help.
 func group(use, short string) *cobra.Command {
 	return &cobra.Command{
@@ -267,16 +251,6 @@ func group(use, short string) *cobra.Command {
 
 // isGroup marks what group made.
 const isGroup = "group"
-
-// noNegative refuses a count below zero, which servers and engines read in ways of their own.
-func noNegative(cmd *cobra.Command) error {
-	for _, name := range []string{"limit", "sample"} {
-		if f := cmd.Flags().Lookup(name); f != nil && strings.HasPrefix(f.Value.String(), "-") {
-			return fmt.Errorf("--%s %s is negative", name, f.Value)
-		}
-	}
-	return nil
-}
 
 func orDefault(s, d string) string {
 	if s == "" {

@@ -32,7 +32,7 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 		return
 	}
 	if _, holds := cmd.Annotations[isGroup]; !holds {
-		fmt.Fprintf(b, "\n### `%s`\n\n%s.\n", strings.Replace(cmd.UseLine(), " [flags]", "", 1), cmd.Short)
+		fmt.Fprintf(b, "\n### `%s`\n\n%s.\n", typed(cmd), cmd.Short)
 		if cmd.Long != "" {
 			b.WriteString("\n" + cmd.Long + "\n")
 		}
