@@ -21,10 +21,6 @@ func (c *command) alertsCommand() *cobra.Command {
 			if c.json {
 				return c.printJSON(states)
 			}
-			if len(states) == 0 {
-				c.say("No alert is raised; `alerts` of the project says what raises one.")
-				return nil
-			}
 			var rows [][]string
 			for _, s := range states {
 				state := "raised"
@@ -37,7 +33,7 @@ func (c *command) alertsCommand() *cobra.Command {
 				}
 				rows = append(rows, []string{s.Alert, s.Sync, string(s.Condition), state, s.Since.UTC().Format(time.RFC3339), told, s.Message})
 			}
-			return table(c.env.Stdout, []string{"ALERT", "ABOUT", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
+			return c.list("No alert is raised; `alerts` of the project says what raises one.", []string{"ALERT", "ABOUT", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
 		}),
 	}
 	list.AddCommand(&cobra.Command{

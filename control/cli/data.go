@@ -103,7 +103,7 @@ func (c *command) showExplanation(e api.Explanation) error {
 			}
 			rows = append(rows, []string{"  " + col.Name, col.Type, valueText(col.Value), fresh})
 		}
-		if err := table(c.env.Stdout, []string{"  COLUMN", "TYPE", "VALUE", ""}, rows); err != nil {
+		if err := table(c.env.Stdout, []string{"  COLUMN", "TYPE", "VALUE", "NEW"}, rows); err != nil {
 			return err
 		}
 	}
@@ -206,11 +206,14 @@ func (c *command) localProject() (*project.Project, error) {
 	return c.loadProject(nil)
 }
 
-// rowPrinter prints rows as they come (JSON) or when all are there (a table).
+// rowPrinter prints rows as they come (JSON) or when all are there: a table under the names
+// that the statement gives its columns or, where the statement is ours, as list does.
 type rowPrinter struct {
-	c    *command
-	cols []api.ColumnInfo
-	rows [][]string
+	c      *command
+	none   string   // the sentence of list; empty where somebody else wrote the statement
+	header []string // goes with none
+	cols   []api.ColumnInfo
+	rows   [][]string
 }
 
 func (p *rowPrinter) columns(cols []api.ColumnInfo) error {
@@ -249,11 +252,7 @@ func writeObject(out io.Writer, cols []api.ColumnInfo, cells []json.RawMessage) 
 
 func (p *rowPrinter) finish(end api.End) error {
 	if !p.c.json {
-		header := make([]string, len(p.cols))
-		for i, col := range p.cols {
-			header[i] = col.Name
-		}
-		if err := table(p.c.env.Stdout, header, p.rows); err != nil {
+		if err := p.table(); err != nil {
 			return err
 		}
 	}
@@ -261,6 +260,20 @@ func (p *rowPrinter) finish(end api.End) error {
 		_, _ = fmt.Fprintf(p.c.env.Stderr, "Only the first %s; there are more (--limit).\n", plural(end.Count, "row"))
 	}
 	return nil
+}
+
+func (p *rowPrinter) table() error {
+	if p.none != "" {
+		return p.c.list(p.none, p.header, p.rows)
+	}
+	header := make([]string, len(p.cols))
+	for i, col := range p.cols {
+		header[i] = col.Name
+	}
+	if len(p.rows) == 0 {
+		_, _ = fmt.Fprintln(p.c.env.Stderr, "No row.")
+	}
+	return table(p.c.env.Stdout, header, p.rows)
 }
 
 func (c *command) execCommand() *cobra.Command {

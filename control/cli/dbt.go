@@ -313,7 +313,7 @@ func (c *command) lineageCommand() *cobra.Command {
 			for _, e := range l.Edges {
 				rows = append(rows, []string{e.FromKind, e.From, e.ToKind, e.To, strings.Join(e.Columns, ", ")})
 			}
-			return c.list("There is no lineage; a model or a sync of the project makes one.", []string{"FROM", "", "TO", "", "COLUMNS"}, rows)
+			return c.list("There is no lineage; a model or a sync of the project makes one.", []string{"FROM", "NAME", "TO", "NAME", "COLUMNS"}, rows)
 		}),
 	}
 }

@@ -72,3 +72,11 @@ func TestWideningToTheTypeThatItHas(t *testing.T) {
 		}
 	}
 }
+
+// TestReconcilingNothing says that there was nothing, once.
+func TestReconcilingNothing(t *testing.T) {
+	t.Parallel()
+	if said := asked(t, `{"balanced":true}`, "events reconcile"); said != "No event came in those hours.\n" {
+		t.Errorf("it says %q", said)
+	}
+}

@@ -254,9 +254,10 @@ func (c *command) showBooks(r api.Reconciliation, all bool) error {
 			h.Hour.UTC().Format("2006-01-02 15h"), h.Source, n(h.Accepted), n(h.Loaded), n(h.Duplicates), n(h.Waiting), n(h.Dead), n(h.Suppressed), n(h.Dropped), n(h.Gap),
 		})
 	}
-	if err := table(c.env.Stdout, []string{"HOUR", "SOURCE", "ACCEPTED", "LOADED", "DUPLICATE", "WAITING", "DEAD", "SUPPRESSED", "DROPPED", "GAP"}, rows); err != nil {
+	if err := c.list("No event came in those hours.", []string{"HOUR", "SOURCE", "ACCEPTED", "LOADED", "DUPLICATE", "WAITING", "DEAD", "SUPPRESSED", "DROPPED", "GAP"}, rows); err != nil {
 		return err
 	}
+	none := len(rows) == 0
 	rows = nil
 	for _, t := range r.Tables {
 		if all || t.Gap != 0 {
@@ -269,10 +270,11 @@ func (c *command) showBooks(r api.Reconciliation, all bool) error {
 			return err
 		}
 	}
-	if r.Balanced {
-		c.say("everything is accounted for")
-	} else {
-		c.say("there is a gap")
+	switch {
+	case !r.Balanced:
+		c.say("There is a gap.")
+	case !none:
+		c.say("Everything is accounted for.")
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (c *command) forwardDead() *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, e := range list {
-				rows[i] = []string{fmt.Sprint(e.Position), e.DiedAt.UTC().Format(time.DateTime), e.Type + " " + e.Name, e.User, fmt.Sprint(e.Attempts), e.Code, e.Message}
+				rows[i] = []string{fmt.Sprint(e.Position), e.DiedAt.UTC().Format(time.RFC3339), e.Type + " " + e.Name, e.User, fmt.Sprint(e.Attempts), e.Code, e.Message}
 			}
 			return c.list("There are no such dead letters.", []string{"POSITION", "DIED", "EVENT", "USER", "TRIES", "CODE", "MESSAGE"}, rows)
 		}),
@@ -130,7 +130,7 @@ func (c *command) deadCauses(ctx context.Context, client *api.Client, name strin
 	}
 	rows := make([][]string, len(list))
 	for i, e := range list {
-		rows[i] = []string{e.Code, fmt.Sprint(e.Letters), e.LastAt.UTC().Format(time.DateTime), e.Message}
+		rows[i] = []string{e.Code, fmt.Sprint(e.Letters), e.LastAt.UTC().Format(time.RFC3339), e.Message}
 	}
 	return c.list("There are no dead letters.", []string{"CODE", "EVENTS", "LAST", "MESSAGE"}, rows)
 }

@@ -84,7 +84,7 @@ func (c *command) showFindings(found []api.Finding) error {
 	if c.json {
 		err = c.printJSON(found)
 	} else {
-		err = table(c.env.Stdout, []string{"", "CHECK", "FOUND"}, rows)
+		err = c.list("Nothing was found.", []string{"LEVEL", "CHECK", "FOUND"}, rows)
 	}
 	if err == nil && failed {
 		return &codedError{code: ExitHeld}
@@ -128,7 +128,7 @@ func (c *command) tokenCommand() *cobra.Command {
 				if !t.Live(c.env.Now()) {
 					state = "ended"
 				}
-				rows[i] = []string{t.ID, t.Name, t.Role, state, t.CreatedAt.UTC().Format(time.DateTime)}
+				rows[i] = []string{t.ID, t.Name, t.Role, state, t.CreatedAt.UTC().Format(time.RFC3339)}
 			}
 			return c.list("There are no tokens; `tidegate token create NAME` makes one.", []string{"TOKEN", "NAME", "ROLE", "STATE", "CREATED"}, rows)
 		}),

@@ -49,7 +49,8 @@ func (c *command) list(none string, header []string, rows [][]string) error {
 	return table(c.env.Stdout, header, rows)
 }
 
-// table prints aligned columns under a header in capitals, if it has one. A cell is shown on
+// table prints aligned columns under a header in capitals, if it has one; only the columns of
+// somebody's own statement keep their names. Times are in RFC 3339, in UTC. A cell is shown on
 // one line and cut at 80 characters.
 func table(w io.Writer, header []string, rows [][]string) error {
 	widths := make([]int, len(header))

@@ -143,7 +143,7 @@ func (c *command) secretsListCommand() *cobra.Command {
 					if s.Lost {
 						key += " (LOST)"
 					}
-					rows[i] = []string{s.Name, fmt.Sprint(s.Version), s.SetAt.UTC().Format(time.DateTime), s.SetBy, key, strings.Join(s.UsedBy, ", ")}
+					rows[i] = []string{s.Name, fmt.Sprint(s.Version), s.SetAt.UTC().Format(time.RFC3339), s.SetBy, key, strings.Join(s.UsedBy, ", ")}
 				}
 				return c.list("The store has no secrets; `tidegate secrets set NAME` keeps one.", []string{"SECRET", "VERSION", "SET", "BY", "KEY", "USED BY"}, rows)
 			})

@@ -37,7 +37,7 @@ func (c *command) syncLog() *cobra.Command {
 				if e.Fault != nil {
 					why = e.Fault.Code + ": " + e.Fault.Message
 				}
-				rows[i] = []string{e.At.UTC().Format(time.DateTime), e.RunID, string(e.Key), string(e.Op), e.Disposition, fieldsThatDiffer(e), why}
+				rows[i] = []string{e.At.UTC().Format(time.RFC3339), e.RunID, string(e.Key), string(e.Op), e.Disposition, fieldsThatDiffer(e), why}
 			}
 			return c.list("No such record is in the log; `tidegate sync run` sends what has changed.", []string{"AT", "RUN", "KEY", "OP", "BECAME", "FIELDS", "WHY"}, rows)
 		}),

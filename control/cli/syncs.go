@@ -62,7 +62,7 @@ func lastRun(r *tidegate.Run) string {
 	if r == nil {
 		return "never"
 	}
-	return fmt.Sprintf("%s %s", r.State, r.EndedAt.UTC().Format(time.DateTime))
+	return fmt.Sprintf("%s %s", r.State, r.EndedAt.UTC().Format(time.RFC3339))
 }
 
 func (c *command) showSync(s api.SyncStatus) error {
@@ -311,7 +311,7 @@ func (c *command) syncRuns() *cobra.Command {
 					why = leftBehind(r)
 				}
 				rows[i] = []string{
-					r.ID, r.CreatedAt.UTC().Format(time.DateTime), r.Trigger, string(r.State), fmt.Sprint(n.Read), fmt.Sprint(n.Added), fmt.Sprint(n.Changed), fmt.Sprint(n.Removed),
+					r.ID, r.CreatedAt.UTC().Format(time.RFC3339), r.Trigger, string(r.State), fmt.Sprint(n.Read), fmt.Sprint(n.Added), fmt.Sprint(n.Changed), fmt.Sprint(n.Removed),
 					fmt.Sprint(n.Delivered), fmt.Sprint(n.Rejected), fmt.Sprint(n.InDoubt + n.Deferred), why,
 				}
 			}

@@ -266,7 +266,7 @@ func (c *command) violationsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := &rowPrinter{c: c}
+			out := &rowPrinter{c: c, none: "No event has broken the plan.", header: []string{"EVENT", "KIND", "PATH", "MESSAGE", "ACTION", "EVENTS", "LAST", "VERSION"}}
 			var end api.End
 			if client != nil {
 				end, err = client.Query(cmd.Context(), api.QueryRequest{SQL: sql, Limit: int64(limit)}, out.columns, out.row)
@@ -274,8 +274,7 @@ func (c *command) violationsCommand() *cobra.Command {
 				end, err = c.queryFile(cmd.Context(), "", sql, int64(limit), out)
 			}
 			if err != nil && tidegate.FaultOf(err).Code == "sql.unknown" { // the first violation makes the table
-				c.say("No event has broken the plan.")
-				return nil
+				return out.finish(end)
 			}
 			if err != nil {
 				return err
