@@ -80,3 +80,12 @@ func TestReconcilingNothing(t *testing.T) {
 		t.Errorf("it says %q", said)
 	}
 }
+
+// TestDeadEventsShowTheirMend as rejected records do.
+func TestDeadEventsShowTheirMend(t *testing.T) {
+	t.Parallel()
+	said := asked(t, `{"items":[{"position":7,"type":"track","name":"Sold","code":"mapping.expression","message":"it failed","hint":"write has(x)"}]}`, "forward dead crm")
+	if !strings.Contains(said, "mapping.expression  write has(x)  it failed") {
+		t.Errorf("it says %q", said)
+	}
+}

@@ -109,9 +109,9 @@ func (c *command) forwardDead() *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, e := range list {
-				rows[i] = []string{fmt.Sprint(e.Position), e.DiedAt.UTC().Format(time.RFC3339), e.Type + " " + e.Name, e.User, fmt.Sprint(e.Attempts), e.Code, e.Message}
+				rows[i] = []string{fmt.Sprint(e.Position), e.DiedAt.UTC().Format(time.RFC3339), e.Type + " " + e.Name, e.User, fmt.Sprint(e.Attempts), e.Code, e.Hint, e.Message}
 			}
-			return c.list("There are no such dead letters.", []string{"POSITION", "DIED", "EVENT", "USER", "TRIES", "CODE", "MESSAGE"}, rows)
+			return c.list("There are no such dead letters.", []string{"POSITION", "DIED", "EVENT", "USER", "TRIES", "CODE", "MEND", "MESSAGE"}, rows)
 		}),
 	}
 	flags.add(cmd)

@@ -2,6 +2,7 @@ package project
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +67,46 @@ func (c *checker) forwardMapping(it item[tidegate.Forward]) {
 // ofEvent speaks of the event where the language of mappings speaks of a model.
 var ofEvent = strings.NewReplacer("the model has no column", "an event has no column", "in the model's query", "in the event", "the model's", "the event's", "the model", "the event", "leave rows without it out of the event", "leave events without it out by a filter")
 
+var (
+	noColumn  = regexp.MustCompile(`an event has no column "([^"]*)"`)
+	noMembers = regexp.MustCompile(`"[^"]*" is a \w+ and has no members`)
+)
+
+// nameHint says what an event has instead of the column that message misses, empty where it misses none.
+func nameHint(message string) string {
+	columns := forward.Schema(nil).Names()
+	const objects = "members of properties, traits, context and integrations, such as properties.total"
+	switch {
+	case strings.Contains(message, `"event" is a`):
+		return "an event's values stand without `event.`: write traits.email; it has " + objects
+	case noMembers.MatchString(message):
+		return "an event has " + objects
+	}
+	m := noColumn.FindStringSubmatch(message)
+	if m == nil {
+		return ""
+	}
+	root, rest, nested := strings.Cut(strings.TrimPrefix(m[1], "event."), ".")
+	if like := config.Suggest(root, columns); like != "" && nested {
+		return fmt.Sprintf("did you mean %q?", like+"."+rest)
+	} else if like != "" {
+		return fmt.Sprintf("did you mean %q?", like)
+	}
+	return "an event has " + strings.Join(columns, ", ") + ", and " + objects
+}
+
+// absentHint says where an event has the member called name, which an expression looked for
+// elsewhere; cell reads the event's columns.
+func absentHint(name string, cell func(column string) any) string {
+	hint := "read what only some events have by `column:`, which is null then, or test it with has(properties.total)"
+	for _, root := range []string{"properties", "traits", "context.traits", "context", "integrations"} {
+		if cell(root+"."+name) != nil {
+			return "this event has " + root + "." + name + "; " + hint
+		}
+	}
+	return hint
+}
+
 // ForwardMapping is the compiled filter and mapping of a forward: a forward.Mapper.
 type ForwardMapping struct {
 	filter  *mapping.Mapping // nil: everything
@@ -104,6 +145,9 @@ func CompileForward(def tidegate.Forward, object destinations.Object) (*ForwardM
 		for _, err := range apart(err) {
 			f := *tidegate.FaultOf(err)
 			f.Subject, f.Message, f.Hint = rename(f.Subject), ofEvent.Replace(f.Message), ofEvent.Replace(f.Hint)
+			if f.Hint == "" {
+				f.Hint = nameHint(f.Message)
+			}
 			problems = append(problems, &f)
 		}
 	}
@@ -162,6 +206,9 @@ func (m *ForwardMapping) Map(e *forward.View) (forward.Mapped, *tidegate.Fault) 
 	record, fault := m.mapping.Apply(rowOf(e, m.mapping.Columns()))
 	if fault != nil {
 		fault.Message, fault.Hint = ofEvent.Replace(fault.Message), ofEvent.Replace(fault.Hint)
+		if _, name, absent := strings.Cut(fault.Message, "no such key: "); absent {
+			fault.Hint = absentHint(name, e.Cell)
+		}
 		return forward.Mapped{}, fault
 	}
 	out := forward.Mapped{Record: record, Identifier: record[m.mapping.IdentifierField()]}

@@ -381,6 +381,8 @@ func nested(v ref.Val, depth int) (any, error) {
 
 var (
 	undeclared = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
+	memberless = regexp.MustCompile(`^type '([^']*)' does not support field selection`)
+	lastName   = regexp.MustCompile(`([_a-zA-Z][_a-zA-Z0-9]*)\s*$`)
 	noOverload = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '([^']*)'`)
 )
 
@@ -393,6 +395,13 @@ func explain(text string, issues *cel.Issues, schema tidegate.Schema) []exprProb
 		p := exprProblem{message: issue.Message}
 		if m := undeclared.FindStringSubmatch(issue.Message); m != nil {
 			p = unknownName(m[1], rest(lines, line, column), schema)
+		} else if m := memberless.FindStringSubmatch(issue.Message); m != nil && line >= 1 && line <= len(lines) {
+			before := []rune(lines[line-1])
+			kind := wrapper.ReplaceAllString(m[1], "$1")
+			p.message = "a " + kind + " has no members"
+			if name := lastName.FindString(string(before[:min(max(column, 0), len(before))])); name != "" {
+				p.message = fmt.Sprintf("%q is a %s and has no members", strings.TrimSpace(name), kind)
+			}
 		} else if m := noOverload.FindStringSubmatch(issue.Message); m != nil {
 			p.message = fmt.Sprintf("%s does not take %s", shownOperator(m[1]), shownTypes(m[2]))
 			p.hint = "convert an operand: string(x), int(x), double(x), timestamp(x)"

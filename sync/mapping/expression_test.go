@@ -166,6 +166,7 @@ func TestExpressionsAreRefused(t *testing.T) {
 		"age > 1 &&\n  emial == ''":    `2:3: the model has no column "emial" (did you mean "email"?)`,
 		`first_name.uper()`:            `1:16: there is no function "uper" (did you mean "upper"?)`,
 		`coalesc(age, 1)`:              `1:8: there is no function "coalesc" (did you mean "coalesce"?)`,
+		`first_name.x == "a"`:          `1:11: "first_name" is a string and has no members`,
 		`age + first_name`:             `1:5: + does not take int, string (convert an operand: string(x), int(x), double(x), timestamp(x))`,
 		`vip ? "a" : 1`:                `1:5: ?_: does not take bool, string, int (both results must be of one type; write dyn(null) for a null)`,
 		`age >`:                        `1:6: Syntax error`,
