@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -21,10 +23,12 @@ func (c *command) modelCommand() *cobra.Command {
 
 func (c *command) modelPreview() *cobra.Command {
 	var limit int
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "preview NAME", Short: "Show a model's first rows, how many there are and what reading them costs", Args: cobra.ExactArgs(1),
+		Long: "Preview shows a model's first rows, how many there are and what reading them costs. Counting reads the whole model: Ctrl-C, or the end of --timeout, stops it in the warehouse too.",
 		RunE: c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-			p, err := client.PreviewModel(ctx, args[0], limit)
+			p, err := c.preview(ctx, client, args[0], limit, timeout)
 			if err != nil {
 				return err
 			}
@@ -35,7 +39,31 @@ func (c *command) modelPreview() *cobra.Command {
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "how many rows to show")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long the warehouse may take; 0 is no limit")
 	return cmd
+}
+
+// preview asks for a preview, and says on a terminal what is waited for.
+func (c *command) preview(ctx context.Context, client *api.Client, name string, limit int, timeout time.Duration) (api.ModelPreview, error) {
+	waiting := fmt.Sprintf("The warehouse is reading model %s and counting its rows; Ctrl-C stops it there too", name)
+	asking := ctx
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+		waiting += fmt.Sprintf(", and --timeout after %v", timeout)
+	}
+	if isTerminal(c.env.Stderr) {
+		defer sayAfter(patience, c.env.Stderr, waiting+".")()
+	}
+	p, err := client.PreviewModel(asking, name, limit)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return p, &tidegate.Fault{
+			Action: tidegate.Halt, Code: "model.timeout", Subject: "model " + name, Message: fmt.Sprintf("the warehouse had not read and counted it within %v; it was told to stop", timeout),
+			Hint: "give it longer (--timeout 30m), or look why its query is slow: a run reads all of it too", Err: err,
+		}
+	}
+	return p, err
 }
 
 func (c *command) showPreview(p api.ModelPreview) error {

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"golang.org/x/text/width"
 
 	"github.com/tidegate/tidegate"
@@ -133,6 +136,28 @@ type failure struct {
 	Message  string           `json:"message"`
 	Hint     string           `json:"hint,omitempty"`
 	Problems []config.Problem `json:"problems,omitempty"`
+}
+
+// patience is how long a person at a terminal waits before being told for what.
+const patience = 3 * time.Second
+
+// sayAfter writes text to w after a while. The caller stops it when there is nothing to wait for any more.
+func sayAfter(after time.Duration, w io.Writer, text string) (stop func()) {
+	said := make(chan struct{})
+	timer := time.AfterFunc(after, func() {
+		defer close(said)
+		_, _ = fmt.Fprintln(w, text)
+	})
+	return func() {
+		if !timer.Stop() {
+			<-said
+		}
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a descriptor is small
 }
 
 // report tells an error of cmd on standard error.
