@@ -30,6 +30,8 @@ type State struct {
 	Hint      string    `json:"hint,omitempty"`
 	// Told says that the channel took the last of raised and resolved.
 	Told bool `json:"told"`
+	// Untold says why Told is not so yet; empty when it is sent now.
+	Untold string `json:"untold,omitempty" doc:"Why the channel was not told yet, and when it is tried."`
 	// RaiseTold says that the channel was told of the raise.
 	RaiseTold bool `json:"-"`
 }
@@ -122,7 +124,13 @@ type Engine struct {
 	loaded bool
 	behind map[key]bool         // what the store says of these states is not what is so
 	next   map[string]time.Time // by alert: no message before
-	failed map[string]int       // by alert: messages refused in a row
+	failed map[string]refusals  // by alert
+}
+
+// refusals are messages that a channel refused in a row, and what the last of them met.
+type refusals struct {
+	times int
+	last  error
 }
 
 // New returns an Engine that watches nothing until Set.
@@ -132,7 +140,7 @@ func New(o Options) *Engine {
 	}
 	return &Engine{
 		o: o, wake: make(chan struct{}, 1), ended: map[string]tidegate.Run{}, states: map[key]State{}, behind: map[key]bool{},
-		next: map[string]time.Time{}, failed: map[string]int{},
+		next: map[string]time.Time{}, failed: map[string]refusals{},
 	}
 }
 
@@ -170,8 +178,34 @@ func (e *Engine) nudge() {
 	}
 }
 
-// List returns what is raised or not yet told, sorted.
+// List returns what is raised or not yet told, sorted, and why it is not.
 func (e *Engine) List() []State {
+	list := e.list()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, s := range list {
+		if !s.Told {
+			list[i].Untold = e.untold(s.Alert)
+		}
+	}
+	return list
+}
+
+// untold says why an alert's next message was not sent yet. e.mu is held.
+func (e *Engine) untold(name string) string {
+	next := e.next[name]
+	at := next.UTC().Format(time.TimeOnly) + " UTC"
+	switch failed := e.failed[name]; {
+	case failed.times > 0:
+		return fmt.Sprintf("its channel did not take the message (tries: %d), the last time: %v; it is tried again at %s", failed.times, failed.last, at)
+	case e.o.Now().Before(next):
+		return "the alert told something within the last minute; what came since is told at " + at
+	}
+	return ""
+}
+
+// list returns what is raised or not yet told, sorted.
+func (e *Engine) list() []State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := slices.Collect(maps.Values(e.states))
@@ -261,7 +295,7 @@ func (e *Engine) load(ctx context.Context) error {
 // forget drops states of alerts, syncs and conditions that are no longer watched.
 func (e *Engine) forget(ctx context.Context, alerts []tidegate.Alert, syncs map[string]bool) error {
 	var errs []error
-	for _, s := range e.List() {
+	for _, s := range e.list() {
 		kept := syncs[s.Sync] && slices.ContainsFunc(alerts, func(a tidegate.Alert) bool { return a.Name == s.Alert && watches(a, s.Sync, s.Condition) })
 		if !kept {
 			errs = append(errs, e.drop(ctx, s))
@@ -419,11 +453,14 @@ func (e *Engine) catchUp(ctx context.Context) error {
 // tell sends what an alert has to tell, unless it sent something just now.
 func (e *Engine) tell(ctx context.Context, a tidegate.Alert) error {
 	now := e.o.Now()
-	if now.Before(e.next[a.Name]) {
+	e.mu.Lock()
+	quiet, failed := now.Before(e.next[a.Name]), e.failed[a.Name]
+	e.mu.Unlock()
+	if quiet {
 		return nil
 	}
 	n := Notice{Alert: a.Name, Hub: e.o.Hub, At: now.UTC(), Raised: []State{}, Resolved: []State{}}
-	for _, s := range e.List() {
+	for _, s := range e.list() {
 		switch {
 		case s.Alert != a.Name || s.Told || len(n.Raised)+len(n.Resolved) == maxItems:
 		case s.Raised:
@@ -438,12 +475,18 @@ func (e *Engine) tell(ctx context.Context, a tidegate.Alert) error {
 	sending, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	if err := e.o.Tell(sending, a, n); err != nil {
-		e.failed[a.Name]++
-		e.next[a.Name] = e.o.Now().Add(tellAgain.Delay(e.failed[a.Name]-1, e.o.Random))
+		e.answered(a.Name, refusals{failed.times + 1, err}, tellAgain.Delay(failed.times, e.o.Random))
 		return fmt.Errorf("sending alert %s: %w", a.Name, err)
 	}
-	e.failed[a.Name], e.next[a.Name] = 0, e.o.Now().Add(quietTime)
+	e.answered(a.Name, refusals{}, quietTime)
 	return e.told(ctx, n)
+}
+
+// answered notes what became of an alert's message, and how long it sends no other.
+func (e *Engine) answered(name string, failed refusals, pause time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.failed[name], e.next[name] = failed, e.o.Now().Add(pause)
 }
 
 func (e *Engine) told(ctx context.Context, n Notice) error {

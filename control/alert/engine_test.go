@@ -279,6 +279,9 @@ func TestToldAgainUntilItIsTakenAlsoAfterARestart(t *testing.T) {
 			b.ends("a", tidegate.RunFailed)
 			pass(time.Hour)
 			b.want(t)
+			if list := b.engine.List(); len(list) != 1 || !strings.Contains(list[0].Untold, "the last time: away; it is tried again at ") {
+				t.Errorf("why it is not told: %+v", list)
+			}
 		})
 		b.refuse = nil
 		b.engine = b.newEngine(alerts...)
@@ -292,6 +295,26 @@ func TestToldAgainUntilItIsTakenAlsoAfterARestart(t *testing.T) {
 			b.ends("a", tidegate.RunSucceeded)
 			pass(time.Hour)
 			b.want(t, "ops +a/failed", "ops -a/failed")
+		})
+	})
+}
+
+// TestWhyAnAlertIsNotToldYet: what came within a minute of a message waits, and says until when.
+func TestWhyAnAlertIsNotToldYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(tidegate.Alert{Name: "ops"})
+		b.play(t, func() {
+			b.ends("a", tidegate.RunFailed)
+			pass(10 * time.Second)
+			b.ends("b", tidegate.RunFailed)
+			list := b.engine.List()
+			if len(list) != 2 || !list[0].Told || list[0].Untold != "" || list[1].Told || !strings.Contains(list[1].Untold, "is told at 00:01:00 UTC") {
+				t.Errorf("%+v", list)
+			}
+			pass(time.Hour)
+			if list := b.engine.List(); !list[1].Told || list[1].Untold != "" {
+				t.Errorf("%+v", list)
+			}
 		})
 	})
 }

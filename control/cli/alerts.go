@@ -21,7 +21,7 @@ func (c *command) alertsCommand() *cobra.Command {
 			if c.json {
 				return c.printJSON(states)
 			}
-			var rows [][]string
+			var rows, why [][]string
 			for _, s := range states {
 				state := "raised"
 				if !s.Raised {
@@ -31,9 +31,16 @@ func (c *command) alertsCommand() *cobra.Command {
 				if !s.Told {
 					told = "not yet"
 				}
+				if s.Untold != "" && (len(why) == 0 || why[len(why)-1][0] != s.Alert) { // it is the same for all of an alert
+					why = append(why, []string{s.Alert, clipped(s.Untold, maxLast)})
+				}
 				rows = append(rows, []string{s.Alert, s.Sync, string(s.Condition), state, s.Since.UTC().Format(time.RFC3339), told, s.Message})
 			}
-			return c.list("No alert is raised; `alerts` of the project says what raises one.", []string{"ALERT", "ABOUT", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
+			err = c.list("No alert is raised; `alerts` of the project says what raises one.", []string{"ALERT", "ABOUT", "CONDITION", "STATE", "SINCE", "TOLD", "MESSAGE"}, rows)
+			for _, w := range why {
+				c.say("Alert %s, not yet told: %s.", w[0], w[1])
+			}
+			return err
 		}),
 	}
 	list.AddCommand(&cobra.Command{

@@ -52,6 +52,16 @@ func TestNothingToListIsSaid(t *testing.T) {
 	}
 }
 
+// TestAlertsSayWhyNobodyWasTold: once for each alert, and whole, below a table that cuts long texts.
+func TestAlertsSayWhyNobodyWasTold(t *testing.T) {
+	t.Parallel()
+	why := "its channel did not take the message: " + strings.Repeat("no route to host ", 10) + "end"
+	said := asked(t, `{"items":[{"alert":"ops","sync":"a","condition":"failed","raised":true,"untold":"`+why+`"},{"alert":"ops","sync":"b","condition":"failed","raised":true,"untold":"`+why+`"}]}`, "alerts")
+	if strings.Count(said, "Alert ops, not yet told: "+why+".") != 1 {
+		t.Error(said)
+	}
+}
+
 // TestWideningToTheTypeThatItHas says whether there was anything to do.
 func TestWideningToTheTypeThatItHas(t *testing.T) {
 	t.Parallel()
