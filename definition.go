@@ -356,7 +356,7 @@ type Forward struct {
 	// Mode is how records are written; `append` writes every event as a record of its own.
 	Mode Mode `json:"mode" default:"upsert" enum:"upsert,update,insert,append"`
 	// Mapping says how an event becomes a record.
-	Mapping Mapping `json:"mapping"`
+	Mapping Mapping `json:"mapping" write:"{identifier: email, fields: [{field: email, column: traits.email}]}"`
 	// Start says where a new forward begins: with what comes `now`, the default, or with the `oldest` event that is kept.
 	Start string `json:"start,omitempty" default:"now" enum:"now,oldest"`
 	// ConsentCategories are the categories that a person must have agreed to.
