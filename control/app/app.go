@@ -181,7 +181,7 @@ func Start(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	opened.add(func() error { return a.abandon(ctx) })
 
-	a.Catalog = catalog.New(catalog.Options{Store: workspace, Kinds: Kinds(), Activate: a.Hub.Activate})
+	a.Catalog = catalog.New(catalog.Options{Store: workspace, Kinds: Kinds(), Activate: a.Hub.Activate, Fits: a.Hub.fits})
 	a.starting = &api.Starting{Stages: a.Hub.waiting, Why: a.Hub.why}
 	if err := a.Hub.open(ctx, p, a.journal, func() error { return a.serveAdmin(ctx, workspace, adminListener) }); err != nil {
 		return nil, err

@@ -9,9 +9,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/control/api"
+	"github.com/tidegate/tidegate/control/project"
 	"github.com/tidegate/tidegate/destinations"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/sync/mapping"
@@ -47,6 +49,49 @@ func (h *Hub) compileModel(ctx context.Context, a *active, name string, joins []
 		return nil, fmt.Errorf("compiling model %s: %w", name, err)
 	}
 	return m, nil
+}
+
+// columnsWithin is how long a model's columns are waited for where a sync is defined.
+const columnsWithin = 2 * time.Second
+
+// fits refuses a sync that maps a column which its model does not have. Where the columns cannot be
+// read at once, because the warehouse is away or what the model reads does not exist yet, its plan says so.
+func (h *Hub) fits(ctx context.Context, p *project.Project, kind, name string) error {
+	at := slices.IndexFunc(p.Syncs, func(s tidegate.Sync) bool { return s.Name == name })
+	if kind != project.KindSync || at < 0 {
+		return nil
+	}
+	def, a := p.Syncs[at], h.active.Load()
+	m, ok := a.models[def.Model]
+	if !ok || m.File != "" || h.held() != "" { // a file would be loaded
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, columnsWithin)
+	defer cancel()
+	compiled := make(chan *model.Model, 1)
+	go func() { // opening a warehouse may not heed ctx at once
+		m, err := h.compileModel(ctx, a, def.Model, nil)
+		if err != nil {
+			m = nil
+		}
+		compiled <- m
+	}()
+	select {
+	case <-ctx.Done():
+		return nil
+	case m := <-compiled:
+		if m == nil {
+			return nil
+		}
+		var problems []config.Problem
+		for _, p := range mapping.UnknownColumns(def.Mapping, m.Schema) {
+			problems = append(problems, config.Problem{Path: "sync " + name + ": " + p.Path, Message: p.Message, Hint: p.Hint})
+		}
+		if len(problems) > 0 {
+			return &config.Error{Problems: problems}
+		}
+	}
+	return nil
 }
 
 // fitted is a mapping compiled against a destination's object, and what has to be

@@ -29,6 +29,9 @@ type Options struct {
 	Kinds project.Kinds
 	// Activate makes a project what the hub runs, all or nothing.
 	Activate func(ctx context.Context, p *project.Project) error
+	// Fits says what one definition asks for that is not there, as far as this is known at once: it
+	// must not wait for what is away. May be nil.
+	Fits func(ctx context.Context, p *project.Project, kind, name string) error
 }
 
 // Catalog is the definitions of one workspace.
@@ -209,7 +212,7 @@ func (c *Catalog) Put(ctx context.Context, kind, name string, body json.RawMessa
 	if err != nil {
 		return Plan{}, err
 	}
-	return c.edit(ctx, kind, name, author, version, func(parts []project.Definition) []project.Definition {
+	return c.edit(ctx, kind, name, author, version, c.o.Fits, func(parts []project.Definition) []project.Definition {
 		for i, d := range parts {
 			if d.Kind == kind && d.Name == name {
 				parts[i] = definition
@@ -225,7 +228,7 @@ func (c *Catalog) Delete(ctx context.Context, kind, name, author string, version
 	if _, err := c.Definition(ctx, kind, name); err != nil {
 		return Plan{}, err
 	}
-	return c.edit(ctx, kind, name, author, version, func(parts []project.Definition) []project.Definition {
+	return c.edit(ctx, kind, name, author, version, nil, func(parts []project.Definition) []project.Definition {
 		var kept []project.Definition
 		for _, d := range parts {
 			if d.Kind != kind || d.Name != name {
@@ -236,7 +239,7 @@ func (c *Catalog) Delete(ctx context.Context, kind, name, author string, version
 	})
 }
 
-func (c *Catalog) edit(ctx context.Context, kind, name, author string, version int64, change func([]project.Definition) []project.Definition) (Plan, error) {
+func (c *Catalog) edit(ctx context.Context, kind, name, author string, version int64, fits func(ctx context.Context, p *project.Project, kind, name string) error, change func([]project.Definition) []project.Definition) (Plan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list, rev, err := c.o.Store.Definitions(ctx)
@@ -257,6 +260,9 @@ func (c *Catalog) edit(ctx context.Context, kind, name, author string, version i
 		}
 	}
 	p, err := c.whole(change(parts), kind, name)
+	if err == nil && fits != nil {
+		err = fits(ctx, p, kind, name)
+	}
 	if err != nil {
 		return Plan{}, err
 	}

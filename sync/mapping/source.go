@@ -243,6 +243,35 @@ func (c *compiler) columns() []string {
 	return slices.DeleteFunc(c.schema.Names(), model.IsLookupColumn)
 }
 
+// UnknownColumns are the columns that a mapping names and a model's schema lacks. Those
+// in templates and expressions are left to Compile.
+func UnknownColumns(def tidegate.Mapping, schema tidegate.Schema) []model.Problem {
+	known := slices.DeleteFunc(schema.Names(), model.IsLookupColumn)
+	var list []model.Problem
+	var walk func(path string, fields []tidegate.FieldMapping)
+	walk = func(path string, fields []tidegate.FieldMapping) {
+		for i, f := range fields {
+			at := itemPath(path, i)
+			if f.Column != "" && !slices.Contains(known, f.Column) {
+				list = append(list, model.Problem{Path: at + ".column", Message: fmt.Sprintf("the model has no column %q", f.Column), Hint: hintOf(f.Column, known)})
+			}
+			walk(at+".object", f.Object)
+			walk(at+".items", f.Items)
+		}
+	}
+	walk("mapping.fields", def.Fields)
+	return list
+}
+
+// hintOf is the likely column and, where they are few, all of them.
+func hintOf(name string, known []string) string {
+	suggested := config.Suggest(name, known)
+	if suggested == "" || len(known) > 12 {
+		return config.DidYouMean(name, known)
+	}
+	return fmt.Sprintf("did you mean %q? It has %s", suggested, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+}
+
 // Joins are the lookups of a mapping, for the compiler of its model.
 func Joins(def tidegate.Mapping) []model.Join {
 	var joins []model.Join
