@@ -27,6 +27,10 @@ var ErrNoTable = errors.New("no such table")
 // another program (see Yielder). It is a Retry.
 var ErrYielded = errors.New("the warehouse is lent to another program")
 
+// ErrBusy is wrapped by Checkpoint while others write. Nothing is lost or broken; it is to be
+// asked again later. It is a Retry.
+var ErrBusy = errors.New("other transactions are writing")
+
 // Table names a table; both parts are raw names, quoted by the adapter.
 type Table struct {
 	Schema string
@@ -178,7 +182,8 @@ type Recoverer interface {
 	// continues from the cursor that it finds in the warehouse.
 	Recovered() <-chan struct{}
 	// Checkpoint makes everything loaded so far durable in the database file
-	// itself and verifies it. Only then may the journal segments before it go.
+	// itself and verifies it. Only then may the journal segments before it go. It errs with
+	// ErrBusy at once while another transaction writes.
 	Checkpoint(ctx context.Context) error
 }
 

@@ -327,7 +327,13 @@ type checkpoint struct {
 	dirty bool // something was loaded since the last one
 	bytes int64
 	next  time.Time
+	// busy is since when others wrote whenever one was tried; zero when none was put off.
+	busy time.Time
+	told bool // that it was put off for long
 }
+
+// checkpointPatience is how long checkpoints may be put off before somebody is told.
+const checkpointPatience = 10 * time.Minute
 
 func (c *checkpoint) loaded(now time.Time, bytes int64, ddl bool) {
 	if !c.dirty {
@@ -337,14 +343,39 @@ func (c *checkpoint) loaded(now time.Time, bytes int64, ddl bool) {
 	if soon := now.Add(c.opts.CheckpointAfterDDL); ddl && soon.Before(c.next) {
 		c.next = soon
 	}
-	if c.bytes >= c.opts.CheckpointBytes {
+	if c.bytes >= c.opts.CheckpointBytes && c.busy.IsZero() {
 		c.next = now
 	}
+}
+
+// putOff lets the checkpoint wait for those who write. It returns true once, when it has
+// waited for long.
+func (c *checkpoint) putOff(now time.Time) (tell bool) {
+	if c.busy.IsZero() {
+		c.busy = now
+	}
+	c.next = now.Add(c.opts.CheckpointAfterDDL)
+	tell = !c.told && now.Sub(c.busy) >= checkpointPatience
+	c.told = c.told || tell
+	return tell
 }
 
 func (c *checkpoint) at() (time.Time, bool) { return c.next, c.dirty }
 
 func (c *checkpoint) due(now time.Time) bool { return c.dirty && !now.Before(c.next) }
+
+// tryCheckpoint is runCheckpoint while loading goes on. While others write, a sync's plan for
+// example, the engine refuses: events do not wait for them, the checkpoint does.
+func (l *Loader) tryCheckpoint(ctx context.Context) error {
+	err := l.runCheckpoint(ctx)
+	if !errors.Is(err, warehouse.ErrBusy) {
+		return err
+	}
+	if l.checkpoint.putOff(l.opts.Now()) {
+		l.opts.Log.WarnContext(ctx, "the warehouse cannot be checkpointed, because others keep writing; the journal keeps what is loaded until then", "since", l.checkpoint.busy)
+	}
+	return nil
+}
 
 // runCheckpoint makes everything loaded durable in the warehouse's own file and
 // then lets the journal go up to there.

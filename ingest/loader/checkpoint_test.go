@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +29,18 @@ func (d *diary) note(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lines = append(d.lines, line)
+}
+
+// Write notes a line of a log.
+func (d *diary) Write(line []byte) (int, error) {
+	d.note(string(line))
+	return len(line), nil
+}
+
+func (d *diary) all() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.lines)
 }
 
 type diaryReader struct {
@@ -98,6 +112,70 @@ func TestTheJournalIsLetGoOnlyAfterACheckpoint(t *testing.T) {
 	}
 	if n := len(d.lines); n != 5 { // failed, again, told, last, told
 		t.Errorf("%d entries: %q", n, d.lines)
+	}
+}
+
+// TestLoadingGoesOnWhileOthersWrite: the engine checkpoints nothing while a sync stores its plan.
+// Events are loaded meanwhile and nobody is told before it lasts; the journal keeps what is loaded.
+func TestLoadingGoesOnWhileOthersWrite(t *testing.T) {
+	t.Parallel()
+	d := &diary{}
+	wh, tp := &diaryDuck{duck: tempDuck(t), diary: d}, newTape()
+	o := options(tp, wh)
+	o.Reader = diaryReader{tp.reader(), d}
+	var log diary
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	var passed atomic.Int64
+	o.Now = func() time.Time { return epoch().Add(time.Duration(passed.Load())) }
+	o.MaxBackoff = time.Hour // nothing here is worth waiting for
+	l, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, l)
+	add := func(id string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := l.Wait(ctx, tp.add("web", epoch(), track("e", id, "u", nil))); err != nil {
+			t.Fatalf("%s is not loaded while another transaction writes: %v", id, err)
+		}
+	}
+	add("m1")
+	other, err := wh.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(t.Context(), "CREATE TABLE main.planned (x INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		passed.Add(int64(2 * time.Minute))
+		add(fmt.Sprint("during", i))
+	}
+	if lines := log.all(); len(lines) > 0 {
+		t.Errorf("after eight minutes somebody is told: %s", lines)
+	}
+	for i := range 5 {
+		passed.Add(int64(2 * time.Minute))
+		add(fmt.Sprint("later", i))
+	}
+	if lines := log.all(); len(lines) != 1 || !strings.Contains(lines[0], "cannot be checkpointed") {
+		t.Errorf("after twenty minutes it is told once, not so: %q", lines)
+	}
+	for _, line := range d.all() {
+		if line != "checkpoint" { // each was refused
+			t.Errorf("%q while another transaction writes", line)
+		}
+	}
+	if err := other.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	passed.Add(int64(time.Minute))
+	add("after")
+	stop()
+	if lines := d.all(); !strings.HasPrefix(lines[len(lines)-1], "journal told") {
+		t.Errorf("afterwards the journal is told nothing: %q", lines)
 	}
 }
 

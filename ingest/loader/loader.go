@@ -124,7 +124,8 @@ type Options struct {
 	BusyShare float64
 	// CheckpointEvery and CheckpointBytes (1 minute, 256 MiB of events) say when
 	// the warehouse is checkpointed and the journal may trim. After new tables or
-	// columns it happens within CheckpointAfterDDL (15 s).
+	// columns it happens within CheckpointAfterDDL (15 s), after which one is tried again
+	// that met others who were writing.
 	CheckpointEvery    time.Duration
 	CheckpointBytes    int64
 	CheckpointAfterDDL time.Duration
@@ -334,7 +335,7 @@ func (l *Loader) step(ctx context.Context) error {
 		}
 	}
 	if l.checkpoint.due(l.opts.Now()) {
-		return l.runCheckpoint(ctx)
+		return l.tryCheckpoint(ctx)
 	}
 	return nil
 }

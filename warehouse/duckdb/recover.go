@@ -17,6 +17,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/grumble"
 	"github.com/tidegate/tidegate/internal/turns"
+	"github.com/tidegate/tidegate/warehouse"
 )
 
 const (
@@ -400,6 +401,9 @@ func (w *Warehouse) Checkpoint(ctx context.Context) error {
 func (s *session) checkpoint(ctx context.Context, path string) error {
 	for range checkpointAttempts {
 		if err := s.settle(ctx, "CHECKPOINT"); err != nil {
+			if tidegate.FaultOf(err).Code == "warehouse.conflict" {
+				err = fmt.Errorf("%w: %w", warehouse.ErrBusy, err)
+			}
 			return fmt.Errorf("checkpointing: %w", err)
 		}
 		info, err := os.Stat(path + ".wal")
@@ -410,5 +414,5 @@ func (s *session) checkpoint(ctx context.Context, path string) error {
 			return fmt.Errorf("verifying the checkpoint: %w", err)
 		}
 	}
-	return &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.busy", Message: "rows were committed while the checkpoint ran"}
+	return fmt.Errorf("%w: %w", warehouse.ErrBusy, &tidegate.Fault{Action: tidegate.Retry, Code: "warehouse.busy", Message: "rows were committed while the checkpoint ran"})
 }

@@ -309,3 +309,26 @@ func TestCheckpointIsInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestCheckpointWhileOthersWrite: the engine refuses at once, and says that it is for later.
+func TestCheckpointWhileOthersWrite(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	tx, err := w.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.Exec(t.Context(), "CREATE TABLE main.written (x INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Checkpoint(t.Context()); !errors.Is(err, warehouse.ErrBusy) || tidegate.FaultOf(err).Action != tidegate.Retry {
+		t.Errorf("while another transaction writes a checkpoint answers %v", err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Checkpoint(t.Context()); err != nil {
+		t.Errorf("afterwards it answers %v", err)
+	}
+}
