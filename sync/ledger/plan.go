@@ -252,18 +252,18 @@ func (p *planner) compare(ctx context.Context, reading, writing warehouse.Tx) er
 		return fmt.Errorf("listing bad keys: %w", err)
 	}
 	move := p.req.Mode == tidegate.Audience // a member whose identifier changes leaves by the old one
-	if p.absent || move {
-		for _, sql := range p.w.sql.owned(move) {
-			if _, err := reading.Exec(ctx, sql); err != nil {
-				return fmt.Errorf("finding records that other keys own: %w", err)
-			}
-		}
-	}
 	isOpen, drop, err := keysAmong(ctx, reading, scratchTable+" WHERE open", p.open, p.fence.confirmed)
 	if err != nil {
 		return err
 	}
 	defer drop()
+	if p.absent || move {
+		for _, sql := range p.w.sql.owned(move, isOpen) {
+			if _, err := reading.Exec(ctx, sql); err != nil {
+				return fmt.Errorf("finding records that other keys own: %w", err)
+			}
+		}
+	}
 	rows, err := reading.Query(ctx, p.w.sql.candidates(len(p.src.columns), p.absent || move, isOpen))
 	if err != nil {
 		return fmt.Errorf("reading the candidates: %w", err)

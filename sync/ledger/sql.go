@@ -183,22 +183,29 @@ func (s statements) badKeys(keys, limit int) string {
 // owned finds keys that the model lacks (or, with all, that may have changed) and
 // whose record another key was confirmed to own later, or may own: its delivery
 // ended in doubt. Removing it would take that key's record away.
-func (s statements) owned(all bool) []string {
-	match := func(confirmed, others, on sqltext.Text) sqltext.Text {
-		which := sqltext.Text("s.open AND s.key_hash IS NOT NULL")
-		if !all {
-			which += " AND s.model_rows = 0"
-		}
-		return "SELECT a.key_hash, a.key_check, " + confirmed + " AS confirmed FROM " + scratchTable + " AS s JOIN " + s.of("records") + " AS a ON a.key_hash = s.key_hash AND a.key_check = s.key_check JOIN " + others +
-			" WHERE " + which + " AND b.key <> a.key AND " + on
+//
+// Of __records each column that is read costs a pass over all of it: the keys' own rows are found once,
+// by isOpen(key_hash), those of others by what they share and by narrow columns; their keys are only
+// looked at where two were confirmed at the same time.
+func (s statements) owned(all bool, isOpen func(x string) string) []string {
+	which := sqltext.Text("s.open AND s.key_hash IS NOT NULL")
+	if !all {
+		which += " AND s.model_rows = 0"
 	}
-	records, attempts := s.of("records")+" AS b ON ", s.of("attempts")+" AS b ON b.identifier = a.identifier"
-	const later sqltext.Text = "(b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.key > a.key))"
+	records := s.of("records")
+	leaving := "SELECT r.key_hash, r.key_check, r.key, r.identifier, r.destination_id, r.confirmed_at FROM " + scratchTable + " AS s JOIN (SELECT * FROM " + records + " WHERE " + sqltext.Text(isOpen("key_hash")) +
+		") AS r ON r.key_hash = s.key_hash AND r.key_check = s.key_check WHERE " + which
+	others := func(shared sqltext.Text) sqltext.Text {
+		return "SELECT a.key_hash, a.key_check, a.key, b.key_hash AS other_hash, b.key_check AS other_check, b.confirmed_at > a.confirmed_at AS later FROM a JOIN " + records + " AS b ON b." + shared + " = a." + shared +
+			" WHERE (b.key_hash <> a.key_hash OR b.key_check <> a.key_check) AND b.confirmed_at >= a.confirmed_at"
+	}
 	return []string{
 		"DROP TABLE IF EXISTS " + string(ownedTable),
-		string("CREATE TEMP TABLE " + ownedTable + s.e.words().temporary + " AS SELECT key_hash, key_check, bool_or(confirmed) AS confirmed FROM (" +
-			match("true", records+"b.identifier = a.identifier", later) + " UNION ALL " + match("true", records+"b.destination_id = a.destination_id", later) +
-			" UNION ALL " + match("false", attempts, "b.doubted AND b.op <> 'removed'") + ") AS u GROUP BY key_hash, key_check"),
+		string("CREATE TEMP TABLE " + ownedTable + s.e.words().temporary + " AS WITH a AS (" + leaving + "), m AS (" + others("identifier") + " UNION ALL " + others("destination_id") +
+			") SELECT key_hash, key_check, bool_or(confirmed) AS confirmed FROM (SELECT key_hash, key_check, true AS confirmed FROM m WHERE later" +
+			" UNION ALL SELECT m.key_hash, m.key_check, true FROM m JOIN " + records + " AS b ON b.key_hash = m.other_hash AND b.key_check = m.other_check WHERE NOT m.later AND b.key > m.key" +
+			" UNION ALL SELECT a.key_hash, a.key_check, false FROM a JOIN " + s.of("attempts") + " AS b ON b.identifier = a.identifier WHERE b.key <> a.key AND b.doubted AND b.op <> 'removed'" +
+			") AS u GROUP BY key_hash, key_check"),
 	}
 }
 
