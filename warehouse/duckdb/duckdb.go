@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -99,6 +100,7 @@ type Warehouse struct {
 
 	ensuring keyedMutex
 	loading  reservations
+	forgot   atomic.Pointer[time.Time] // when old loads were forgotten; nil: not yet
 }
 
 var (

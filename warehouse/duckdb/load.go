@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	bindings "github.com/duckdb/duckdb-go-bindings"
 
@@ -70,7 +71,25 @@ func (t *tx) load(ctx context.Context, l warehouse.Load, rows tidegate.RowReader
 	if err != nil {
 		return 0, fmt.Errorf("remembering the load: %w", err)
 	}
+	if err := t.forget(ctx); err != nil {
+		return 0, fmt.Errorf("forgetting old loads: %w", err)
+	}
 	return n, nil
+}
+
+// loadMemory is how long the ID of a load is remembered: longer than anybody repeats one, and
+// short enough to bound the table. What is older goes with the first load of a process and
+// with one a day after it; a transaction that is rolled back leaves it to the next day.
+const loadMemory, forgetEvery = 90 * 24 * time.Hour, 24 * time.Hour
+
+func (t *tx) forget(ctx context.Context) error {
+	now := t.w.opts.Now()
+	last := t.w.forgot.Load()
+	if last != nil && now.Sub(*last) < forgetEvery || !t.w.forgot.CompareAndSwap(last, &now) {
+		return nil
+	}
+	_, err := t.s.exec(ctx, `DELETE FROM _tidegate.loads WHERE loaded_at < $1`, now.Add(-loadMemory))
+	return err
 }
 
 // reserve says whether the load is already in the table. If not, it keeps other
