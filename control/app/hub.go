@@ -62,6 +62,7 @@ type Hub struct {
 	alerts      *alert.Engine
 	unwell      unwell
 	asking      asking
+	looking     sync.WaitGroup // at what definitions ask for
 	forwards    forwards
 	quotas      runner.Quotas // shared by syncs and forwards
 	redis       *redis.Client // nil without shared quotas
@@ -256,6 +257,7 @@ func (h *Hub) stop() {
 func (h *Hub) close() error {
 	h.closeOnce.Do(func() {
 		h.asking.running.Wait()
+		h.looking.Wait()
 		if h.warehouse != nil {
 			h.closeErr = errors.Join(h.connections.closeAll(), h.closeQuotas(), h.ledgers.close(), h.further.close(), h.judge.close(), h.warehouse.Close())
 		}

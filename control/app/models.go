@@ -69,13 +69,13 @@ func (h *Hub) fits(ctx context.Context, p *project.Project, kind, name string) e
 	ctx, cancel := context.WithTimeout(ctx, columnsWithin)
 	defer cancel()
 	compiled := make(chan *model.Model, 1)
-	go func() { // opening a warehouse may not heed ctx at once
+	h.looking.Go(func() { // opening a warehouse may not heed ctx at once
 		m, err := h.compileModel(ctx, a, def.Model, nil)
 		if err != nil {
 			m = nil
 		}
 		compiled <- m
-	}()
+	})
 	select {
 	case <-ctx.Done():
 		return nil
